@@ -1,0 +1,56 @@
+/**
+ * The one error type of the daemon. Its `kind` decides what happens (HTTP status, retry or not); its `code` names the
+ * case and has an entry in docs/errors.md. The text of a message never decides anything.
+ */
+export type ErrorKind =
+  /** The caller's input breaks a rule. */
+  | 'invalid'
+  /** The request is well formed but clashes with what is stored. */
+  | 'conflict'
+  /** The caller is not known, or may not do this. */
+  | 'forbidden'
+  /** What was named does not exist. */
+  | 'not-found'
+  /** Stripe understood and refuses for good. */
+  | 'rejected'
+  /** Try again later: network, election, rate limit, a store that is away. */
+  | 'transient'
+  /** The call may or may not have had its effect: never retry blindly. */
+  | 'unknown-outcome'
+  /** A broken invariant: stop the unit of work, wake a person. */
+  | 'defect';
+
+export interface ErrorDetails {
+  kind: ErrorKind;
+  /** `snake_case`, stable, documented. */
+  code: string;
+  /** One sentence for a person. */
+  message: string;
+  /** Values that help to find the cause; never secrets. */
+  context?: Record<string, unknown>;
+  cause?: unknown;
+}
+
+export class DaemonError extends Error {
+  override readonly name = 'DaemonError';
+  readonly kind: ErrorKind;
+  readonly code: string;
+  readonly context: Readonly<Record<string, unknown>>;
+
+  constructor(details: ErrorDetails) {
+    super(details.message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.kind = details.kind;
+    this.code = details.code;
+    this.context = Object.freeze({ ...details.context });
+  }
+}
+
+/** The error for a broken invariant: `assert` stays on in production. */
+export function defect(message: string, context?: Record<string, unknown>): DaemonError {
+  return new DaemonError({ kind: 'defect', code: 'invariant_broken', message, ...(context && { context }) });
+}
+
+/** Throws a `defect` unless `condition` holds. */
+export function assert(condition: unknown, message: string, context?: Record<string, unknown>): asserts condition {
+  if (condition !== true) throw defect(message, context);
+}
