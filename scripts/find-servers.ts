@@ -1,0 +1,23 @@
+/**
+ * Finds or fetches the MongoDB and Redis that the demo and the tests start, and says which: so that a machine without
+ * them is told before anything else runs. Exit code 3 when there is none to be had.
+ */
+import { readEmbeddedEnvironment } from '../src/embedded/environment.ts';
+import { resolveMongod } from '../src/embedded/resolve-mongod.ts';
+import { resolveRedis } from '../src/embedded/resolve-redis.ts';
+import { DaemonError } from '../src/errors.ts';
+
+const EXIT_MISSING = 3;
+const environment = readEmbeddedEnvironment();
+const say = (line: string): void => {
+  process.stdout.write(`${line}\n`);
+};
+
+try {
+  if (environment.mongodbUri === undefined) await resolveMongod(environment, say);
+  if (environment.redisUrl === undefined) await resolveRedis(environment, say);
+} catch (err) {
+  if (!(err instanceof DaemonError)) throw err;
+  process.stderr.write(`${err.message}\n`);
+  process.exitCode = EXIT_MISSING;
+}

@@ -1,0 +1,218 @@
+import {
+  type BillingCustomer,
+  countsFromMs,
+  currentCalendar,
+  formerPeriodsAt,
+  formerWindowsOfHour,
+} from './billing-customer.ts';
+import { type Aggregation, isAdditive, type Meter } from './meter.ts';
+import { type BillingCalendar, isWithin, type Period, periodContaining } from './period.ts';
+import { type EpochHour, HOUR_MS } from './window.ts';
+
+/** A customer's hour that is to be derived. */
+export interface CustomerHour {
+  readonly customerId: string;
+  readonly hour: EpochHour;
+}
+
+/** Customer-hours that share a layout and the meters that count them: one pass over the facts. */
+export interface DerivationStep {
+  readonly layout: number;
+  readonly meters: readonly Meter[];
+  readonly cells: readonly { readonly hour: EpochHour; readonly customerIds: readonly string[] }[];
+  /** A part of the hour; then there is one cell with one customer. */
+  readonly window?: Period;
+}
+
+/** A row that has to be empty under the present layout: a window or period that no longer exists. */
+export interface EmptyRow {
+  readonly customerId: string;
+  readonly meter: string;
+  readonly window: Period;
+  readonly layout: number;
+}
+
+/** The running figure of a period that has to be derived again. */
+export interface PeriodStep {
+  readonly customerId: string;
+  readonly meter: string;
+  readonly aggregation: Aggregation;
+  readonly period: Period;
+  readonly layout: number;
+  /** Hours of the period that were cut differently under an earlier layout. */
+  readonly reshapedHours: readonly Period[];
+}
+
+export interface DerivationPlan {
+  readonly steps: readonly DerivationStep[];
+  readonly emptyWindows: readonly EmptyRow[];
+  readonly periods: readonly PeriodStep[];
+  readonly emptyPeriods: readonly EmptyRow[];
+}
+
+/** Customer-hours of one step: bounds a pipeline's size and what is done again when it fails. */
+export const STEP_PAIRS_MAX = 1_000;
+
+/**
+ * Plans the derivation of customer-hours: which pass over the facts covers which of them, which rows have to be
+ * emptied, and which period figures follow. Pure; the same input gives the same plan.
+ * @param pairs without repetition.
+ * @param customers every customer among the pairs.
+ */
+export function planDerivation(
+  pairs: readonly CustomerHour[],
+  customers: ReadonlyMap<string, BillingCustomer>,
+  meters: readonly Meter[],
+): DerivationPlan {
+  return new Planner(customers, meters).plan(pairs);
+}
+
+interface OpenStep {
+  readonly layout: number;
+  readonly meters: readonly Meter[];
+  cells: Map<EpochHour, string[]>;
+  size: number;
+}
+
+class Planner {
+  readonly #customers: ReadonlyMap<string, BillingCustomer>;
+  readonly #meters: readonly Meter[];
+  readonly #countsFrom = new Map<string, readonly number[]>();
+  readonly #periodAt = new Map<BillingCalendar, Period>();
+  readonly #open = new Map<string, OpenStep>();
+  readonly #steps: DerivationStep[] = [];
+  readonly #emptyWindows: EmptyRow[] = [];
+  readonly #periods = new Map<string, PeriodStep>();
+  readonly #emptyPeriods = new Map<string, EmptyRow>();
+
+  constructor(customers: ReadonlyMap<string, BillingCustomer>, meters: readonly Meter[]) {
+    this.#customers = customers;
+    this.#meters = meters;
+  }
+
+  plan(pairs: readonly CustomerHour[]): DerivationPlan {
+    for (const pair of pairs) {
+      const customer = this.#customers.get(pair.customerId);
+      if (customer === undefined) throw new RangeError(`customer ${pair.customerId} is missing from the plan's input`);
+      this.#addPair(customer, pair.hour);
+    }
+    for (const step of this.#open.values()) this.#finish(step);
+    return {
+      steps: this.#steps,
+      emptyWindows: this.#emptyWindows,
+      periods: [...this.#periods.values()],
+      emptyPeriods: [...this.#emptyPeriods.values()],
+    };
+  }
+
+  #addPair(customer: BillingCustomer, hour: EpochHour): void {
+    const { layout, calendar } = currentCalendar(customer);
+    const fromMs = hour * HOUR_MS;
+    const toMs = fromMs + HOUR_MS;
+    const period = this.#periodContaining(calendar, toMs - 1);
+    if (period.fromMs <= fromMs) {
+      const meters = this.#metersFor(customer, fromMs);
+      this.#addCell({ layout, meters }, customer.customerId, hour);
+      this.#addPeriods(customer, { meters, period, layout });
+    } else {
+      const former = periodContaining(calendar, fromMs);
+      for (const [window, owner] of [
+        [{ fromMs, toMs: period.fromMs }, former],
+        [{ fromMs: period.fromMs, toMs }, period],
+      ] as const) {
+        const meters = this.#metersFor(customer, window.fromMs);
+        const cells = [{ hour, customerIds: [customer.customerId] }];
+        if (meters.length > 0) this.#steps.push({ layout, meters, cells, window });
+        this.#addPeriods(customer, { meters, period: owner, layout });
+      }
+    }
+    if (customer.calendars.length > 1) this.#addEmptyRows(customer, { hour, layout });
+  }
+
+  #addCell(key: { layout: number; meters: readonly Meter[] }, customerId: string, hour: EpochHour): void {
+    if (key.meters.length === 0) return;
+    const text = `${key.layout} ${key.meters.map((meter) => meter.key).join(' ')}`;
+    let step = this.#open.get(text);
+    if (step === undefined || step.size >= STEP_PAIRS_MAX) {
+      if (step !== undefined) this.#finish(step);
+      step = { ...key, cells: new Map(), size: 0 };
+      this.#open.set(text, step);
+    }
+    const cell = step.cells.get(hour);
+    if (cell === undefined) step.cells.set(hour, [customerId]);
+    else cell.push(customerId);
+    step.size += 1;
+  }
+
+  #finish(step: OpenStep): void {
+    const cells = [...step.cells].map(([hour, customerIds]) => ({ hour, customerIds }));
+    this.#steps.push({ layout: step.layout, meters: step.meters, cells });
+  }
+
+  #addPeriods(customer: BillingCustomer, of: { meters: readonly Meter[]; period: Period; layout: number }): void {
+    for (const meter of of.meters) {
+      if (isAdditive(meter.aggregation)) continue;
+      const key = `${customer.customerId}\u001f${meter.key}\u001f${of.period.fromMs}`;
+      if (this.#periods.has(key)) continue;
+      this.#periods.set(key, {
+        customerId: customer.customerId,
+        meter: meter.key,
+        aggregation: meter.aggregation,
+        period: of.period,
+        layout: of.layout,
+        reshapedHours: reshapedHours(customer, of.period),
+      });
+    }
+  }
+
+  #addEmptyRows(customer: BillingCustomer, at: { hour: EpochHour; layout: number }): void {
+    const { customerId } = customer;
+    for (const window of formerWindowsOfHour(customer, at.hour)) {
+      for (const { key } of this.#metersFor(customer, window.fromMs)) {
+        this.#emptyWindows.push({ customerId, meter: key, window, layout: at.layout });
+      }
+    }
+    for (const period of formerPeriodsAt(customer, at.hour * HOUR_MS)) {
+      for (const meter of this.#meters) {
+        if (isAdditive(meter.aggregation)) continue;
+        const row = { customerId, meter: meter.key, window: period, layout: at.layout };
+        this.#emptyPeriods.set(`${customerId}\u001f${meter.key}\u001f${period.fromMs}`, row);
+      }
+    }
+  }
+
+  #metersFor(customer: BillingCustomer, windowFromMs: number): readonly Meter[] {
+    let countsFrom = this.#countsFrom.get(customer.customerId);
+    if (countsFrom === undefined) {
+      countsFrom = this.#meters.map((meter) => countsFromMs(meter, customer));
+      this.#countsFrom.set(customer.customerId, countsFrom);
+    }
+    const from = countsFrom;
+    return from.every((fromMs) => windowFromMs >= fromMs)
+      ? this.#meters
+      : this.#meters.filter((_, index) => windowFromMs >= (from[index] ?? 0));
+  }
+
+  /** Remembers the last period of each calendar: most pairs of a run lie in it. */
+  #periodContaining(calendar: BillingCalendar, instantMs: number): Period {
+    const last = this.#periodAt.get(calendar);
+    if (last !== undefined && isWithin(last, instantMs)) return last;
+    const period = periodContaining(calendar, instantMs);
+    this.#periodAt.set(calendar, period);
+    return period;
+  }
+}
+
+/** The hours at or in a period in which an earlier or the present calendar has a boundary inside the hour. */
+function reshapedHours(customer: BillingCustomer, period: Period): Period[] {
+  if (customer.calendars.length < 2) return [];
+  const hours = new Set<EpochHour>();
+  for (const { calendar } of customer.calendars) {
+    let { fromMs } = periodContaining(calendar, period.fromMs);
+    while (fromMs < period.toMs + HOUR_MS) {
+      if (fromMs % HOUR_MS !== 0) hours.add(Math.floor(fromMs / HOUR_MS));
+      fromMs = periodContaining(calendar, fromMs).toMs;
+    }
+  }
+  return [...hours].map((hour) => ({ fromMs: hour * HOUR_MS, toMs: (hour + 1) * HOUR_MS }));
+}

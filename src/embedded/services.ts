@@ -1,0 +1,97 @@
+/** MongoDB and Redis for the demo and the tests: those the environment names, or our own. */
+import { join } from 'node:path';
+import { DaemonError } from '../errors.ts';
+import { readEmbeddedEnvironment, type EmbeddedEnvironment } from './environment.ts';
+import type { Say } from './first-step.ts';
+import { startEmbeddedMongo } from './mongo.ts';
+import { startEmbeddedRedis } from './redis.ts';
+import { resolveMongod } from './resolve-mongod.ts';
+import { resolveRedis } from './resolve-redis.ts';
+
+export interface EmbeddedServicesOptions {
+  /** Where both keep their data over restarts. Absent: nothing outlives `stop`. */
+  readonly dataDir?: string;
+  /** Receives one line for each thing that was chosen, skipped or started. */
+  readonly say: Say;
+  /** More command line arguments for mongod. */
+  readonly mongodArgs?: readonly string[];
+  /** Default: read from the process. */
+  readonly environment?: EmbeddedEnvironment;
+}
+
+export interface EmbeddedServices {
+  readonly mongodbUri: string;
+  readonly redisUrl: string;
+  /** Ends what was started here, last first. @throws DaemonError `embedded_stop_failed` with every failure. */
+  stop(): Promise<void>;
+}
+
+/** A running server: where it is and how to end it. */
+interface Service {
+  readonly url: string;
+  stop(): Promise<void>;
+}
+
+/**
+ * Both services, started where no address is given. When the second cannot be had, the first is ended again.
+ * @throws DaemonError `embedded_unavailable`
+ */
+export async function startEmbeddedServices(options: EmbeddedServicesOptions): Promise<EmbeddedServices> {
+  const environment = options.environment ?? readEmbeddedEnvironment();
+  const mongo = await provideMongo(options, environment);
+  let redis: Service;
+  try {
+    redis = await provideRedis(options, environment);
+  } catch (err) {
+    await mongo.stop();
+    throw err;
+  }
+  return { mongodbUri: mongo.url, redisUrl: redis.url, stop: () => stopAll([redis, mongo]) };
+}
+
+async function provideMongo(options: EmbeddedServicesOptions, environment: EmbeddedEnvironment): Promise<Service> {
+  const { say, dataDir, mongodArgs } = options;
+  if (environment.mongodbUri !== undefined) {
+    say('MongoDB: the one named in MONGODB_URI');
+    return { url: environment.mongodbUri, stop: async () => {} };
+  }
+  const mongo = await startEmbeddedMongo({
+    program: await resolveMongod(environment, say),
+    ...(dataDir !== undefined && { dataDir: join(dataDir, 'mongodb') }),
+    ...(mongodArgs !== undefined && { args: mongodArgs }),
+  });
+  say(`MongoDB: started as a replica set on port ${mongo.nodes.map((node) => node.port).join(', ')}`);
+  return { url: mongo.uri, stop: () => mongo.stop() };
+}
+
+async function provideRedis(options: EmbeddedServicesOptions, environment: EmbeddedEnvironment): Promise<Service> {
+  const { say, dataDir } = options;
+  if (environment.redisUrl !== undefined) {
+    say('Redis: the one named in REDIS_URL');
+    return { url: environment.redisUrl, stop: async () => {} };
+  }
+  const redis = await startEmbeddedRedis({
+    program: await resolveRedis(environment, say),
+    ...(dataDir !== undefined && { dataDir: join(dataDir, 'redis') }),
+  });
+  say(`Redis: started on port ${redis.port}`);
+  return { url: redis.url, stop: () => redis.stop() };
+}
+
+async function stopAll(services: readonly Service[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (const service of services) {
+    try {
+      await service.stop();
+    } catch (err) {
+      failures.push(err);
+    }
+  }
+  if (failures.length === 0) return;
+  throw new DaemonError({
+    kind: 'defect',
+    code: 'embedded_stop_failed',
+    message: 'not every embedded service stopped',
+    cause: new AggregateError(failures),
+  });
+}

@@ -1,0 +1,47 @@
+import { type ClientSession, type Db, MongoClient } from 'mongodb';
+
+export interface DatabaseSettings {
+  readonly uri: string;
+  readonly name: string;
+}
+
+/** How long an operation may run on the server; sockets are given a little longer. */
+export const OPERATION_MS_MAX = 60_000;
+
+export interface Database {
+  readonly client: MongoClient;
+  readonly db: Db;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens MongoDB. Every read is a majority read and every write is acknowledged by a majority and the journal: what this
+ * process has seen or promised survives the loss of the primary. Connects lazily, so that the daemon starts (and says
+ * that it is not ready) while MongoDB is away.
+ */
+export function openDatabase(settings: DatabaseSettings): Database {
+  const client = new MongoClient(settings.uri, {
+    appName: 'tallystick',
+    readConcern: { level: 'majority' },
+    writeConcern: { w: 'majority', journal: true, wtimeoutMS: 10_000 },
+    readPreference: 'primary',
+    retryWrites: true,
+    ignoreUndefined: true,
+    maxPoolSize: 40,
+    serverSelectionTimeoutMS: 5_000,
+    waitQueueTimeoutMS: 10_000,
+    connectTimeoutMS: 5_000,
+    socketTimeoutMS: OPERATION_MS_MAX + 10_000,
+  });
+  return { client, db: client.db(settings.name), close: () => client.close() };
+}
+
+/** Runs `work` in one explicit, causally consistent session: it sees its own writes and never goes back in time. */
+export async function withCausalSession<T>(db: Db, work: (session: ClientSession) => Promise<T>): Promise<T> {
+  const session = db.client.startSession({ causalConsistency: true });
+  try {
+    return await work(session);
+  } finally {
+    await session.endSession();
+  }
+}

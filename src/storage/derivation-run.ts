@@ -1,0 +1,175 @@
+import type { ClientSession, Db, Document, ObjectId } from 'mongodb';
+import { boundary } from '../boundary.ts';
+import type { BillingCustomer } from '../domain/billing-customer.ts';
+import type { CustomerHour, DerivationStep, EmptyRow, PeriodStep } from '../domain/derivation-plan.ts';
+import { groupBy } from '../domain/grouping.ts';
+import type { Meter } from '../domain/meter.ts';
+import { Customers } from './customers.ts';
+import { withCausalSession } from './database.ts';
+import { DirtyHours, toPairText } from './dirty-hours.ts';
+import { DerivedGroups } from './derived-groups.ts';
+import { DerivedUnique } from './derived-unique.ts';
+import { Meters } from './meters.ts';
+import { emptyQuantity, UsageAggregates } from './usage-aggregates.ts';
+import { rowKey, UsageDerivation } from './usage-derivation.ts';
+import { periodKey, UsagePeriods } from './usage-periods.ts';
+
+/** Periods derived by one statement. */
+const PERIODS_PER_STATEMENT = 100;
+
+/** A journal entry as a run listed it. */
+export interface WaitingEntry {
+  readonly id: ObjectId;
+  readonly openedAtMs: number;
+  readonly closed: boolean;
+}
+
+/**
+ * The statements of one aggregation run, all in one causally consistent session with majority reads: the run sees its
+ * own writes, and what it lists first it never sees undone.
+ */
+export class DerivationRun {
+  readonly #session: ClientSession;
+  readonly #dirtyHours: DirtyHours;
+  readonly #meters: Meters;
+  readonly #customers: Customers;
+  readonly #aggregates: UsageAggregates;
+  readonly #periods: UsagePeriods;
+  readonly #unique: DerivedUnique;
+  readonly #groups: DerivedGroups;
+  readonly #holdStages: Document[];
+
+  constructor(db: Db, session: ClientSession, holdStages: Document[] = []) {
+    this.#session = session;
+    this.#dirtyHours = new DirtyHours(db);
+    this.#meters = new Meters(db);
+    this.#customers = new Customers(db);
+    this.#aggregates = new UsageAggregates(db);
+    this.#periods = new UsagePeriods(db);
+    const derivation = new UsageDerivation(db);
+    this.#unique = new DerivedUnique(db, derivation);
+    this.#groups = new DerivedGroups(db, derivation);
+    this.#holdStages = holdStages;
+  }
+
+  /** Every entry that waits, oldest first, and whether it was closed. */
+  waiting(): Promise<WaitingEntry[]> {
+    return this.#dirtyHours.listWaiting(this.#session);
+  }
+
+  pairsOf(ids: readonly ObjectId[]): Promise<CustomerHour[]> {
+    return this.#dirtyHours.pairsOf(ids, this.#session);
+  }
+
+  async giveUp(ids: readonly ObjectId[], at: Date): Promise<void> {
+    await this.#dirtyHours.mark(ids, at, this.#session);
+  }
+
+  async delete(ids: readonly ObjectId[]): Promise<void> {
+    await this.#dirtyHours.delete(ids, this.#session);
+  }
+
+  /** Writes customer-hours that could not be derived to an entry of their own, so that the rest need not wait. */
+  async setAside(pairs: readonly CustomerHour[], at: Date): Promise<void> {
+    await this.#dirtyHours.record(pairs.map(toPairText), at);
+  }
+
+  useMeters(at: Date): Promise<Meter[]> {
+    return this.#meters.use(at, this.#session);
+  }
+
+  customers(customerIds: readonly string[]): Promise<Map<string, BillingCustomer>> {
+    return this.#customers.billingOf(customerIds, this.#session);
+  }
+
+  /** Derives and stores everything that the step's meters say of its customer-hours. */
+  async derive(step: DerivationStep): Promise<void> {
+    const scope = { cells: step.cells, layout: step.layout, ...(step.window && { window: step.window }) };
+    const byEventType = groupBy(step.meters, (meter) => meter.eventType);
+    for (const meters of byEventType.values()) {
+      const inDatabase = meters.filter((meter) => meter.aggregation !== 'unique');
+      await this.#aggregates.derive({ scope, meters: inDatabase, holdStages: this.#holdStages }, this.#session);
+      await boundary('aggregate.windows-merged');
+      for (const meter of meters) {
+        if (meter.aggregation === 'unique') {
+          const rows = await this.#unique.derive(scope, meter, this.#session);
+          await this.#aggregates.mergeRows(rows, this.#session);
+          await boundary('aggregate.unique-merged');
+        }
+        if (meter.groupBy.length > 0) {
+          await this.#groups.derive(scope, meter, this.#session);
+          await boundary('aggregate.groups-merged');
+        }
+      }
+    }
+  }
+
+  /** Empties windows that the present layout does not have. */
+  async emptyWindows(rows: readonly EmptyRow[]): Promise<void> {
+    await this.#aggregates.mergeRows(
+      rows.map(({ customerId, meter, window, layout }) => ({
+        _id: rowKey(customerId, meter, new Date(window.fromMs)),
+        windowEnd: new Date(window.toMs),
+        layout,
+        eventCount: 0,
+        quantity: emptyQuantity,
+      })),
+      this.#session,
+    );
+  }
+
+  async emptyPeriods(rows: readonly EmptyRow[]): Promise<void> {
+    await this.#periods.mergeRows(
+      rows.map(({ customerId, meter, window, layout }) => ({
+        _id: periodKey(customerId, meter, new Date(window.fromMs)),
+        periodEnd: new Date(window.toMs),
+        layout,
+        eventCount: 0,
+        quantity: emptyQuantity,
+      })),
+      this.#session,
+    );
+  }
+
+  /** Derives period figures from their windows, which have to be stored already. */
+  async derivePeriods(steps: readonly PeriodStep[]): Promise<void> {
+    for (const batch of periodBatches(steps)) {
+      const [first] = batch;
+      if (first === undefined) continue;
+      const rows = await this.#periods.derive(first.aggregation, batch, this.#session);
+      await this.#periods.mergeRows(rows, this.#session);
+      await boundary('aggregate.periods-merged');
+    }
+  }
+}
+
+/** Batches of one aggregation in which each customer and meter occurs once. */
+function periodBatches(steps: readonly PeriodStep[]): PeriodStep[][] {
+  const batches: PeriodStep[][] = [];
+  const rounds = new Map<string, number>();
+  const open = new Map<string, PeriodStep[]>();
+  for (const step of steps) {
+    const key = `${step.customerId}\u001f${step.meter}`;
+    const round = rounds.get(key) ?? 0;
+    rounds.set(key, round + 1);
+    const batchKey = `${step.aggregation} ${round}`;
+    const batch = open.get(batchKey);
+    if (batch !== undefined && batch.length < PERIODS_PER_STATEMENT) {
+      batch.push(step);
+      continue;
+    }
+    const fresh = [step];
+    open.set(batchKey, fresh);
+    batches.push(fresh);
+  }
+  return batches;
+}
+
+/** Runs `work` with the statements of one aggregation run. */
+export function inDerivationRun<T>(
+  db: Db,
+  work: (run: DerivationRun) => Promise<T>,
+  holdStages: Document[] = [],
+): Promise<T> {
+  return withCausalSession(db, (session) => work(new DerivationRun(db, session, holdStages)));
+}

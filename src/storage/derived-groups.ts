@@ -1,0 +1,119 @@
+import { type ClientSession, type Db, Decimal128 } from 'mongodb';
+import { groupBy } from '../domain/grouping.ts';
+import { type Aggregation, isAdditive, type Meter } from '../domain/meter.ts';
+import { addQuantities, compareQuantities } from '../domain/quantity.ts';
+import { HOUR_MS } from '../domain/window.ts';
+import { uniqueValueText } from './unique-values.ts';
+import { type DerivationScope, type GroupRow, rowKey, type UsageDerivation } from './usage-derivation.ts';
+import { GROUPS_PER_WINDOW_MAX, type UsageGroup, UsageGroups, type UsageGroupsDocument } from './usage-groups.ts';
+
+/** The groups of a scope's windows, for meters with `groupBy`. */
+export class DerivedGroups {
+  readonly #groups: UsageGroups;
+  readonly #derivation: UsageDerivation;
+
+  constructor(db: Db, derivation: UsageDerivation) {
+    this.#groups = new UsageGroups(db);
+    this.#derivation = derivation;
+  }
+
+  async derive(scope: DerivationScope, meter: Meter, session: ClientSession): Promise<void> {
+    await this.#groups.mergeRows(await this.read(scope, meter, session), session);
+  }
+
+  /** The groups of a scope, from raw facts; writes nothing. */
+  async read(
+    scope: DerivationScope,
+    meter: Meter,
+    session: ClientSession,
+  ): Promise<Omit<UsageGroupsDocument, 'revision'>[]> {
+    const rows =
+      meter.aggregation === 'unique'
+        ? await this.#uniqueGroups(scope, meter, session)
+        : (await this.#derivation.groups(scope, meter, session)).map(toWindowGroup);
+    const windows = groupBy(rows, ({ customerId, hour }) => `${customerId}\u001f${hour}`);
+    return [...windows.values()].map((window) => toDocument(scope, meter, window));
+  }
+
+  async #uniqueGroups(scope: DerivationScope, meter: Meter, session: ClientSession): Promise<WindowGroup[]> {
+    const found = await this.#derivation.uniqueValues(scope, meter, session);
+    const countable = found.filter(({ value }) => value !== undefined && value !== null);
+    const groups = groupBy(countable, ({ customerId, hour, by }) => JSON.stringify([customerId, hour, by]));
+    return [...groups.values()].flatMap((rows) => {
+      const [first] = rows;
+      if (first === undefined) return [];
+      const values = [...new Set(rows.map(({ value }) => uniqueValueText(value ?? '')))].sort();
+      const group: UsageGroup = {
+        by: first.by ?? [],
+        quantity: Decimal128.fromString(String(values.length)),
+        eventCount: rows.reduce((sum, { facts }) => sum + facts, 0),
+        values,
+      };
+      return [{ customerId: first.customerId, hour: first.hour, group }];
+    });
+  }
+}
+
+interface WindowGroup {
+  readonly customerId: string;
+  readonly hour: number;
+  readonly group: UsageGroup;
+}
+
+function toWindowGroup({ customerId, hour, by, quantity, eventCount, last }: GroupRow): WindowGroup {
+  return { customerId, hour, group: { by, quantity, eventCount, ...(last && { last }) } };
+}
+
+function toDocument(
+  scope: DerivationScope,
+  meter: Meter,
+  window: readonly WindowGroup[],
+): Omit<UsageGroupsDocument, 'revision'> {
+  const { customerId, hour } = window[0] ?? { customerId: '', hour: 0 };
+  const ranked = window
+    .map(({ group }) => group)
+    .sort((a, b) => b.eventCount - a.eventCount || (JSON.stringify(a.by) < JSON.stringify(b.by) ? -1 : 1));
+  const kept = ranked.slice(0, GROUPS_PER_WINDOW_MAX);
+  const rest = ranked.slice(GROUPS_PER_WINDOW_MAX);
+  const groups =
+    rest.length === 0 ? kept : [...kept, { ...combineGroups(meter.aggregation, rest), by: [], other: true as const }];
+  return {
+    _id: rowKey(customerId, meter.key, new Date(scope.window?.fromMs ?? hour * HOUR_MS)),
+    windowEnd: new Date(scope.window?.toMs ?? (hour + 1) * HOUR_MS),
+    layout: scope.layout,
+    eventCount: groups.reduce((sum, group) => sum + group.eventCount, 0),
+    quantity: isAdditive(meter.aggregation)
+      ? Decimal128.fromString(addQuantities(...groups.map((group) => group.quantity.toString())))
+      : Decimal128.fromString('0'),
+    groups,
+  };
+}
+
+/** Puts groups together as if their facts had been one group's. `groups` is not empty. */
+export function combineGroups(aggregation: Aggregation, groups: readonly UsageGroup[]): UsageGroup {
+  const eventCount = groups.reduce((sum, group) => sum + group.eventCount, 0);
+  const by = groups[0]?.by ?? [];
+  switch (aggregation) {
+    case 'sum':
+    case 'count':
+      return {
+        by,
+        eventCount,
+        quantity: Decimal128.fromString(addQuantities(...groups.map((group) => group.quantity.toString()))),
+      };
+    case 'max': {
+      const [greatest] = [...groups].sort((a, b) => compareQuantities(b.quantity.toString(), a.quantity.toString()));
+      return { by, eventCount, quantity: greatest?.quantity ?? Decimal128.fromString('0') };
+    }
+    case 'last': {
+      const [latest] = groups
+        .flatMap((group) => (group.last === undefined ? [] : [group.last]))
+        .sort((a, b) => b.at.getTime() - a.at.getTime() || (a.id < b.id ? 1 : -1));
+      return { by, eventCount, quantity: latest?.value ?? Decimal128.fromString('0'), ...(latest && { last: latest }) };
+    }
+    case 'unique': {
+      const values = [...new Set(groups.flatMap((group) => group.values ?? []))].sort();
+      return { by, eventCount, quantity: Decimal128.fromString(String(values.length)), values };
+    }
+  }
+}

@@ -1,0 +1,61 @@
+import {
+  MongoBulkWriteError,
+  MongoError,
+  MongoNetworkError,
+  MongoServerError,
+  MongoServerSelectionError,
+} from 'mongodb';
+import { DaemonError } from '../errors.ts';
+
+/** The server's code for a violated unique index. */
+const DUPLICATE_KEY_CODE = 11000;
+
+/** Whether a write failed because a document with this key exists. */
+export function isDuplicateKey(error: unknown): boolean {
+  return error instanceof MongoServerError && error.code === DUPLICATE_KEY_CODE;
+}
+
+/** Whether each failure of a bulk write is a duplicate key and its write concern was met. */
+export function hasOnlyDuplicateKeys(error: unknown): error is MongoBulkWriteError {
+  return (
+    error instanceof MongoBulkWriteError &&
+    error.result.getWriteConcernError() === undefined &&
+    error.result.getWriteErrors().length > 0 &&
+    error.result.getWriteErrors().every((writeError) => writeError.code === DUPLICATE_KEY_CODE)
+  );
+}
+
+/**
+ * Translates an error of the driver. A write that failed here may still have happened, or happen later: callers that
+ * care re-send under the same `_id`.
+ */
+export function toStorageError(error: unknown): unknown {
+  if (!(error instanceof MongoError)) return error;
+  return new DaemonError({
+    kind: isTransient(error) ? 'transient' : 'defect',
+    code: isTransient(error) ? 'store_unavailable' : 'store_failed',
+    message: 'MongoDB did not give a durable answer.',
+    context: { mongo: error.name, mongoCode: error.code },
+    cause: error,
+  });
+}
+
+/** Codes that pass by themselves: time-outs, elections, write concern not met, interrupted or killed operations. */
+const TRANSIENT_CODES = new Set<unknown>([
+  6, 7, 50, 64, 79, 89, 91, 100, 112, 133, 134, 189, 202, 262, 317, 358, 402, 9001, 10058, 10107, 11600, 11602, 13388,
+  13435, 13436,
+]);
+
+function isTransient(error: MongoError): boolean {
+  return (
+    error instanceof MongoNetworkError ||
+    error instanceof MongoServerSelectionError ||
+    /^Mongo(WaitQueueTimeout|PoolCleared|PoolClosed|NotConnected|TopologyClosed|OperationTimeout|ExpiredSession|WriteConcern)/.test(
+      error.name,
+    ) ||
+    error.hasErrorLabel('RetryableWriteError') ||
+    error.hasErrorLabel('TransientTransactionError') ||
+    TRANSIENT_CODES.has(error.code) ||
+    (error instanceof MongoBulkWriteError && error.result.getWriteConcernError() !== undefined)
+  );
+}

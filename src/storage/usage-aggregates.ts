@@ -1,0 +1,287 @@
+import { type ClientSession, type Collection, type Db, Decimal128, type Document } from 'mongodb';
+import { type Meter } from '../domain/meter.ts';
+import { inBatches } from './cursor.ts';
+import { OPERATION_MS_MAX } from './database.ts';
+import { toStorageError } from './errors.ts';
+import { type DerivationScope, type DerivedRow, derivationStages, rowKey } from './usage-derivation.ts';
+import { USAGE_EVENTS } from './usage-events.ts';
+
+/** What planning has made of a row so far; only planning writes it. */
+export interface Planned {
+  /** How many submissions the row has had. */
+  sequence: number;
+  /** The figure they add up to. */
+  quantity: Decimal128;
+  /** The identifier of the last one. */
+  identifier: string;
+  /** The timestamp of the last one. */
+  at: Date;
+}
+
+/** A window's figure: derived from raw facts and replaced as a whole, except for what planning owns. */
+export interface UsageAggregateDocument extends DerivedRow {
+  /** Rises when the quantity changes. */
+  revision: number;
+  /** The quantity may differ from what was planned. */
+  planDue?: true;
+  planned?: Planned;
+}
+
+export const USAGE_AGGREGATES = 'usage_aggregates';
+
+/**
+ * Keeps the stored row against an older derivation: one under an earlier layout, or one that counted fewer facts.
+ * (Without it two overlapping runs can lose an acknowledged event: the slower one's `$merge` comes last.)
+ * An equal derivation changes nothing; a different quantity raises the revision and makes planning due.
+ */
+export const FENCE: Document[] = [
+  {
+    $replaceWith: {
+      $cond: [
+        {
+          $or: [
+            { $gt: ['$layout', '$$new.layout'] },
+            {
+              $and: [
+                { $eq: ['$layout', '$$new.layout'] },
+                {
+                  $or: [
+                    { $gt: ['$eventCount', '$$new.eventCount'] },
+                    {
+                      $and: [
+                        { $eq: ['$eventCount', '$$new.eventCount'] },
+                        { $gte: [{ $ifNull: ['$uncountable', 0] }, { $ifNull: ['$$new.uncountable', 0] }] },
+                        { $eq: ['$quantity', '$$new.quantity'] },
+                      ],
+                    },
+                  ],
+                },
+              ],
+            },
+          ],
+        },
+        '$$ROOT',
+        {
+          $mergeObjects: [
+            '$$new',
+            {
+              revision: { $add: ['$revision', { $cond: [{ $ne: ['$quantity', '$$new.quantity'] }, 1, 0] }] },
+              planDue: { $cond: [{ $ne: ['$quantity', '$$new.quantity'] }, true, '$planDue'] },
+              planned: '$planned',
+            },
+          ],
+        },
+      ],
+    },
+  },
+];
+
+/** What a row needs besides its derivation when it is new: an empty one has nothing to plan. */
+export const NEW_ROW_FIELDS: Document = {
+  $set: { revision: 1, planDue: { $cond: [{ $ne: ['$quantity', 0] }, true, '$$REMOVE'] } },
+};
+
+/** The figure of a row that holds no usage. */
+export const emptyQuantity = Decimal128.fromString('0');
+
+export class UsageAggregates {
+  readonly #db: Db;
+  readonly #collection: Collection<UsageAggregateDocument>;
+
+  constructor(db: Db) {
+    this.#db = db;
+    this.#collection = db.collection<UsageAggregateDocument>(USAGE_AGGREGATES);
+  }
+
+  /**
+   * Derives the rows of meters that share an event type and merges them, inside the database.
+   * @param holdStages stages between reading and merging: a test's way to slow one run down.
+   */
+  async derive(
+    input: { scope: DerivationScope; meters: readonly Meter[]; holdStages?: Document[] },
+    session: ClientSession,
+  ): Promise<void> {
+    const [first] = input.meters;
+    if (first === undefined) return;
+    const stages = [
+      ...derivationStages(input.scope, first.eventType, input.meters),
+      ...(input.holdStages ?? []),
+      NEW_ROW_FIELDS,
+      mergeInto(USAGE_AGGREGATES),
+    ];
+    try {
+      await this.#db
+        .collection(USAGE_EVENTS)
+        .aggregate(stages, { session, maxTimeMS: OPERATION_MS_MAX, allowDiskUse: true })
+        .toArray();
+    } catch (error) {
+      throw toStorageError(error);
+    }
+  }
+
+  /** Merges rows that were derived here rather than in the database, under the same fence. */
+  mergeRows(rows: readonly DerivedRow[], session: ClientSession): Promise<void> {
+    return mergeDocuments({ db: this.#db, into: USAGE_AGGREGATES, rows }, session);
+  }
+
+  /** The rows of a customer and meter whose windows begin in a half-open range, in order. */
+  async range(query: RowRange, session?: ClientSession): Promise<UsageAggregateDocument[]> {
+    return this.#collection
+      .find({ _id: rangeFilter(query) }, { ...(session && { session }) })
+      .sort({ _id: 1 })
+      .toArray();
+  }
+
+  /** The stored rows with these keys. */
+  async findAll(keys: readonly DerivedRow['_id'][], session?: ClientSession): Promise<UsageAggregateDocument[]> {
+    return this.#collection.find({ _id: { $in: [...keys] } }, { ...(session && { session }) }).toArray();
+  }
+
+  /** The first row in a range, in time order, whose figure is above `quantity`, or just different from it. */
+  async firstAbove(
+    query: RowRange & { quantity: Decimal128; windowEndMax: Date; comparison: 'above' | 'different' },
+  ): Promise<UsageAggregateDocument | null> {
+    return this.#collection.findOne(
+      {
+        _id: rangeFilter(query),
+        eventCount: { $gt: 0 },
+        windowEnd: { $lte: query.windowEndMax },
+        quantity: query.comparison === 'above' ? { $gt: query.quantity } : { $ne: query.quantity },
+      },
+      { sort: { _id: 1 } },
+    );
+  }
+
+  /** Rows that planning is to look at, oldest first, in batches. */
+  planDue(query: {
+    windowEndMax: Date;
+    meters: readonly string[];
+    batchSize: number;
+  }): AsyncGenerator<UsageAggregateDocument[]> {
+    const cursor = this.#collection
+      .find({ planDue: true, windowEnd: { $lte: query.windowEndMax }, '_id.meter': { $in: [...query.meters] } })
+      .sort({ windowEnd: 1 });
+    return inBatches(cursor, query.batchSize);
+  }
+
+  /** Moves `planned` on by compare-and-set on its sequence; returns nothing, since a lost race is planned again. */
+  async movePlanned(moves: readonly PlannedMove[]): Promise<void> {
+    await movePlannedIn(this.#collection, moves);
+  }
+
+  /** Makes planning look again at a customer's rows from an instant on. */
+  async setPlanDue(query: { customerId: string; meter: string; from: Date; to: Date }): Promise<void> {
+    await this.#collection.updateMany(
+      { _id: rangeFilter(query), quantity: { $ne: emptyQuantity } },
+      { $set: { planDue: true } },
+    );
+  }
+
+  async countPlanDue(): Promise<number> {
+    return this.#collection.countDocuments({ planDue: true });
+  }
+
+  /** Sums per customer and meter of a set of ranges: figures for reconciliation. */
+  async sums(query: RowRange, session?: ClientSession): Promise<{ quantity: Decimal128; eventCount: number }> {
+    const [sum] = await this.#collection
+      .aggregate<{ quantity: Decimal128; eventCount: number }>(
+        [
+          { $match: { _id: rangeFilter(query) } },
+          { $group: { _id: null, quantity: { $sum: '$quantity' }, eventCount: { $sum: '$eventCount' } } },
+        ],
+        { ...(session && { session }) },
+      )
+      .toArray();
+    return sum === undefined
+      ? { quantity: emptyQuantity, eventCount: 0 }
+      : { quantity: Decimal128.fromString(sum.quantity.toString()), eventCount: sum.eventCount };
+  }
+
+  /** How many facts could not be counted, over all rows. */
+  async countUncountable(): Promise<number> {
+    const [sum] = await this.#collection
+      .aggregate<{ total: number }>([
+        { $match: { uncountable: { $gt: 0 } } },
+        { $group: { _id: null, total: { $sum: '$uncountable' } } },
+      ])
+      .toArray();
+    return sum?.total ?? 0;
+  }
+}
+
+/** Windows that begin in `[from, to)`. */
+export interface RowRange {
+  readonly customerId: string;
+  readonly meter: string;
+  readonly from: Date;
+  readonly to: Date;
+}
+
+/** A change of `planned`: from the sequence that was read to the one that was planned. */
+export interface PlannedMove {
+  readonly key: Document;
+  readonly previousSequence: number;
+  /** Absent when there was nothing to plan. */
+  readonly planned?: Planned;
+  /** The row's revision if nothing is left to plan in it; planning is then no longer due, unless it changed since. */
+  readonly doneRevision?: number;
+}
+
+export function rangeFilter(query: RowRange): { $gte: DerivedRow['_id']; $lt: DerivedRow['_id'] } {
+  return {
+    $gte: rowKey(query.customerId, query.meter, query.from),
+    $lt: rowKey(query.customerId, query.meter, query.to),
+  };
+}
+
+export function mergeInto(collection: string): Document {
+  return { $merge: { into: collection, on: '_id', whenMatched: FENCE, whenNotMatched: 'insert' } };
+}
+
+/** Rows of one `$documents` stage. */
+const MERGE_ROWS_MAX = 1_000;
+
+export async function mergeDocuments(
+  input: { db: Db; into: string; rows: readonly Document[] },
+  session: ClientSession,
+): Promise<void> {
+  for (let from = 0; from < input.rows.length; from += MERGE_ROWS_MAX) {
+    const documents = input.rows.slice(from, from + MERGE_ROWS_MAX).map((row) => ({ $literal: row }));
+    try {
+      await input.db
+        .aggregate([{ $documents: documents }, NEW_ROW_FIELDS, mergeInto(input.into)], {
+          session,
+          maxTimeMS: OPERATION_MS_MAX,
+        })
+        .toArray();
+    } catch (error) {
+      throw toStorageError(error);
+    }
+  }
+}
+
+export async function movePlannedIn<T extends Document>(
+  collection: Collection<T>,
+  moves: readonly PlannedMove[],
+): Promise<void> {
+  if (moves.length === 0) return;
+  await (collection as unknown as Collection<Document>).bulkWrite(
+    moves.map(({ key, previousSequence, planned, doneRevision }) => ({
+      updateOne: {
+        filter: {
+          _id: key,
+          'planned.sequence': previousSequence === 0 ? { $exists: false } : previousSequence,
+        } as Document,
+        update: [
+          {
+            $set: {
+              ...(planned !== undefined && { planned: { $literal: planned } }),
+              planDue: { $cond: [{ $eq: ['$revision', { $literal: doneRevision ?? -1 }] }, '$$REMOVE', '$planDue'] },
+            },
+          },
+        ],
+      },
+    })),
+    { ordered: false },
+  );
+}

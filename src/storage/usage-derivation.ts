@@ -1,0 +1,292 @@
+import { type ClientSession, type Db, Decimal128, type Document } from 'mongodb';
+import type { EventField, Meter } from '../domain/meter.ts';
+import type { Period } from '../domain/period.ts';
+import { QUANTITY_PATTERN } from '../domain/quantity.ts';
+import { type EpochHour, HOUR_MS } from '../domain/window.ts';
+import { OPERATION_MS_MAX } from './database.ts';
+import { toStorageError } from './errors.ts';
+import { toStoredProperty, USAGE_EVENTS } from './usage-events.ts';
+
+/** Which raw facts to derive, and under which layout. */
+export interface DerivationScope {
+  readonly cells: readonly { readonly hour: EpochHour; readonly customerIds: readonly string[] }[];
+  /** A part of the hour, when a billing period begins inside it or a range ends inside it; then there is one cell. */
+  readonly window?: Period;
+  readonly layout: number;
+}
+
+/** A derived row: the figure of one meter for one customer's window, from raw facts alone. */
+export interface DerivedRow {
+  _id: RowKey;
+  windowEnd: Date;
+  layout: number;
+  /** Facts that were counted. Raw facts are only ever added, so of two derivations the greater count is the newer. */
+  eventCount: number;
+  /** Facts of the meter's event type that it could not count. */
+  uncountable?: number;
+  quantity: Decimal128;
+  /** For `last`: the latest fact. */
+  last?: { at: Date; id: string; value: Decimal128 };
+}
+
+/** One constructor for it: field order decides equality and ranges. */
+export interface RowKey {
+  customerId: string;
+  meter: string;
+  windowStart: Date;
+}
+
+export function rowKey(customerId: string, meter: string, windowStart: Date): RowKey {
+  return { customerId, meter, windowStart };
+}
+
+const ZERO = Decimal128.fromString('0');
+
+/**
+ * The facts of a scope and event type. Hours are joined by `$or`, so that a few dirty customer-hours out of many hours
+ * cost one pipeline, each a point in the index {hour, customerId}.
+ */
+function matchFacts(scope: DerivationScope, eventType: string): Document {
+  const cells = scope.cells.map(({ hour, customerIds }) => ({ hour, customerId: { $in: [...customerIds] } }));
+  const [only] = cells;
+  return {
+    $match: {
+      ...(cells.length === 1 ? only : { $or: cells }),
+      eventType,
+      ...(scope.window !== undefined && {
+        occurredAt: { $gte: new Date(scope.window.fromMs), $lt: new Date(scope.window.toMs) },
+      }),
+    },
+  };
+}
+
+/** The value a meter takes from a fact: a Decimal128 that is not negative, or null when it cannot be counted. */
+function valueOf(field: EventField): unknown {
+  if (field.kind === 'quantity') return '$quantity';
+  const path = `$properties.${field.kind === 'property' ? field.name : ''}`;
+  const isText = { $eq: [{ $type: path }, 'string'] };
+  const number = {
+    $cond: [
+      { $isNumber: path },
+      path,
+      {
+        $cond: [
+          { $regexMatch: { input: { $cond: [isText, path, ''] }, regex: QUANTITY_PATTERN } },
+          { $convert: { input: path, to: 'decimal', onError: null, onNull: null } },
+          null,
+        ],
+      },
+    ],
+  };
+  return { $let: { vars: { number }, in: { $cond: [{ $gte: ['$$number', ZERO] }, '$$number', null] } } };
+}
+
+/** Whether a fact satisfies a meter's conditions; undefined when it has none. */
+function conditionOf(meter: Meter): Document | undefined {
+  if (meter.where.length === 0) return undefined;
+  return {
+    $and: meter.where.map(({ property, in: values }) => ({
+      $in: [`$properties.${property}`, { $literal: values.map(toStoredProperty) }],
+    })),
+  };
+}
+
+export function fieldPath(field: EventField): string {
+  switch (field.kind) {
+    case 'quantity':
+      return '$quantity';
+    case 'userId':
+      return '$userId';
+    case 'property':
+      return `$properties.${field.name}`;
+  }
+}
+
+/** The accumulators of one meter, prefixed so that many meters share one pass over the facts. */
+function accumulatorsOf(meter: Meter, prefix: string): Document {
+  const condition = conditionOf(meter);
+  if (meter.aggregation === 'count') {
+    return { [`${prefix}Count`]: { $sum: condition === undefined ? 1 : { $cond: [condition, 1, 0] } } };
+  }
+  const value =
+    condition === undefined ? valueOf(meter.valueFrom) : { $cond: [condition, valueOf(meter.valueFrom), null] };
+  const alwaysCounts = condition === undefined && meter.valueFrom.kind === 'quantity';
+  const isCounted = { $ne: [value, null] };
+  const isUncountable = { $and: [condition ?? true, { $eq: [value, null] }] };
+  return {
+    [`${prefix}Count`]: { $sum: alwaysCounts ? 1 : { $cond: [isCounted, 1, 0] } },
+    ...(!alwaysCounts && { [`${prefix}Uncountable`]: { $sum: { $cond: [isUncountable, 1, 0] } } }),
+    [`${prefix}Value`]:
+      meter.aggregation === 'sum'
+        ? { $sum: value }
+        : meter.aggregation === 'max'
+          ? { $max: value }
+          : {
+              // Documents compare field by field: the greatest instant, then the greatest id.
+              $max: { $cond: [isCounted, { at: '$occurredAt', id: '$_id', value }, null] },
+            },
+  };
+}
+
+/** The row of one meter from the grouped document. */
+function rowOf(meter: Meter, prefix: string, scope: DerivationScope): Document {
+  const { window } = scope;
+  const hourStart = { $toDate: { $multiply: [{ $toLong: '$_id.hour' }, HOUR_MS] } };
+  const hourEnd = { $toDate: { $multiply: [{ $add: [{ $toLong: '$_id.hour' }, 1] }, HOUR_MS] } };
+  const value = `$${prefix}Value`;
+  const quantity =
+    meter.aggregation === 'count'
+      ? { $toDecimal: `$${prefix}Count` }
+      : meter.aggregation === 'last'
+        ? `${value}.value`
+        : value;
+  return {
+    _id: {
+      customerId: '$_id.customerId',
+      meter: { $literal: meter.key },
+      windowStart: window === undefined ? hourStart : new Date(window.fromMs),
+    },
+    windowEnd: window === undefined ? hourEnd : new Date(window.toMs),
+    layout: { $literal: scope.layout },
+    eventCount: `$${prefix}Count`,
+    uncountable: { $cond: [{ $gt: [`$${prefix}Uncountable`, 0] }, `$${prefix}Uncountable`, '$$REMOVE'] },
+    quantity: { $ifNull: [{ $toDecimal: quantity }, ZERO] },
+    ...(meter.aggregation === 'last' && { last: { $ifNull: [value, '$$REMOVE'] } }),
+  };
+}
+
+/**
+ * The stages that derive one row per customer, window and meter from raw facts, for meters of one event type; all
+ * aggregations but `unique`, whose values are needed one by one.
+ */
+export function derivationStages(scope: DerivationScope, eventType: string, meters: readonly Meter[]): Document[] {
+  const prefixes = meters.map((_, index) => `m${index}`);
+  return [
+    matchFacts(scope, eventType),
+    {
+      $group: Object.assign(
+        { _id: { customerId: '$customerId', hour: '$hour' } },
+        ...meters.map((meter, index) => accumulatorsOf(meter, prefixes[index] ?? '')),
+      ) as Document,
+    },
+    { $project: { _id: 0, row: meters.map((meter, index) => rowOf(meter, prefixes[index] ?? '', scope)) } },
+    { $unwind: '$row' },
+    { $replaceRoot: { newRoot: '$row' } },
+    { $match: { $or: [{ eventCount: { $gt: 0 } }, { uncountable: { $gt: 0 } }] } },
+  ];
+}
+
+/** The distinct values of a `unique` meter per customer and hour, with how many facts had each. */
+function uniqueStages(scope: DerivationScope, meter: Meter): Document[] {
+  const condition = conditionOf(meter);
+  return [
+    matchFacts(scope, meter.eventType),
+    ...(condition === undefined ? [] : [{ $match: { $expr: condition } }]),
+    {
+      $group: {
+        _id: {
+          customerId: '$customerId',
+          hour: '$hour',
+          value: fieldPath(meter.uniqueBy ?? { kind: 'quantity' }),
+          ...(meter.groupBy.length > 0 && {
+            by: meter.groupBy.map((field) => ({ $ifNull: [fieldPath(field), null] })),
+          }),
+        },
+        facts: { $sum: 1 },
+      },
+    },
+  ];
+}
+
+/** One distinct value of a customer's hour; `value` is undefined where the fact lacks it. */
+export interface UniqueValueRow {
+  customerId: string;
+  hour: EpochHour;
+  value: string | boolean | Decimal128 | undefined;
+  by?: GroupValue[];
+  facts: number;
+}
+
+export type GroupValue = string | boolean | Decimal128 | null;
+
+/** The figure of one group of a customer's hour. */
+export interface GroupRow {
+  customerId: string;
+  hour: EpochHour;
+  by: GroupValue[];
+  eventCount: number;
+  quantity: Decimal128;
+  last?: { at: Date; id: string; value: Decimal128 };
+}
+
+function groupStages(scope: DerivationScope, meter: Meter): Document[] {
+  const value = '$mValue';
+  const quantity =
+    meter.aggregation === 'count' ? { $toDecimal: '$mCount' } : meter.aggregation === 'last' ? `${value}.value` : value;
+  return [
+    matchFacts(scope, meter.eventType),
+    {
+      $group: {
+        _id: {
+          customerId: '$customerId',
+          hour: '$hour',
+          by: meter.groupBy.map((field) => ({ $ifNull: [fieldPath(field), null] })),
+        },
+        ...accumulatorsOf(meter, 'm'),
+      },
+    },
+    { $match: { mCount: { $gt: 0 } } },
+    {
+      $project: {
+        _id: 0,
+        customerId: '$_id.customerId',
+        hour: '$_id.hour',
+        by: '$_id.by',
+        eventCount: '$mCount',
+        quantity: { $ifNull: [{ $toDecimal: quantity }, ZERO] },
+        ...(meter.aggregation === 'last' && { last: value }),
+      },
+    },
+  ];
+}
+
+/** Reads raw facts and returns what they come to. Writes nothing. */
+export class UsageDerivation {
+  readonly #db: Db;
+
+  constructor(db: Db) {
+    this.#db = db;
+  }
+
+  /** The rows of meters that share an event type, except `unique` ones. */
+  async rows(scope: DerivationScope, meters: readonly Meter[], session: ClientSession): Promise<DerivedRow[]> {
+    const [first] = meters;
+    if (first === undefined) return [];
+    return this.#read<DerivedRow>(derivationStages(scope, first.eventType, meters), session);
+  }
+
+  /** The distinct values behind a `unique` meter. */
+  async uniqueValues(scope: DerivationScope, meter: Meter, session: ClientSession): Promise<UniqueValueRow[]> {
+    const found = await this.#read<{ _id: Omit<UniqueValueRow, 'facts'>; facts: number }>(
+      uniqueStages(scope, meter),
+      session,
+    );
+    return found.map(({ _id, facts }) => ({ ..._id, facts }));
+  }
+
+  /** The figures per group of a meter with `groupBy`, except `unique` ones. */
+  async groups(scope: DerivationScope, meter: Meter, session: ClientSession): Promise<GroupRow[]> {
+    return this.#read<GroupRow>(groupStages(scope, meter), session);
+  }
+
+  async #read<T extends Document>(stages: Document[], session: ClientSession): Promise<T[]> {
+    try {
+      return await this.#db
+        .collection(USAGE_EVENTS)
+        .aggregate<T>(stages, { session, maxTimeMS: OPERATION_MS_MAX, allowDiskUse: true })
+        .toArray();
+    } catch (error) {
+      throw toStorageError(error);
+    }
+  }
+}

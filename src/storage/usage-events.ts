@@ -1,0 +1,205 @@
+import { Binary, type Collection, type Db, Decimal128 } from 'mongodb';
+import { fingerprintOf, type PropertyValue, type UsageEvent } from '../domain/usage-event.ts';
+import { type EpochHour, epochHourOf, HOUR_MS } from '../domain/window.ts';
+import { inBatches } from './cursor.ts';
+import { hasOnlyDuplicateKeys, toStorageError } from './errors.ts';
+
+/** The raw facts: append-only, one document an event. Its `_id` is the dedupe; no other field repeats the key. */
+export interface UsageEventDocument {
+  /** `idempotencyKey` + U+001F + `customerId`: neither can hold that character. */
+  _id: string;
+  customerId: string;
+  eventType: string;
+  occurredAt: Date;
+  quantity: Decimal128;
+  userId?: string;
+  properties?: Record<string, StoredPropertyValue>;
+  /** UTC epoch hour of `occurredAt`. */
+  hour: EpochHour;
+  receivedAt: Date;
+  /** 16 bytes over the canonical content: the same key with another fingerprint is a conflict. */
+  fingerprint: Binary;
+}
+
+export type StoredPropertyValue = string | boolean | Decimal128;
+
+export const USAGE_EVENTS = 'usage_events';
+const KEY_SEPARATOR = '\u001f';
+
+/** What became of one event: `stored-before` has the same key and is to be compared by fingerprint. */
+export type InsertResult = 'inserted' | 'stored-before';
+
+export function usageEventId(idempotencyKey: string, customerId: string): string {
+  return `${idempotencyKey}${KEY_SEPARATOR}${customerId}`;
+}
+
+export function idempotencyKeyOf(id: string): string {
+  return id.slice(0, id.indexOf(KEY_SEPARATOR));
+}
+
+export function toUsageEventDocument(event: UsageEvent, receivedAtMs: number): UsageEventDocument {
+  return {
+    _id: usageEventId(event.idempotencyKey, event.customerId),
+    customerId: event.customerId,
+    eventType: event.eventType,
+    occurredAt: new Date(event.occurredAtMs),
+    quantity: Decimal128.fromString(event.quantity),
+    ...(event.userId !== undefined && { userId: event.userId }),
+    ...(event.properties !== undefined && { properties: toStoredProperties(event.properties) }),
+    hour: epochHourOf(event.occurredAtMs),
+    receivedAt: new Date(receivedAtMs),
+    fingerprint: new Binary(fingerprintOf(event)),
+  };
+}
+
+function toStoredProperties(properties: NonNullable<UsageEvent['properties']>): Record<string, StoredPropertyValue> {
+  const stored: Record<string, StoredPropertyValue> = {};
+  for (const [name, value] of properties) stored[name] = toStoredProperty(value);
+  return stored;
+}
+
+export function toStoredProperty(value: PropertyValue): StoredPropertyValue {
+  return typeof value === 'object' ? Decimal128.fromString(value.number) : value;
+}
+
+/** One raw event as the API shows it. */
+export interface RawEvent {
+  readonly idempotencyKey: string;
+  readonly customerId: string;
+  readonly eventType: string;
+  readonly occurredAt: string;
+  readonly receivedAt: string;
+  readonly quantity: string;
+  readonly userId?: string;
+  readonly properties?: Record<string, string | boolean>;
+}
+
+export interface RawEventQuery {
+  readonly customerId: string;
+  /** Half-open, UTC milliseconds. */
+  readonly fromMs: number;
+  readonly toMs: number;
+  readonly eventType?: string;
+  /** Continue after this event. */
+  readonly after?: { readonly occurredAtMs: number; readonly id: string };
+  readonly limit: number;
+}
+
+export class UsageEvents {
+  readonly #collection: Collection<UsageEventDocument>;
+
+  constructor(db: Db) {
+    this.#collection = db.collection<UsageEventDocument>(USAGE_EVENTS);
+  }
+
+  /**
+   * Inserts a commit, each event on its own. Returns per event whether it was new, and only when every insert is
+   * durable by majority and journal or was refused as a duplicate.
+   *
+   * A write-concern failure hides duplicates (the driver then reports code 64 or 100 and no write errors), so it is
+   * looked for first and fails the whole commit: sending it again is safe.
+   */
+  async insertAll(documents: readonly UsageEventDocument[]): Promise<InsertResult[]> {
+    const results = new Array<InsertResult>(documents.length).fill('inserted');
+    if (documents.length === 0) return results;
+    try {
+      await this.#collection.insertMany(documents, { ordered: false });
+    } catch (error) {
+      if (!hasOnlyDuplicateKeys(error)) throw toStorageError(error);
+      for (const writeError of error.result.getWriteErrors()) results[writeError.index] = 'stored-before';
+    }
+    return results;
+  }
+
+  /** The fingerprints of those ids that are stored durably (a majority read: an event that may be rolled back is not). */
+  async fingerprintsOf(ids: readonly string[]): Promise<Map<string, Buffer>> {
+    try {
+      const found = await this.#collection
+        .find({ _id: { $in: [...ids] } }, { projection: { fingerprint: 1 } })
+        .toArray();
+      return new Map(found.map((document) => [document._id, Buffer.from(document.fingerprint.buffer)]));
+    } catch (error) {
+      throw toStorageError(error);
+    }
+  }
+
+  /** A customer's raw events in time order, then by key. Reads day by day, so that a page costs what it returns. */
+  async list(query: RawEventQuery): Promise<UsageEventDocument[]> {
+    const found: UsageEventDocument[] = [];
+    const lastHour = epochHourOf(query.toMs - 1);
+    let hour = epochHourOf(query.after?.occurredAtMs ?? query.fromMs);
+    while (hour <= lastHour && found.length < query.limit) {
+      const hourTo = Math.min(hour + 24, lastHour + 1);
+      const page = await this.#collection
+        .find({
+          hour: { $gte: hour, $lt: hourTo },
+          customerId: query.customerId,
+          occurredAt: { $gte: new Date(query.fromMs), $lt: new Date(query.toMs) },
+          ...(query.eventType !== undefined && { eventType: query.eventType }),
+          ...(query.after !== undefined && {
+            $or: [
+              { occurredAt: { $gt: new Date(query.after.occurredAtMs) } },
+              { occurredAt: new Date(query.after.occurredAtMs), _id: { $gt: query.after.id } },
+            ],
+          }),
+        })
+        .sort({ occurredAt: 1, _id: 1 })
+        .limit(query.limit - found.length)
+        .toArray();
+      found.push(...page);
+      hour = hourTo;
+    }
+    return found;
+  }
+
+  /**
+   * The distinct (hour, customer) pairs that hold events of a type, from an hour on; for one customer or all.
+   * Streams them in batches of `batchSize`.
+   */
+  async *pairsFrom(query: {
+    fromHour: EpochHour;
+    customerId?: string;
+    eventType?: string;
+    batchSize: number;
+  }): AsyncGenerator<{ hour: EpochHour; customerId: string }[]> {
+    const cursor = this.#collection.aggregate<{ _id: { hour: EpochHour; customerId: string } }>(
+      [
+        {
+          $match: {
+            hour: { $gte: query.fromHour },
+            ...(query.customerId !== undefined && { customerId: query.customerId }),
+            ...(query.eventType !== undefined && { eventType: query.eventType }),
+          },
+        },
+        { $group: { _id: { hour: '$hour', customerId: '$customerId' } } },
+      ],
+      { allowDiskUse: true },
+    );
+    for await (const batch of inBatches(cursor, query.batchSize)) yield batch.map(({ _id }) => _id);
+  }
+}
+
+/** The earliest instant of an hour, for queries by hour. */
+export function hourStartMs(hour: EpochHour): number {
+  return hour * HOUR_MS;
+}
+
+export function toRawEvent(document: UsageEventDocument): RawEvent {
+  return {
+    idempotencyKey: idempotencyKeyOf(document._id),
+    customerId: document.customerId,
+    eventType: document.eventType,
+    occurredAt: document.occurredAt.toISOString(),
+    receivedAt: document.receivedAt.toISOString(),
+    quantity: document.quantity.toString(),
+    ...(document.userId !== undefined && { userId: document.userId }),
+    ...(document.properties !== undefined && {
+      properties: Object.fromEntries(
+        Object.entries(document.properties).map(([name, value]) => [
+          name,
+          value instanceof Decimal128 ? value.toString() : value,
+        ]),
+      ),
+    }),
+  };
+}

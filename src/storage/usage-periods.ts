@@ -1,0 +1,196 @@
+import { type ClientSession, type Collection, type Db, Decimal128, type Document } from 'mongodb';
+import type { Aggregation } from '../domain/meter.ts';
+import type { Period } from '../domain/period.ts';
+import { inBatches } from './cursor.ts';
+import { OPERATION_MS_MAX } from './database.ts';
+import { toStorageError } from './errors.ts';
+import { UNIQUE_VALUES } from './unique-values.ts';
+import { mergeDocuments, movePlannedIn, type Planned, type PlannedMove, USAGE_AGGREGATES } from './usage-aggregates.ts';
+import { rowKey } from './usage-derivation.ts';
+
+/** The running figure of a billing period, for the meters whose windows do not add up: max, last and unique. */
+export interface UsagePeriodDocument {
+  _id: PeriodKey;
+  periodEnd: Date;
+  layout: number;
+  eventCount: number;
+  quantity: Decimal128;
+  last?: { at: Date; id: string; value: Decimal128 };
+  revision: number;
+  planDue?: true;
+  planned?: Planned;
+}
+
+export interface PeriodKey {
+  customerId: string;
+  meter: string;
+  periodStart: Date;
+}
+
+export type DerivedPeriod = Pick<
+  UsagePeriodDocument,
+  '_id' | 'periodEnd' | 'layout' | 'eventCount' | 'quantity' | 'last'
+>;
+
+export const USAGE_PERIODS = 'usage_periods';
+const ZERO = Decimal128.fromString('0');
+
+export function periodKey(customerId: string, meter: string, periodStart: Date): PeriodKey {
+  return { customerId, meter, periodStart };
+}
+
+/** A customer's period of one meter, to be derived from its windows. */
+export interface PeriodScope {
+  readonly customerId: string;
+  readonly meter: string;
+  readonly period: Period;
+  readonly layout: number;
+  /** For `unique`: hours in which values written under an earlier layout do not count. */
+  readonly reshapedHours?: readonly Period[];
+}
+
+export class UsagePeriods {
+  readonly #db: Db;
+  readonly #collection: Collection<UsagePeriodDocument>;
+
+  constructor(db: Db) {
+    this.#db = db;
+    this.#collection = db.collection<UsagePeriodDocument>(USAGE_PERIODS);
+  }
+
+  /**
+   * Derives the periods of one aggregation from their windows.
+   * @param scopes at most one for each customer and meter.
+   */
+  async derive(
+    aggregation: Aggregation,
+    scopes: readonly PeriodScope[],
+    session: ClientSession,
+  ): Promise<DerivedPeriod[]> {
+    const windows = await this.#read(USAGE_AGGREGATES, windowStages(aggregation, scopes), session);
+    // Values are written before the rows that count them, so counting them after reading the rows misses none.
+    const distinct =
+      aggregation === 'unique' ? await this.#read(UNIQUE_VALUES, distinctStages(scopes), session) : undefined;
+    const byKey = new Map(windows.map((found) => [keyText(found._id), found]));
+    const distinctByKey = new Map(distinct?.map((found) => [keyText(found._id), found]));
+    return scopes.map((scope) => {
+      const found = byKey.get(keyText(scope));
+      const quantity = distinct === undefined ? quantityOf(found) : distinctByKey.get(keyText(scope))?.quantity;
+      return {
+        _id: periodKey(scope.customerId, scope.meter, new Date(scope.period.fromMs)),
+        periodEnd: new Date(scope.period.toMs),
+        layout: scope.layout,
+        eventCount: found?.eventCount ?? 0,
+        quantity: quantity ?? ZERO,
+        ...(found?.last != null && { last: found.last }),
+      };
+    });
+  }
+
+  async #read(collection: string, stages: Document[], session: ClientSession): Promise<PeriodFigure[]> {
+    try {
+      return await this.#db
+        .collection(collection)
+        .aggregate<PeriodFigure>(stages, { session, maxTimeMS: OPERATION_MS_MAX, allowDiskUse: true })
+        .toArray();
+    } catch (error) {
+      throw toStorageError(error);
+    }
+  }
+
+  mergeRows(rows: readonly DerivedPeriod[], session: ClientSession): Promise<void> {
+    return mergeDocuments({ db: this.#db, into: USAGE_PERIODS, rows }, session);
+  }
+
+  /** Rows that planning is to look at, in batches. */
+  planDue(query: { meters: readonly string[]; batchSize: number }): AsyncGenerator<UsagePeriodDocument[]> {
+    const cursor = this.#collection
+      .find({ planDue: true, '_id.meter': { $in: [...query.meters] } })
+      .sort({ periodEnd: 1 });
+    return inBatches(cursor, query.batchSize);
+  }
+
+  async movePlanned(moves: readonly PlannedMove[]): Promise<void> {
+    await movePlannedIn(this.#collection, moves);
+  }
+
+  async find(key: PeriodKey): Promise<UsagePeriodDocument | null> {
+    return this.#collection.findOne({ _id: key });
+  }
+
+  async setPlanDue(query: { customerId: string; meter: string; from: Date }): Promise<void> {
+    await this.#collection.updateMany(
+      {
+        _id: {
+          $gte: periodKey(query.customerId, query.meter, query.from),
+          $lt: periodKey(query.customerId, query.meter, new Date(8.64e15)),
+        },
+        quantity: { $ne: ZERO },
+      },
+      { $set: { planDue: true } },
+    );
+  }
+
+  async countPlanDue(): Promise<number> {
+    return this.#collection.countDocuments({ planDue: true });
+  }
+}
+
+interface PeriodFigure extends Document {
+  _id: { customerId: string; meter: string };
+  eventCount: number;
+  quantity?: Decimal128;
+  last?: { at: Date; id: string; value: Decimal128 } | null;
+}
+
+function keyText(key: { customerId: string; meter: string }): string {
+  return `${key.customerId}\u001f${key.meter}`;
+}
+
+function quantityOf(figure: PeriodFigure | undefined): Decimal128 {
+  return figure?.last?.value ?? figure?.quantity ?? ZERO;
+}
+
+function windowStages(aggregation: Aggregation, scopes: readonly PeriodScope[]): Document[] {
+  return [
+    { $match: { $or: scopes.map((scope) => ({ _id: windowsOf(scope) })), eventCount: { $gt: 0 } } },
+    {
+      $group: {
+        _id: { customerId: '$_id.customerId', meter: '$_id.meter' },
+        eventCount: { $sum: '$eventCount' },
+        ...(aggregation === 'max' && { quantity: { $max: '$quantity' } }),
+        ...(aggregation === 'last' && { last: { $max: '$last' } }),
+      },
+    },
+  ];
+}
+
+function windowsOf(scope: PeriodScope): Document {
+  return {
+    $gte: rowKey(scope.customerId, scope.meter, new Date(scope.period.fromMs)),
+    $lt: rowKey(scope.customerId, scope.meter, new Date(scope.period.toMs)),
+  };
+}
+
+function distinctStages(scopes: readonly PeriodScope[]): Document[] {
+  return [
+    { $match: { $or: scopes.map(valuesOf) } },
+    { $group: { _id: { customerId: '$_id.customerId', meter: '$_id.meter', value: '$_id.value' } } },
+    { $group: { _id: { customerId: '$_id.customerId', meter: '$_id.meter' }, count: { $sum: 1 } } },
+    { $project: { quantity: { $toDecimal: '$count' } } },
+  ];
+}
+
+/** The values of a period, without those that an earlier layout left in hours which it cut differently. */
+export function valuesOf(scope: PeriodScope): Document {
+  const { reshapedHours = [] } = scope;
+  return {
+    _id: windowsOf(scope),
+    ...(reshapedHours.length > 0 && {
+      $nor: reshapedHours.map((hour) => ({
+        '_id.windowStart': { $gte: new Date(hour.fromMs), $lt: new Date(hour.toMs) },
+        layout: { $lt: scope.layout },
+      })),
+    }),
+  };
+}
