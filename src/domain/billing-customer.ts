@@ -23,12 +23,15 @@ export interface BillingCustomer {
 
 const CALENDAR_MONTH_REVISION: CalendarRevision = { layout: 0, calendar: CALENDAR_MONTH };
 
-/** A customer nobody has told us about: calendar months, and mapped only if the id is Stripe's own. */
-export function unknownCustomer(customerId: string): BillingCustomer {
+/**
+ * A customer nobody has told us about: calendar months, and mapped only if the id is Stripe's own.
+ * @param isTaken whether another customer is mapped to that id of Stripe's.
+ */
+export function unknownCustomer(customerId: string, isTaken = false): BillingCustomer {
   return {
     customerId,
     calendars: [CALENDAR_MONTH_REVISION],
-    ...(isStripeCustomerId(customerId) && { stripeCustomerId: customerId }),
+    ...(isStripeCustomerId(customerId) && !isTaken && { stripeCustomerId: customerId }),
   };
 }
 
@@ -61,15 +64,20 @@ export function billingPeriodOf(customer: BillingCustomer, instantMs: number): P
 }
 
 /**
- * Starts of windows in an hour that an earlier calendar had and the present one does not. They are written as empty
- * rows of the present layout, so that a slow run under the old calendar cannot leave usage in them.
+ * Windows of an hour whose rows an earlier calendar may have left with other usage in them. They are written as empty
+ * rows of the present layout: those that no longer exist, so that a slow run under the old calendar cannot leave usage
+ * in them; and those that begin as before but end differently, because a window that now holds no facts is not derived.
+ * (An empty row never replaces one of the same layout that counted facts.)
  */
 export function formerWindowsOfHour(customer: BillingCustomer, hour: EpochHour): Period[] {
-  const present = new Set(windowsOfHour(currentCalendar(customer).calendar, hour).map((window) => window.fromMs));
+  const present = new Map(
+    windowsOfHour(currentCalendar(customer).calendar, hour).map((window) => [window.fromMs, window]),
+  );
   const former = new Map<number, Period>();
   for (const { calendar } of customer.calendars.slice(0, -1)) {
     for (const window of windowsOfHour(calendar, hour)) {
-      if (!present.has(window.fromMs)) former.set(window.fromMs, window);
+      const successor = present.get(window.fromMs);
+      if (successor?.toMs !== window.toMs) former.set(window.fromMs, successor ?? window);
     }
   }
   return [...former.values()];
@@ -86,9 +94,13 @@ export function formerPeriodsAt(customer: BillingCustomer, instantMs: number): P
   return [...former.values()];
 }
 
-/** From when a meter counts a customer's usage: its `effectiveFrom`, or the start of the period it was created in. */
+/**
+ * From when a meter counts a customer's usage: its `effectiveFrom`, or the start of the period it was created in; the
+ * earliest such start when the customer's calendar changed, so that what was counted once stays counted.
+ */
 export function countsFromMs(meter: Meter, customer: BillingCustomer): number {
-  return meter.effectiveFromMs ?? billingPeriodOf(customer, meter.createdAtMs).fromMs;
+  if (meter.effectiveFromMs !== undefined) return meter.effectiveFromMs;
+  return Math.min(...customer.calendars.map(({ calendar }) => periodContaining(calendar, meter.createdAtMs).fromMs));
 }
 
 /** Whether a meter counts a customer's window. */

@@ -30,6 +30,8 @@ export interface EmptyRow {
   readonly meter: string;
   readonly window: Period;
   readonly layout: number;
+  /** Whether the meter's windows are planned one by one. */
+  readonly isPlannedByWindow: boolean;
 }
 
 /** The running figure of a period that has to be derived again. */
@@ -91,7 +93,8 @@ class Planner {
   }
 
   plan(pairs: readonly CustomerHour[]): DerivationPlan {
-    for (const pair of pairs) {
+    // By hour, so that a step spans few of them: each is a branch of its query.
+    for (const pair of [...pairs].sort((a, b) => a.hour - b.hour)) {
       const customer = this.#customers.get(pair.customerId);
       if (customer === undefined) throw new RangeError(`customer ${pair.customerId} is missing from the plan's input`);
       this.#addPair(customer, pair.hour);
@@ -168,14 +171,17 @@ class Planner {
   #addEmptyRows(customer: BillingCustomer, at: { hour: EpochHour; layout: number }): void {
     const { customerId } = customer;
     for (const window of formerWindowsOfHour(customer, at.hour)) {
-      for (const { key } of this.#metersFor(customer, window.fromMs)) {
-        this.#emptyWindows.push({ customerId, meter: key, window, layout: at.layout });
+      for (const { key, aggregation } of this.#metersFor(customer, window.fromMs)) {
+        const isPlannedByWindow = isAdditive(aggregation);
+        this.#emptyWindows.push({ customerId, meter: key, window, layout: at.layout, isPlannedByWindow });
       }
     }
-    for (const period of formerPeriodsAt(customer, at.hour * HOUR_MS)) {
+    const hourMs = at.hour * HOUR_MS;
+    const periods = [...formerPeriodsAt(customer, hourMs), ...formerPeriodsAt(customer, hourMs + HOUR_MS - 1)];
+    for (const period of periods) {
       for (const meter of this.#meters) {
         if (isAdditive(meter.aggregation)) continue;
-        const row = { customerId, meter: meter.key, window: period, layout: at.layout };
+        const row = { customerId, meter: meter.key, window: period, layout: at.layout, isPlannedByWindow: false };
         this.#emptyPeriods.set(`${customerId}\u001f${meter.key}\u001f${period.fromMs}`, row);
       }
     }

@@ -31,6 +31,7 @@ export type SubmissionChange =
   | 'accept'
   | 'find-duplicate'
   | 'decline'
+  | 'decline-in-doubt'
   | 'lose-answer'
   | 'reject'
   | 'block'
@@ -46,6 +47,7 @@ const TRANSITIONS: Record<SubmissionState, Partial<Record<SubmissionChange, Subm
     accept: 'accepted',
     'find-duplicate': 'duplicate',
     decline: 'planned',
+    'decline-in-doubt': 'in_doubt',
     'lose-answer': 'in_doubt',
     reject: 'rejected',
     block: 'blocked',
@@ -54,7 +56,7 @@ const TRANSITIONS: Record<SubmissionState, Partial<Record<SubmissionChange, Subm
   accepted: { confirm: 'confirmed', reject: 'rejected', replace: 'replaced' },
   duplicate: { confirm: 'confirmed', reject: 'rejected', replace: 'replaced' },
   confirmed: { reject: 'rejected', replace: 'replaced' },
-  blocked: { unblock: 'planned', replace: 'replaced' },
+  blocked: { unblock: 'planned', block: 'blocked', replace: 'replaced' },
   rejected: { replace: 'replaced' },
   replaced: {},
 };
@@ -141,11 +143,12 @@ export function replacementIdentifier(identifier: string): string {
 
 /**
  * The `Idempotency-Key` of an attempt. It equals the identifier, so that an error report can be joined by either; but
- * after an answer of 5xx, which Stripe stores and would replay, the same identifier goes out under a fresh key.
- * @param serverErrors how many attempts were answered with 5xx.
+ * after an answer that Stripe stores under the key and would replay (5xx, or a refusal whose cause has been mended since)
+ * the same identifier goes out under a fresh key.
+ * @param storedAnswers how many attempts had such an answer.
  */
-export function idempotencyKeyFor(identifier: string, serverErrors: number): string {
-  return serverErrors === 0 ? identifier : `${identifier}.r${serverErrors}`;
+export function idempotencyKeyFor(identifier: string, storedAnswers: number): string {
+  return storedAnswers === 0 ? identifier : `${identifier}.r${storedAnswers}`;
 }
 
 /** The identifier behind an idempotency key, for the join of Stripe's error reports. */
@@ -181,15 +184,18 @@ const RETRY_MS_MAX = 15 * 60_000;
 const DECLINED_MS_MIN = 250;
 const DECLINED_MS_MAX = 60_000;
 
-/** The change an outcome makes. */
-export function changeFor(outcome: SendOutcome): SubmissionChange {
+/**
+ * The change an outcome makes.
+ * @param doubtful an earlier attempt had no clear answer: an attempt that was declined does not clear that up.
+ */
+export function changeFor(outcome: SendOutcome, doubtful: boolean): SubmissionChange {
   switch (outcome.kind) {
     case 'accepted':
       return 'accept';
     case 'duplicate':
       return 'find-duplicate';
     case 'declined':
-      return 'decline';
+      return doubtful ? 'decline-in-doubt' : 'decline';
     case 'server-error':
     case 'unanswered':
       return 'lose-answer';

@@ -1,4 +1,4 @@
-/** What goes back over the wire. The body is rendered when it is sent, so that a stored answer can stay small. */
+/** What goes back over the wire. The body is rendered when it is sent: a stored answer can be a reference to what is kept anyway. */
 export interface Answer {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
@@ -11,11 +11,6 @@ export interface Answer {
 export function answer(body: object): Answer {
   const text = JSON.stringify(body);
   return { status: 200, render: () => text };
-}
-
-/** An answer whose body never changes and can be made again from what is stored anyway. */
-export function answerFrom(body: () => object): Answer {
-  return { status: 200, render: () => JSON.stringify(body()) };
 }
 
 /** The inside of Stripe's error envelope (Stripe docs, Errors). */

@@ -19,7 +19,8 @@ interface Entry {
 export function fingerprintOf(method: string, path: string, body: string): string {
   return createHash('md5')
     .update(`${method} ${path}\n${canonicalForm(body)}`)
-    .digest('base64');
+    .digest()
+    .toString('latin1');
 }
 
 /** Answers kept by idempotency key, 500s included, so that a request sent again has its effect once. */

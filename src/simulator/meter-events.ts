@@ -1,5 +1,5 @@
 import type { Stripe } from 'stripe';
-import { answerFrom, invalidRequest } from './answer.ts';
+import { invalidRequest } from './answer.ts';
 import type { Answer, Refusal } from './answer.ts';
 import type { Customers } from './customers.ts';
 import { readDigits } from './decimal.ts';
@@ -26,6 +26,22 @@ export interface AsyncRejection {
   customer: string;
   /** UTC milliseconds. */
   at: number;
+}
+
+/** The answer of one meter event, of which a day's worth is kept for replay: a row number instead of a text. */
+class MeterEventAnswer implements Answer {
+  readonly status = 200;
+  readonly #usage: Usage;
+  readonly #row: number;
+
+  constructor(usage: Usage, row: number) {
+    this.#usage = usage;
+    this.#row = row;
+  }
+
+  render(): string {
+    return JSON.stringify(this.#usage.meterEvent(this.#row));
+  }
 }
 
 interface MeterEventsDeps {
@@ -79,7 +95,7 @@ function createMeterEvent(deps: MeterEventsDeps, call: Call): Answer {
   const event = { meter, customer, identifier, idempotencyKey, value, timestamp, extraPayload, rejected };
   const row = usage.record(event);
   if (rejected) deps.asyncRejections.push(customerNotFound(account, event));
-  return answerFrom(() => usage.meterEvent(row));
+  return new MeterEventAnswer(usage, row);
 }
 
 function activeMeter({ account, meters }: MeterEventsDeps, eventName: string): Stripe.Billing.Meter {

@@ -19,8 +19,8 @@ export class Router {
     for (const [index, segment] of segments.entries()) {
       if (index === 0 || segment === '') continue;
       const route = this.#routes.get(`${method} ${segments.with(index, '{id}').join('/')}`);
-      const pathId = route && decode(segment);
-      if (pathId !== undefined) return { route, pathId };
+      const pathId = decode(segment);
+      if (route !== undefined && pathId !== undefined) return { route, pathId };
     }
     return undefined;
   }

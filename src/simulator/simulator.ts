@@ -94,10 +94,9 @@ async function readBody(request: IncomingMessage): Promise<string | undefined> {
   let bytes = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length;
-    if (bytes > bodyBytesMax) return undefined;
-    chunks.push(chunk);
+    if (bytes <= bodyBytesMax) chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString();
+  return bytes <= bodyBytesMax ? Buffer.concat(chunks).toString() : undefined;
 }
 
 function headerOf(request: IncomingMessage, name: string): string | undefined {

@@ -1,12 +1,8 @@
 import type { ClientSession, Collection, Db, Filter } from 'mongodb';
-import {
-  type BillingCustomer,
-  calendarRevisions,
-  isStripeCustomerId,
-  unknownCustomer,
-} from '../domain/billing-customer.ts';
+import { type BillingCustomer, isStripeCustomerId, unknownCustomer } from '../domain/billing-customer.ts';
+import { calendarsOf } from '../domain/customer.ts';
 import type { BillingInterval } from '../domain/period.ts';
-import { isDuplicateKey } from './errors.ts';
+import { isDuplicateKey, toStorageError, translated } from './errors.ts';
 
 /** A customer as the team told us. Customers nobody told us about have no document and still have usage. */
 export interface CustomerDocument {
@@ -38,28 +34,32 @@ export class Customers {
     this.#collection = db.collection<CustomerDocument>(CUSTOMERS);
   }
 
-  find(customerId: string): Promise<CustomerDocument | null> {
-    return this.#collection.findOne({ _id: customerId });
+  find(customerId: string, session?: ClientSession): Promise<CustomerDocument | null> {
+    return translated(this.#collection.findOne({ _id: customerId }, { ...(session && { session }) }));
   }
 
-  /** Inserts a new document or replaces the one of the given revision. Returns false when someone else was quicker. */
-  async save(document: CustomerDocument, previousRevision: number | undefined): Promise<boolean> {
+  /** Inserts a new document, or replaces the one of the given revision unless someone else was quicker. */
+  async save(
+    document: CustomerDocument,
+    previousRevision: number | undefined,
+  ): Promise<'saved' | 'changed' | 'mapping-taken'> {
     try {
       if (previousRevision === undefined) {
         await this.#collection.insertOne(document);
-        return true;
+        return 'saved';
       }
       const result = await this.#collection.replaceOne({ _id: document._id, revision: previousRevision }, document);
-      return result.matchedCount === 1;
+      return result.matchedCount === 1 ? 'saved' : 'changed';
     } catch (error) {
-      if (isDuplicateKey(error) && !isMappingTaken(error)) return false;
-      throw error;
+      if (!isDuplicateKey(error)) throw toStorageError(error);
+      return isMappingTaken(error) ? 'mapping-taken' : 'changed';
     }
   }
 
-  /** The customer that a Stripe customer is mapped to, other than through its own id. */
+  /** The customer that a Stripe customer is mapped to. */
   async mappedTo(stripeCustomerId: string): Promise<string | undefined> {
-    return (await this.#collection.findOne({ stripeCustomerId }, { projection: { _id: 1 } }))?._id;
+    const found = await translated(this.#collection.findOne({ stripeCustomerId }, { projection: { _id: 1 } }));
+    return found?._id;
   }
 
   list(query: { after?: string; unmapped?: boolean; limit: number }): Promise<CustomerDocument[]> {
@@ -67,32 +67,47 @@ export class Customers {
       ...(query.after !== undefined && { _id: { $gt: query.after } }),
       ...(query.unmapped === true && { stripeCustomerId: { $exists: false } }),
     };
-    return this.#collection.find(filter).sort({ _id: 1 }).limit(query.limit).toArray();
+    return translated(this.#collection.find(filter).sort({ _id: 1 }).limit(query.limit).toArray());
   }
 
   /** Those whose hours are still to be queued after a change. */
   listToRequeue(limit: number): Promise<CustomerDocument[]> {
-    return this.#collection
-      .find({ requeueFrom: { $exists: true } })
-      .limit(limit)
-      .toArray();
+    return translated(
+      this.#collection
+        .find({ requeueFrom: { $exists: true } })
+        .limit(limit)
+        .toArray(),
+    );
   }
 
   /** Says that the hours were queued for the change that this revision made. */
   async finishRequeue(customerId: string, revision: number): Promise<void> {
-    await this.#collection.updateOne({ _id: customerId, revision }, { $unset: { requeueFrom: 1 } });
+    await translated(this.#collection.updateOne({ _id: customerId, revision }, { $unset: { requeueFrom: 1 } }));
   }
 
-  /** What derivation and planning need of each of these customers, known or not. */
+  /**
+   * What derivation and planning need of each of these customers, known or not. An id of Stripe's that nobody told us
+   * about maps to itself, unless another customer is mapped to it: then its usage has no destination.
+   */
   async billingOf(customerIds: readonly string[], session?: ClientSession): Promise<Map<string, BillingCustomer>> {
-    const found = await this.#collection
-      .find(
-        { _id: { $in: [...customerIds] } },
-        { projection: { stripeCustomerId: 1, submitFrom: 1, calendars: 1 }, ...(session && { session }) },
-      )
-      .toArray();
+    const options = {
+      projection: { stripeCustomerId: 1, submitFrom: 1, calendars: 1 },
+      ...(session && { session }),
+    };
+    const stripeIds = customerIds.filter(isStripeCustomerId);
+    const found = await translated(
+      this.#collection
+        .find(
+          stripeIds.length === 0
+            ? { _id: { $in: [...customerIds] } }
+            : { $or: [{ _id: { $in: [...customerIds] } }, { stripeCustomerId: { $in: stripeIds } }] },
+          options,
+        )
+        .toArray(),
+    );
     const known = new Map(found.map((document) => [document._id, toBillingCustomer(document)]));
-    return new Map(customerIds.map((id) => [id, known.get(id) ?? unknownCustomer(id)]));
+    const taken = new Set(found.map((document) => document.stripeCustomerId));
+    return new Map(customerIds.map((id) => [id, known.get(id) ?? unknownCustomer(id, taken.has(id))]));
   }
 
   /** All mapped customers that have a document, in order of id, in batches. */
@@ -112,7 +127,7 @@ export class Customers {
 }
 
 /** Whether a violated unique index was the one on `stripeCustomerId`. */
-export function isMappingTaken(error: unknown): boolean {
+function isMappingTaken(error: unknown): boolean {
   return (
     isDuplicateKey(error) &&
     JSON.stringify((error as { keyPattern?: unknown }).keyPattern ?? {}).includes('stripeCustomerId')
@@ -125,12 +140,6 @@ export function toBillingCustomer(document: CustomerDocument): BillingCustomer {
     customerId: document._id,
     ...(stripeCustomerId !== undefined && { stripeCustomerId }),
     ...(document.submitFrom !== undefined && { submitFromMs: document.submitFrom.getTime() }),
-    calendars: calendarRevisions(
-      (document.calendars ?? []).map(({ layout, anchor, interval }) => ({
-        layout,
-        ...(anchor !== undefined && { anchorMs: anchor.getTime() }),
-        ...(interval !== undefined && { interval }),
-      })),
-    ),
+    calendars: calendarsOf(document.calendars ?? []),
   };
 }

@@ -107,12 +107,13 @@ export class DerivationRun {
   /** Empties windows that the present layout does not have. */
   async emptyWindows(rows: readonly EmptyRow[]): Promise<void> {
     await this.#aggregates.mergeRows(
-      rows.map(({ customerId, meter, window, layout }) => ({
+      rows.map(({ customerId, meter, isPlannedByWindow, window, layout }) => ({
         _id: rowKey(customerId, meter, new Date(window.fromMs)),
         windowEnd: new Date(window.toMs),
         layout,
         eventCount: 0,
         quantity: emptyQuantity,
+        ...(isPlannedByWindow && { planDue: true as const }),
       })),
       this.#session,
     );

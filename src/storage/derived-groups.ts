@@ -1,8 +1,10 @@
 import { type ClientSession, type Db, Decimal128 } from 'mongodb';
 import { groupBy } from '../domain/grouping.ts';
 import { type Aggregation, isAdditive, type Meter } from '../domain/meter.ts';
-import { addQuantities, compareQuantities } from '../domain/quantity.ts';
+import { addQuantities } from '../domain/quantity.ts';
+import { combineFigures } from '../domain/usage-figure.ts';
 import { HOUR_MS } from '../domain/window.ts';
+import { fromFigure, toFigure } from './stored-figure.ts';
 import { uniqueValueText } from './unique-values.ts';
 import { type DerivationScope, type GroupRow, rowKey, type UsageDerivation } from './usage-derivation.ts';
 import { GROUPS_PER_WINDOW_MAX, type UsageGroup, UsageGroups, type UsageGroupsDocument } from './usage-groups.ts';
@@ -91,29 +93,5 @@ function toDocument(
 
 /** Puts groups together as if their facts had been one group's. `groups` is not empty. */
 export function combineGroups(aggregation: Aggregation, groups: readonly UsageGroup[]): UsageGroup {
-  const eventCount = groups.reduce((sum, group) => sum + group.eventCount, 0);
-  const by = groups[0]?.by ?? [];
-  switch (aggregation) {
-    case 'sum':
-    case 'count':
-      return {
-        by,
-        eventCount,
-        quantity: Decimal128.fromString(addQuantities(...groups.map((group) => group.quantity.toString()))),
-      };
-    case 'max': {
-      const [greatest] = [...groups].sort((a, b) => compareQuantities(b.quantity.toString(), a.quantity.toString()));
-      return { by, eventCount, quantity: greatest?.quantity ?? Decimal128.fromString('0') };
-    }
-    case 'last': {
-      const [latest] = groups
-        .flatMap((group) => (group.last === undefined ? [] : [group.last]))
-        .sort((a, b) => b.at.getTime() - a.at.getTime() || (a.id < b.id ? 1 : -1));
-      return { by, eventCount, quantity: latest?.value ?? Decimal128.fromString('0'), ...(latest && { last: latest }) };
-    }
-    case 'unique': {
-      const values = [...new Set(groups.flatMap((group) => group.values ?? []))].sort();
-      return { by, eventCount, quantity: Decimal128.fromString(String(values.length)), values };
-    }
-  }
+  return { by: groups[0]?.by ?? [], ...fromFigure(combineFigures(aggregation, groups.map(toFigure))) };
 }

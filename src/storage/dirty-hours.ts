@@ -93,6 +93,11 @@ export class DirtyHours {
     }
   }
 
+  /** Like `record`, for pairs that are not texts yet. */
+  recordPairs(pairs: readonly DirtyPair[], at: Date): Promise<void> {
+    return this.record(pairs.map(toPairText), at);
+  }
+
   /** Writes closed entries for pairs whose inputs have changed already. */
   async record(pairs: readonly string[], at: Date): Promise<void> {
     const documents: DirtyHoursDocument[] = [];

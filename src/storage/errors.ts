@@ -9,10 +9,17 @@ import { DaemonError } from '../errors.ts';
 
 /** The server's code for a violated unique index. */
 const DUPLICATE_KEY_CODE = 11000;
+/** The server's code for creating a collection a second time. */
+const COLLECTION_EXISTS_CODE = 48;
 
 /** Whether a write failed because a document with this key exists. */
 export function isDuplicateKey(error: unknown): boolean {
   return error instanceof MongoServerError && error.code === DUPLICATE_KEY_CODE;
+}
+
+/** Whether a collection could not be created because it exists. */
+export function isExistingCollection(error: unknown): boolean {
+  return error instanceof MongoServerError && error.code === COLLECTION_EXISTS_CODE;
 }
 
 /** Whether each failure of a bulk write is a duplicate key and its write concern was met. */
@@ -38,6 +45,15 @@ export function toStorageError(error: unknown): unknown {
     context: { mongo: error.name, mongoCode: error.code },
     cause: error,
   });
+}
+
+/** Waits for a statement and translates what the driver throws. */
+export async function translated<T>(statement: Promise<T>): Promise<T> {
+  try {
+    return await statement;
+  } catch (error) {
+    throw toStorageError(error);
+  }
 }
 
 /** Codes that pass by themselves: time-outs, elections, write concern not met, interrupted or killed operations. */

@@ -2,7 +2,7 @@ import { type ClientSession, type Collection, type Db, Decimal128, type Document
 import { type Meter } from '../domain/meter.ts';
 import { inBatches } from './cursor.ts';
 import { OPERATION_MS_MAX } from './database.ts';
-import { toStorageError } from './errors.ts';
+import { toStorageError, translated } from './errors.ts';
 import { type DerivationScope, type DerivedRow, derivationStages, rowKey } from './usage-derivation.ts';
 import { USAGE_EVENTS } from './usage-events.ts';
 
@@ -62,11 +62,12 @@ export const FENCE: Document[] = [
         },
         '$$ROOT',
         {
+          // A field that an expression leaves out does not overwrite: `planDue` of the new row has to go first.
           $mergeObjects: [
-            '$$new',
+            { $unsetField: { field: 'planDue', input: '$$new' } },
             {
               revision: { $add: ['$revision', { $cond: [{ $ne: ['$quantity', '$$new.quantity'] }, 1, 0] }] },
-              planDue: { $cond: [{ $ne: ['$quantity', '$$new.quantity'] }, true, '$planDue'] },
+              planDue: { $cond: [{ $ne: ['$quantity', '$$new.quantity'] }, '$$new.planDue', '$planDue'] },
               planned: '$planned',
             },
           ],
@@ -78,7 +79,7 @@ export const FENCE: Document[] = [
 
 /** What a row needs besides its derivation when it is new: an empty one has nothing to plan. */
 export const NEW_ROW_FIELDS: Document = {
-  $set: { revision: 1, planDue: { $cond: [{ $ne: ['$quantity', 0] }, true, '$$REMOVE'] } },
+  $set: { revision: 1, planDue: { $cond: [{ $ne: ['$quantity', 0] }, '$planDue', '$$REMOVE'] } },
 };
 
 /** The figure of a row that holds no usage. */
@@ -169,12 +170,26 @@ export class UsageAggregates {
     await movePlannedIn(this.#collection, moves);
   }
 
-  /** Makes planning look again at a customer's rows from an instant on. */
-  async setPlanDue(query: { customerId: string; meter: string; from: Date; to: Date }): Promise<void> {
-    await this.#collection.updateMany(
-      { _id: rangeFilter(query), quantity: { $ne: emptyQuantity } },
-      { $set: { planDue: true } },
+  /**
+   * Makes planning look again at a customer's rows from an instant on. Raises their revision, so that a planning run
+   * that read them before cannot declare them done.
+   */
+  async setPlanDue(query: RowRange): Promise<void> {
+    await translated(
+      this.#collection.updateMany(
+        { _id: rangeFilter(query), quantity: { $ne: emptyQuantity } },
+        { $set: { planDue: true }, $inc: { revision: 1 } },
+      ),
     );
+  }
+
+  /** Whether any usage was derived for a customer. */
+  async hasRows(customerId: string): Promise<boolean> {
+    const first = rowKey(customerId, '', new Date(0));
+    const found = await translated(
+      this.#collection.findOne({ _id: { $gte: first } }, { sort: { _id: 1 }, projection: { _id: 1 } }),
+    );
+    return found?._id.customerId === customerId;
   }
 
   async countPlanDue(): Promise<number> {

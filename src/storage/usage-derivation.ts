@@ -1,5 +1,5 @@
 import { type ClientSession, type Db, Decimal128, type Document } from 'mongodb';
-import type { EventField, Meter } from '../domain/meter.ts';
+import { type EventField, isAdditive, type Meter } from '../domain/meter.ts';
 import type { Period } from '../domain/period.ts';
 import { QUANTITY_PATTERN } from '../domain/quantity.ts';
 import { type EpochHour, HOUR_MS } from '../domain/window.ts';
@@ -27,6 +27,8 @@ export interface DerivedRow {
   quantity: Decimal128;
   /** For `last`: the latest fact. */
   last?: { at: Date; id: string; value: Decimal128 };
+  /** Rows that are planned one by one: a change of the quantity makes planning due. */
+  planDue?: true;
 }
 
 /** One constructor for it: field order decides equality and ranges. */
@@ -43,15 +45,23 @@ export function rowKey(customerId: string, meter: string, windowStart: Date): Ro
 const ZERO = Decimal128.fromString('0');
 
 /**
- * The facts of a scope and event type. Hours are joined by `$or`, so that a few dirty customer-hours out of many hours
- * cost one pipeline, each a point in the index {hour, customerId}.
+ * Customer-hours as one condition. They are joined by `$or`, so that a few dirty customer-hours out of many hours cost
+ * one pipeline, each a point in the index {hour, customerId}; many hours of one customer are a single list.
  */
+function joinCells(cells: DerivationScope['cells']): Document {
+  const [first] = cells;
+  const owner = first?.customerIds[0];
+  if (owner !== undefined && cells.every(({ customerIds }) => customerIds.length === 1 && customerIds[0] === owner)) {
+    return { hour: { $in: cells.map(({ hour }) => hour) }, customerId: owner };
+  }
+  return { $or: cells.map(({ hour, customerIds }) => ({ hour, customerId: { $in: [...customerIds] } })) };
+}
+
+/** The facts of a scope and event type. */
 function matchFacts(scope: DerivationScope, eventType: string): Document {
-  const cells = scope.cells.map(({ hour, customerIds }) => ({ hour, customerId: { $in: [...customerIds] } }));
-  const [only] = cells;
   return {
     $match: {
-      ...(cells.length === 1 ? only : { $or: cells }),
+      ...joinCells(scope.cells),
       eventType,
       ...(scope.window !== undefined && {
         occurredAt: { $gte: new Date(scope.window.fromMs), $lt: new Date(scope.window.toMs) },
@@ -152,6 +162,7 @@ function rowOf(meter: Meter, prefix: string, scope: DerivationScope): Document {
     uncountable: { $cond: [{ $gt: [`$${prefix}Uncountable`, 0] }, `$${prefix}Uncountable`, '$$REMOVE'] },
     quantity: { $ifNull: [{ $toDecimal: quantity }, ZERO] },
     ...(meter.aggregation === 'last' && { last: { $ifNull: [value, '$$REMOVE'] } }),
+    ...(isAdditive(meter.aggregation) && { planDue: true }),
   };
 }
 

@@ -99,7 +99,8 @@ export class UsagePeriods {
   }
 
   mergeRows(rows: readonly DerivedPeriod[], session: ClientSession): Promise<void> {
-    return mergeDocuments({ db: this.#db, into: USAGE_PERIODS, rows }, session);
+    const planned = rows.map((row) => ({ ...row, planDue: true }));
+    return mergeDocuments({ db: this.#db, into: USAGE_PERIODS, rows: planned }, session);
   }
 
   /** Rows that planning is to look at, in batches. */
@@ -127,7 +128,7 @@ export class UsagePeriods {
         },
         quantity: { $ne: ZERO },
       },
-      { $set: { planDue: true } },
+      { $set: { planDue: true }, $inc: { revision: 1 } },
     );
   }
 

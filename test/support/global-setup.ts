@@ -28,6 +28,10 @@ export default async function setup(project: TestProject): Promise<() => Promise
   return async () => {
     try {
       await assertNothingLeft(services.mongodbUri, runPrefix);
+    } catch (err) {
+      // The runner only prints what a teardown throws.
+      process.exitCode = 1;
+      throw err;
     } finally {
       await services.stop();
     }
@@ -40,9 +44,7 @@ async function startServices(): Promise<EmbeddedServices> {
   try {
     return await startEmbeddedServices({ say: (line) => lines.push(line), mongodArgs: MONGOD_ARGS });
   } catch (err) {
-    const failure = new Error(`the tests need MongoDB and Redis: ${err instanceof Error ? err.message : String(err)}`, {
-      cause: undefined,
-    });
+    const failure = new Error(`the tests need MongoDB and Redis: ${err instanceof Error ? err.message : String(err)}`);
     delete failure.stack;
     throw failure;
   }

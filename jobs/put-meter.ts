@@ -1,0 +1,56 @@
+import type { Clock } from '../src/clock.ts';
+import { changeMeter, type MeterChange, type MeterDefinition } from '../src/domain/meter-definition.ts';
+import { DaemonError } from '../src/errors.ts';
+
+export interface PutMeterDeps {
+  readonly clock: Pick<Clock, 'now'>;
+  readonly meters: {
+    find(key: string): Promise<MeterDefinition | null>;
+    save(
+      meter: MeterDefinition,
+      previous: MeterDefinition | undefined,
+    ): Promise<'saved' | 'changed' | 'event-name-taken'>;
+  };
+}
+
+export interface PutMeterInput {
+  readonly key: string;
+  readonly change: MeterChange;
+}
+
+/** How often a change is decided again because someone else changed the meter meanwhile. */
+const ATTEMPTS_MAX = 10;
+
+/**
+ * Creates a meter or changes the given fields of one; what is not given stays. Putting the same again changes nothing,
+ * also when the meter is in use.
+ * @throws DaemonError `meter_invalid`, `meter_in_use`, `event_name_taken`, `write_contended`.
+ */
+export async function putMeter(
+  deps: PutMeterDeps,
+  input: PutMeterInput,
+): Promise<{ meter: MeterDefinition; created: boolean }> {
+  for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
+    const before = (await deps.meters.find(input.key)) ?? undefined;
+    const meter = changeMeter(before, { ...input, nowMs: deps.clock.now() });
+    if (meter === before) return { meter, created: false };
+    const outcome = await deps.meters.save(meter, before);
+    if (outcome === 'event-name-taken') throw eventNameTaken(meter);
+    if (outcome === 'saved') return { meter, created: before === undefined };
+  }
+  throw new DaemonError({
+    kind: 'transient',
+    code: 'write_contended',
+    message: 'The meter was changed by others all the time. Try again.',
+    context: { meter: input.key },
+  });
+}
+
+function eventNameTaken(meter: MeterDefinition): DaemonError {
+  return new DaemonError({
+    kind: 'conflict',
+    code: 'event_name_taken',
+    message: 'Another meter sends to this Stripe event name.',
+    context: { meter: meter._id, eventName: meter.stripe?.eventName, pointer: '/stripe/eventName' },
+  });
+}

@@ -1,0 +1,264 @@
+import type { Clock } from '../src/clock.ts';
+import {
+  type BillingCustomer,
+  countsFromMs,
+  currentCalendar,
+} from '../src/domain/billing-customer.ts';
+import {
+  bucketOf,
+  DAY_MS,
+  type LiveGroup,
+  type LiveSources,
+  type LiveUnit,
+  type LiveWindow,
+  splitLiveRange,
+} from '../src/domain/live-usage.ts';
+import { combineLiveGroups, type GroupedFigure } from '../src/domain/live-groups.ts';
+import type { Meter } from '../src/domain/meter.ts';
+import type { Period } from '../src/domain/period.ts';
+import { groupPositions, rangeOf, type UsageQuery } from '../src/domain/usage-query.ts';
+import { combineFigures, EMPTY_FIGURE, type UsageFigure } from '../src/domain/usage-figure.ts';
+import { type EpochHour, epochHourOf } from '../src/domain/window.ts';
+import { DaemonError } from '../src/errors.ts';
+
+/** The reads of one answer, in an order that they keep: see `LiveUsage`. */
+export interface LiveReads {
+  customer(
+    customerId: string,
+  ): Promise<{ billing: BillingCustomer; revision: number; requeueFromMs?: number | undefined }>;
+  meters(): Promise<LiveMeter[]>;
+  waitingHours(query: { customerId: string; fromHour: EpochHour; toHour: EpochHour }): Promise<Set<EpochHour>>;
+  storedWindows(range: StoredRange): Promise<LiveWindow[]>;
+  storedGroups(range: StoredRange): Promise<LiveGroup[]>;
+  storedValues(range: StoredRange, unit: LiveUnit): AsyncIterable<{ fromMs: number; value: string }>;
+  rawWindows(raw: RawRange): Promise<LiveWindow[]>;
+  rawGroups(raw: RawRange): Promise<LiveGroup[]>;
+}
+
+interface LiveMeter {
+  readonly meter: Meter;
+  readonly requeueFromMs?: number | undefined;
+}
+interface StoredRange {
+  readonly customerId: string;
+  readonly meter: Meter;
+  readonly period: Period;
+}
+interface RawRange extends Pick<LiveSources, 'rawHours' | 'rawWindows'> {
+  readonly customerId: string;
+  readonly meter: Meter;
+  readonly layout: number;
+}
+
+export interface ReadUsageDeps {
+  readonly clock: Pick<Clock, 'now'>;
+  withLiveUsage<T>(work: (reads: LiveReads) => Promise<T>): Promise<T>;
+}
+
+export interface UsageReport {
+  readonly customerId: string;
+  readonly from: string;
+  readonly to: string;
+  readonly asOf: string;
+  readonly meters: MeterUsage[];
+}
+
+export interface MeterUsage {
+  readonly meter: string;
+  readonly unit: string;
+  readonly quantity: string;
+  readonly eventCount: number;
+  /** Events of the type that the meter could not count. */
+  readonly uncountable?: number;
+  /** In time order; windows without usage are left out, unless the whole range is one. */
+  readonly windows: { from: string; to: string; quantity: string; eventCount: number }[];
+  readonly groups?: GroupedFigure[];
+}
+
+/** How often an answer is read again because the customer's calendar changed meanwhile. */
+const ATTEMPTS_MAX = 5;
+
+/**
+ * A customer's usage, exact at this moment: whatever is not derived yet is derived from raw facts instead.
+ *
+ * The customer and the meters are read first, then the journal, then the rows. What changed before the journal was read
+ * is either in it, or marked as pending on the customer or meter, or in the rows already.
+ * @throws DaemonError `range_invalid`, `range_too_long`, `meter_not_found`, `group_by_not_kept`, `usage_changing`.
+ */
+export async function readUsage(deps: ReadUsageDeps, input: UsageQuery): Promise<UsageReport> {
+  const asOfMs = deps.clock.now();
+  for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
+    const report = await deps.withLiveUsage((reads) => readOnce(reads, input, asOfMs));
+    if (report !== undefined) return report;
+  }
+  throw new DaemonError({
+    kind: 'transient',
+    code: 'usage_changing',
+    message: 'The customer was changed while its usage was read. Try again.',
+    context: { customerId: input.customerId },
+  });
+}
+
+async function readOnce(reads: LiveReads, input: UsageQuery, asOfMs: number): Promise<UsageReport | undefined> {
+  const { customerId } = input;
+  const customer = await reads.customer(customerId);
+  const meters = chooseMeters(await reads.meters(), input);
+  const range = rangeOf(customer.billing, input, asOfMs);
+  const fromHour = epochHourOf(range.fromMs);
+  const toHour = epochHourOf(range.toMs - 1) + 1;
+  const waiting = await reads.waitingHours({ customerId, fromHour, toHour });
+  const reader = new MeterReader(reads, { customer, range, waiting, unit: input.window ?? 'total' });
+  const usage: MeterUsage[] = [];
+  for (const meter of meters) usage.push(await reader.read(meter, groupPositions(meter.meter, input.groupBy)));
+  // A calendar that changed meanwhile may have cut hours anew between two reads.
+  if ((await reads.customer(customerId)).revision !== customer.revision) return undefined;
+  return {
+    customerId,
+    from: toText(range.fromMs),
+    to: toText(range.toMs),
+    asOf: toText(asOfMs),
+    meters: usage,
+  };
+}
+
+interface ReadContext {
+  readonly customer: { readonly billing: BillingCustomer; readonly requeueFromMs?: number | undefined };
+  readonly range: Period;
+  readonly waiting: ReadonlySet<EpochHour>;
+  readonly unit: LiveUnit;
+}
+
+/** Reads one meter after another for one answer. */
+class MeterReader {
+  readonly #reads: LiveReads;
+  readonly #context: ReadContext;
+
+  constructor(reads: LiveReads, context: ReadContext) {
+    this.#reads = reads;
+    this.#context = context;
+  }
+
+  async read(live: LiveMeter, groupBy: readonly number[] | undefined): Promise<MeterUsage> {
+    const { meter } = live;
+    const { range, unit } = this.#context;
+    const sources = this.#sourcesOf(live);
+    const windows = await this.#windowsOf(meter, sources);
+    const parts = [...windows.map((window) => ({ ...window, period: bucketOf(unit, range, window.period) }))];
+    if (meter.aggregation === 'unique') parts.push(...(await this.#valuesOf(meter, sources)));
+    const total = combineFigures(
+      meter.aggregation,
+      parts.map(({ figure }) => figure),
+    );
+    const groups = groupBy && (await this.#groupsOf(meter, { sources, windows, groupBy }));
+    return {
+      meter: meter.key,
+      unit: meter.unit,
+      quantity: total.quantity,
+      eventCount: total.eventCount,
+      ...(total.uncountable !== undefined && { uncountable: total.uncountable }),
+      windows: this.#cut(meter, parts),
+      ...(groups && { groups }),
+    };
+  }
+
+  /** Usage before the meter counts is not its own. */
+  #sourcesOf({ meter, requeueFromMs }: LiveMeter): LiveSources {
+    const { customer, range, waiting } = this.#context;
+    const pending = [customer.requeueFromMs, requeueFromMs].filter((fromMs) => fromMs !== undefined);
+    return splitLiveRange({
+      range: { fromMs: Math.max(range.fromMs, countsFromMs(meter, customer.billing)), toMs: range.toMs },
+      calendar: currentCalendar(customer.billing).calendar,
+      waiting,
+      ...(pending.length > 0 && { pendingFromMs: Math.min(...pending) }),
+    });
+  }
+
+  async #windowsOf(meter: Meter, sources: LiveSources): Promise<LiveWindow[]> {
+    const stored =
+      sources.wholeHours === undefined ? [] : await this.#reads.storedWindows(this.#stored(meter, sources.wholeHours));
+    const current = stored.filter(({ period }) => !sources.isBehind(epochHourOf(period.fromMs)));
+    return [...current, ...(await this.#reads.rawWindows(this.#raw(meter, sources)))];
+  }
+
+  /** The stored distinct values, as figures that count no events: those are in the windows. */
+  async #valuesOf(meter: Meter, sources: LiveSources): Promise<LiveWindow[]> {
+    if (sources.wholeHours === undefined) return [];
+    const { unit, range } = this.#context;
+    const values = new Map<number, string[]>();
+    for await (const found of this.#reads.storedValues(this.#stored(meter, sources.wholeHours), unit)) {
+      const own = values.get(found.fromMs);
+      if (own === undefined) values.set(found.fromMs, [found.value]);
+      else own.push(found.value);
+    }
+    return [...values].map(([fromMs, own]) => ({
+      period: unit === 'day' ? bucketOf(unit, range, { fromMs, toMs: fromMs + DAY_MS }) : range,
+      figure: { ...EMPTY_FIGURE, values: own },
+    }));
+  }
+
+  async #groupsOf(
+    meter: Meter,
+    of: { sources: LiveSources; windows: readonly LiveWindow[]; groupBy: readonly number[] },
+  ): Promise<GroupedFigure[]> {
+    const { sources } = of;
+    const stored =
+      sources.wholeHours === undefined ? [] : await this.#reads.storedGroups(this.#stored(meter, sources.wholeHours));
+    // Groups of a window that no longer exists stay stored; its row is empty.
+    const counted = new Set(
+      of.windows.filter(({ figure }) => figure.eventCount > 0).map(({ period }) => period.fromMs),
+    );
+    const current = stored.filter(
+      ({ periodFromMs }) => counted.has(periodFromMs) && !sources.isBehind(epochHourOf(periodFromMs)),
+    );
+    const raw = await this.#reads.rawGroups(this.#raw(meter, sources));
+    return combineLiveGroups(meter, [...current, ...raw], of.groupBy);
+  }
+
+  #cut(meter: Meter, parts: readonly LiveWindow[]): MeterUsage['windows'] {
+    const { unit, range } = this.#context;
+    const buckets = new Map<number, { period: Period; figures: UsageFigure[] }>();
+    if (unit === 'total') buckets.set(range.fromMs, { period: range, figures: [] });
+    for (const { period, figure } of parts) {
+      // Distinct values of windows are in their rows' quantity already, once for each window.
+      if (unit === 'hour' && figure.eventCount === 0) continue;
+      const bucket = buckets.get(period.fromMs) ?? { period, figures: [] };
+      buckets.set(period.fromMs, bucket);
+      bucket.figures.push(figure);
+    }
+    return [...buckets.values()]
+      .sort((a, b) => a.period.fromMs - b.period.fromMs)
+      .map(({ period, figures }) => ({ period, figure: combineFigures(meter.aggregation, figures) }))
+      .filter(({ figure }) => unit === 'total' || figure.eventCount > 0)
+      .map(({ period, figure }) => ({
+        from: toText(period.fromMs),
+        to: toText(period.toMs),
+        quantity: figure.quantity,
+        eventCount: figure.eventCount,
+      }));
+  }
+
+  #stored(meter: Meter, period: Period): StoredRange {
+    return { customerId: this.#context.customer.billing.customerId, meter, period };
+  }
+
+  #raw(meter: Meter, { rawHours, rawWindows }: LiveSources): RawRange {
+    const { billing } = this.#context.customer;
+    return { customerId: billing.customerId, meter, layout: currentCalendar(billing).layout, rawHours, rawWindows };
+  }
+}
+
+function chooseMeters(meters: readonly LiveMeter[], input: UsageQuery): readonly LiveMeter[] {
+  if (input.meter === undefined) return meters;
+  const chosen = meters.filter(({ meter }) => meter.key === input.meter);
+  if (chosen.length > 0) return chosen;
+  throw new DaemonError({
+    kind: 'not-found',
+    code: 'meter_not_found',
+    message: 'There is no meter with this key.',
+    context: { meter: input.meter },
+  });
+}
+
+function toText(instantMs: number): string {
+  return new Date(instantMs).toISOString();
+}

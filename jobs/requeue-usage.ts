@@ -1,0 +1,123 @@
+import { boundary } from '../src/boundary.ts';
+import type { Clock } from '../src/clock.ts';
+import { type BillingCustomer, billingPeriodOf, unknownCustomer } from '../src/domain/billing-customer.ts';
+import type { CustomerHour } from '../src/domain/derivation-plan.ts';
+import { epochHourOf, type EpochHour, HOUR_MS } from '../src/domain/window.ts';
+
+/** A document whose change made hours due that are not queued yet. */
+interface Requeued {
+  readonly _id: string;
+  readonly revision: number;
+  readonly requeueFrom?: Date;
+}
+
+export interface RequeueUsageDeps {
+  readonly clock: Pick<Clock, 'now'>;
+  readonly customers: {
+    listToRequeue(limit: number): Promise<Requeued[]>;
+    finishRequeue(customerId: string, revision: number): Promise<void>;
+    billingOf(customerIds: readonly string[]): Promise<Map<string, BillingCustomer>>;
+  };
+  readonly meters: {
+    list(): Promise<{ readonly _id: string }[]>;
+    listToRequeue(): Promise<(Requeued & { readonly eventType: string })[]>;
+    finishRequeue(key: string, revision: number): Promise<void>;
+  };
+  readonly usageEvents: {
+    pairsFrom(query: {
+      fromHour: EpochHour;
+      customerId?: string;
+      eventType?: string;
+      batchSize: number;
+    }): AsyncIterable<CustomerHour[]>;
+  };
+  readonly dirtyHours: { recordPairs(pairs: readonly CustomerHour[], at: Date): Promise<void> };
+  readonly aggregates: {
+    setPlanDue(query: { customerId: string; meter: string; from: Date; to: Date }): Promise<void>;
+  };
+  readonly periods: { setPlanDue(query: { customerId: string; meter: string; from: Date }): Promise<void> };
+}
+
+export interface RequeueUsageResult {
+  readonly customers: number;
+  readonly meters: number;
+  /** Customer-hours that were written to the journal. */
+  readonly hours: number;
+}
+
+/** Customer-hours written to the journal at a time. */
+const PAIRS_PER_BATCH = 5_000;
+/** Customers taken at a time. */
+const CUSTOMERS_PER_BATCH = 100;
+/** After every window there can be. */
+const END_OF_TIME = new Date(8.64e15);
+
+/**
+ * Queues what a changed customer or a new meter made due: the hours that hold usage go to the journal, and planning is
+ * made to look again.
+ *
+ * The scan begins after the change is durable. So an event is either found by the scan, or it is written later and has
+ * a journal entry of its own, which is derived under the change. Each step can be done any number of times; the mark is
+ * removed last, and only if nothing changed since it was read.
+ */
+export async function requeueUsage(deps: RequeueUsageDeps): Promise<RequeueUsageResult> {
+  const meters = await deps.meters.listToRequeue();
+  let hours = 0;
+  for (const meter of meters) hours += await requeueMeter(deps, meter);
+  const customers = await requeueCustomers(deps);
+  return { customers: customers.count, meters: meters.length, hours: hours + customers.hours };
+}
+
+async function requeueMeter(deps: RequeueUsageDeps, meter: Requeued & { eventType: string }): Promise<number> {
+  if (meter.requeueFrom === undefined) return 0;
+  const fromHour = epochHourOf(meter.requeueFrom.getTime());
+  const hours = await recordHours(deps, { fromHour, eventType: meter.eventType });
+  await deps.meters.finishRequeue(meter._id, meter.revision);
+  await boundary('requeue.meter-finished');
+  return hours;
+}
+
+/** Takes batches until a whole one was taken before: customers that change all the time wait for the next run. */
+async function requeueCustomers(deps: RequeueUsageDeps): Promise<{ count: number; hours: number }> {
+  const taken = new Set<string>();
+  let hours = 0;
+  for (;;) {
+    const batch = await deps.customers.listToRequeue(CUSTOMERS_PER_BATCH);
+    const fresh = batch.filter(({ _id }) => !taken.has(_id));
+    if (fresh.length === 0) return { count: taken.size, hours };
+    for (const customer of fresh) {
+      hours += await requeueCustomer(deps, customer);
+      taken.add(customer._id);
+    }
+  }
+}
+
+async function requeueCustomer(deps: RequeueUsageDeps, customer: Requeued): Promise<number> {
+  const { _id: customerId, requeueFrom } = customer;
+  if (requeueFrom === undefined) return 0;
+  const fromHour = epochHourOf(requeueFrom.getTime());
+  const hours = await recordHours(deps, { fromHour, customerId });
+  const billing = (await deps.customers.billingOf([customerId])).get(customerId) ?? unknownCustomer(customerId);
+  const periodFrom = new Date(billingPeriodOf(billing, requeueFrom.getTime()).fromMs);
+  for (const { _id: meter } of await deps.meters.list()) {
+    await deps.aggregates.setPlanDue({ customerId, meter, from: new Date(fromHour * HOUR_MS), to: END_OF_TIME });
+    await deps.periods.setPlanDue({ customerId, meter, from: periodFrom });
+    await boundary('requeue.planning-made-due');
+  }
+  await deps.customers.finishRequeue(customerId, customer.revision);
+  await boundary('requeue.customer-finished');
+  return hours;
+}
+
+async function recordHours(
+  deps: RequeueUsageDeps,
+  query: { fromHour: EpochHour; customerId?: string; eventType?: string },
+): Promise<number> {
+  let hours = 0;
+  for await (const pairs of deps.usageEvents.pairsFrom({ ...query, batchSize: PAIRS_PER_BATCH })) {
+    await deps.dirtyHours.recordPairs(pairs, new Date(deps.clock.now()));
+    await boundary('requeue.hours-recorded');
+    hours += pairs.length;
+  }
+  return hours;
+}

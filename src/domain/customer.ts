@@ -1,0 +1,273 @@
+import { IANAZone } from 'luxon';
+import { DaemonError } from '../errors.ts';
+import { type CalendarRevision, calendarRevisions, isStripeCustomerId } from './billing-customer.ts';
+import { type BillingInterval, periodContaining } from './period.ts';
+import { shortTextFault } from './short-text.ts';
+import { ID_BYTES_MAX, parseTimestamp } from './usage-event.ts';
+
+/** A change of anchor or interval; absent fields mean the UTC calendar month. */
+export interface CalendarChange {
+  readonly layout: number;
+  readonly anchor?: Date;
+  readonly interval?: BillingInterval;
+}
+
+/** A customer as it is stored. */
+export interface Customer {
+  readonly _id: string;
+  readonly stripeCustomerId?: string;
+  readonly name?: string;
+  readonly email?: string;
+  readonly timeZone?: string;
+  readonly currency?: string;
+  readonly billingAnchor?: Date;
+  readonly billingInterval?: BillingInterval;
+  /** Usage before this instant is never planned. */
+  readonly submitFrom?: Date;
+  /** Every change of anchor or interval, oldest first; the last is in force. */
+  readonly calendars: readonly CalendarChange[];
+  /** Hours from this instant on are still to be queued after a change. */
+  readonly requeueFrom?: Date;
+  readonly revision: number;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+/** What a caller wants to change. A field that is absent stays as it is; null clears it. */
+export interface CustomerChange {
+  readonly stripeCustomerId?: string | null;
+  readonly name?: string | null;
+  readonly email?: string | null;
+  readonly timeZone?: string | null;
+  readonly currency?: string | null;
+  /** RFC 3339, whole seconds. Clearing it clears the interval too. */
+  readonly billingAnchor?: string | null;
+  readonly billingInterval?: BillingInterval | null;
+  /** RFC 3339. Cleared, it returns to the start of the open billing period. */
+  readonly submitFrom?: string | null;
+}
+
+type Settings = Omit<Customer, '_id' | 'calendars' | 'requeueFrom' | 'revision' | 'createdAt' | 'updatedAt'>;
+
+/** Calendar changes one customer may have: each makes every later derivation look at one calendar more. */
+export const CALENDAR_CHANGES_MAX = 100;
+const EMAIL_BYTES_MAX = 320;
+
+/**
+ * The customer after a change; `before` itself when the change changes nothing.
+ *
+ * The first mapping to a Stripe customer submits from the start of the open billing period, so that what was used
+ * before the mapping is billed. A customer whose id is Stripe's own maps to itself, and always did.
+ * @throws DaemonError `customer_invalid` with `context.pointer`, or `calendar_changes_too_many`.
+ */
+export function changeCustomer(
+  before: Customer | undefined,
+  input: { readonly customerId: string; readonly change: CustomerChange; readonly nowMs: number },
+): Customer {
+  const { customerId, change, nowMs } = input;
+  checkText(customerId, { name: 'customerId', pointer: '', bytesMax: ID_BYTES_MAX });
+  const settings = settingsAfter(before, customerId, change);
+  const calendars = calendarsAfter(before, settings);
+  const opened = {
+    before: openedMs(before?.calendars ?? [], nowMs),
+    after: openedMs(calendars, nowMs),
+  };
+  const submitFrom = submitFromAfter(before, { customerId, change, settings, opened });
+  const requeueFrom = requeueFromAfter(before, { settings, calendars, submitFrom, opened });
+  const next: Customer = {
+    _id: customerId,
+    ...settings,
+    ...(submitFrom !== undefined && { submitFrom }),
+    calendars,
+    ...(requeueFrom !== undefined && { requeueFrom }),
+    revision: (before?.revision ?? 0) + 1,
+    createdAt: before?.createdAt ?? new Date(nowMs),
+    updatedAt: new Date(nowMs),
+  };
+  return before !== undefined && contentOf(before) === contentOf(next) ? before : next;
+}
+
+/** The calendars a customer has had, from its changes. */
+export function calendarsOf(changes: readonly CalendarChange[]): CalendarRevision[] {
+  return calendarRevisions(
+    changes.map(({ layout, anchor, interval }) => ({
+      layout,
+      ...(anchor !== undefined && { anchorMs: anchor.getTime() }),
+      ...(interval !== undefined && { interval }),
+    })),
+  );
+}
+
+function openedMs(changes: readonly CalendarChange[], nowMs: number): number {
+  const inForce = calendarsOf(changes).at(-1);
+  return inForce === undefined ? nowMs : periodContaining(inForce.calendar, nowMs).fromMs;
+}
+
+function settingsAfter(before: Customer | undefined, customerId: string, change: CustomerChange): Settings {
+  const stripeCustomerId =
+    pick(change.stripeCustomerId, before?.stripeCustomerId, readStripeCustomerId) ??
+    (isStripeCustomerId(customerId) ? customerId : undefined);
+  const name = pick(change.name, before?.name, (text) => checkText(text, nameRule));
+  const email = pick(change.email, before?.email, readEmail);
+  const timeZone = pick(change.timeZone, before?.timeZone, readTimeZone);
+  const currency = pick(change.currency, before?.currency, readCurrency);
+  const billingAnchor = pick(change.billingAnchor, before?.billingAnchor, readAnchor);
+  const intervalBefore = change.billingAnchor === null ? undefined : before?.billingInterval;
+  const billingInterval = pick(change.billingInterval, intervalBefore, (interval) => interval);
+  if (billingInterval !== undefined && billingAnchor === undefined) {
+    throw invalid('billingInterval needs a billingAnchor.', '/billingInterval');
+  }
+  return {
+    ...(stripeCustomerId !== undefined && { stripeCustomerId }),
+    ...(name !== undefined && { name }),
+    ...(email !== undefined && { email }),
+    ...(timeZone !== undefined && { timeZone }),
+    ...(currency !== undefined && { currency }),
+    ...(billingAnchor !== undefined && { billingAnchor }),
+    ...(billingInterval !== undefined && { billingInterval }),
+  };
+}
+
+/** The field after a change: what was there, nothing, or what was read from the new text. */
+function pick<Given, Value>(
+  given: Given | null | undefined,
+  before: Value | undefined,
+  read: (given: Given) => Value,
+): Value | undefined {
+  if (given === undefined) return before;
+  return given === null ? undefined : read(given);
+}
+
+function calendarsAfter(before: Customer | undefined, settings: Settings): readonly CalendarChange[] {
+  const changes = before?.calendars ?? [];
+  const last = changes.at(-1);
+  const anchor = settings.billingAnchor;
+  const interval = anchor === undefined ? undefined : (settings.billingInterval ?? 'month');
+  const isSame =
+    last?.anchor?.getTime() === anchor?.getTime() &&
+    (last?.anchor === undefined ? undefined : (last.interval ?? 'month')) === interval;
+  if (isSame) return changes;
+  if (changes.length >= CALENDAR_CHANGES_MAX) {
+    throw new DaemonError({
+      kind: 'conflict',
+      code: 'calendar_changes_too_many',
+      message: `The billing calendar of a customer can change ${CALENDAR_CHANGES_MAX} times.`,
+      context: { pointer: '/billingAnchor' },
+    });
+  }
+  const change = {
+    layout: (last?.layout ?? 0) + 1,
+    ...(anchor !== undefined && { anchor }),
+    ...(interval !== undefined && { interval }),
+  };
+  return [...changes, change];
+}
+
+interface Opened {
+  /** When the open billing period began, before and after the change. */
+  readonly opened: { readonly before: number; readonly after: number };
+}
+
+function submitFromAfter(
+  before: Customer | undefined,
+  to: Opened & { customerId: string; change: CustomerChange; settings: Settings },
+): Date | undefined {
+  const { change, settings, opened } = to;
+  if (typeof change.submitFrom === 'string') return readInstant(change.submitFrom, 'submitFrom');
+  const mapsToItself = settings.stripeCustomerId === to.customerId;
+  const byDefault = settings.stripeCustomerId === undefined || mapsToItself ? undefined : new Date(opened.after);
+  if (change.submitFrom === null) return byDefault;
+  const earlier = before?.submitFrom;
+  if (earlier === undefined) return before?.stripeCustomerId === undefined ? byDefault : undefined;
+  // Mapped first and given its anchor afterwards: the open period may have begun earlier than it seemed.
+  return earlier.getTime() === opened.before && opened.after < opened.before ? new Date(opened.after) : earlier;
+}
+
+function requeueFromAfter(
+  before: Customer | undefined,
+  after: Opened & { settings: Settings; calendars: readonly CalendarChange[]; submitFrom: Date | undefined },
+): Date | undefined {
+  const { settings, calendars, submitFrom, opened } = after;
+  const fromMs: number[] = before?.requeueFrom === undefined ? [] : [before.requeueFrom.getTime()];
+  if (calendars.length > (before?.calendars.length ?? 0)) fromMs.push(opened.before, opened.after);
+  const isMapped = settings.stripeCustomerId !== undefined;
+  if (isMapped && settings.stripeCustomerId !== before?.stripeCustomerId) {
+    fromMs.push(submitFrom?.getTime() ?? opened.after);
+  }
+  const wasFromMs = before?.submitFrom?.getTime();
+  if (submitFrom !== undefined && (wasFromMs === undefined || submitFrom.getTime() < wasFromMs)) {
+    fromMs.push(submitFrom.getTime());
+  }
+  return fromMs.length === 0 ? undefined : new Date(Math.min(...fromMs));
+}
+
+/** Everything that a change can change, as one text. */
+function contentOf(customer: Customer): string {
+  return JSON.stringify([
+    customer.stripeCustomerId,
+    customer.name,
+    customer.email,
+    customer.timeZone,
+    customer.currency,
+    customer.billingAnchor,
+    customer.billingInterval,
+    customer.submitFrom,
+    customer.calendars.length,
+    customer.requeueFrom,
+  ]);
+}
+
+const nameRule = { name: 'name', pointer: '/name', bytesMax: 255 };
+
+function checkText(text: string, rule: { name: string; pointer: string; bytesMax: number }): string {
+  const fault = shortTextFault(text, rule.bytesMax);
+  if (fault !== undefined) throw invalid(`${rule.name} ${fault}.`, rule.pointer);
+  return text;
+}
+
+function readStripeCustomerId(text: string): string {
+  if (!isStripeCustomerId(text) || text.length > ID_BYTES_MAX) {
+    throw invalid(
+      'stripeCustomerId must be the id of a Stripe customer, like cus_NffrFeUfNV2Hib.',
+      '/stripeCustomerId',
+    );
+  }
+  return text;
+}
+
+function readEmail(text: string): string {
+  checkText(text, { name: 'email', pointer: '/email', bytesMax: EMAIL_BYTES_MAX });
+  if (!/^[^@\s]+@[^@\s]+$/.test(text)) throw invalid('email must be an address.', '/email');
+  return text;
+}
+
+function readTimeZone(text: string): string {
+  if (!/^[A-Za-z]/.test(text) || !IANAZone.isValidZone(text)) {
+    throw invalid('timeZone must be an IANA time zone, like Europe/Berlin.', '/timeZone');
+  }
+  return text;
+}
+
+function readCurrency(text: string): string {
+  if (!/^[A-Za-z]{3}$/.test(text)) throw invalid('currency must be three letters, like eur.', '/currency');
+  return text.toLowerCase();
+}
+
+/** Stripe's billing cycle anchors are whole seconds. */
+function readAnchor(text: string): Date {
+  const anchor = readInstant(text, 'billingAnchor');
+  if (anchor.getTime() % 1000 !== 0) throw invalid('billingAnchor must be a whole second.', '/billingAnchor');
+  return anchor;
+}
+
+function readInstant(text: string, name: string): Date {
+  const instantMs = parseTimestamp(text);
+  if (instantMs === undefined) {
+    throw invalid(`${name} must be an RFC 3339 instant with an offset, like 2026-11-21T05:00:00Z.`, `/${name}`);
+  }
+  return new Date(instantMs);
+}
+
+function invalid(message: string, pointer: string): DaemonError {
+  return new DaemonError({ kind: 'invalid', code: 'customer_invalid', message, context: { pointer } });
+}

@@ -1,0 +1,113 @@
+import type { CreateIndexesOptions, Db, IndexSpecification } from 'mongodb';
+import { CUSTOMERS } from './customers.ts';
+import { DIRTY_HOURS } from './dirty-hours.ts';
+import { isExistingCollection, toStorageError, translated } from './errors.ts';
+import { METER_SUBMISSIONS } from './meter-submissions.ts';
+import { METERS } from './meters.ts';
+import { REJECTED_EVENTS } from './rejected-events.ts';
+import { RUNS } from './runs.ts';
+import { USAGE_AGGREGATES } from './usage-aggregates.ts';
+import { USAGE_EVENTS } from './usage-events.ts';
+import { USAGE_PERIODS } from './usage-periods.ts';
+
+/** One secondary index, and what would break, or be slow, without it. */
+export interface IndexRule {
+  readonly collection: string;
+  readonly key: IndexSpecification;
+  readonly options?: CreateIndexesOptions;
+  readonly why: string;
+}
+
+const RECONCILIATIONS = 'reconciliations';
+
+/**
+ * Every index besides `_id`. The `_id`s hold invariants of their own: in usage_events an event is stored once per
+ * idempotency key and customer; in usage_aggregates, usage_periods, usage_groups and unique_values there is one row for
+ * each window, period or value; in meter_submissions one meter event for each identifier; in leases one holder.
+ */
+export const INDEXES: readonly IndexRule[] = [
+  {
+    collection: USAGE_EVENTS,
+    key: { hour: 1, customerId: 1 },
+    why: 'Derivation reads an hour or a customer-hour. The only one on this collection: each costs every ingested event.',
+  },
+  { collection: DIRTY_HOURS, key: { pairs: 1 }, why: "Live figures ask for one customer's waiting hours." },
+  { collection: REJECTED_EVENTS, key: { lastAt: -1, _id: -1 }, why: 'Dead letters are listed newest first.' },
+  {
+    collection: USAGE_AGGREGATES,
+    key: { planDue: 1, windowEnd: 1 },
+    options: { partialFilterExpression: { planDue: true } },
+    why: 'Planning finds what is due without reading what is done.',
+  },
+  {
+    collection: USAGE_AGGREGATES,
+    key: { uncountable: 1 },
+    options: { partialFilterExpression: { uncountable: { $gt: 0 } } },
+    why: 'The gauge of facts that a meter could not count.',
+  },
+  {
+    collection: USAGE_PERIODS,
+    key: { planDue: 1, periodEnd: 1 },
+    options: { partialFilterExpression: { planDue: true } },
+    why: 'Planning finds what is due without reading what is done.',
+  },
+  {
+    collection: METERS,
+    key: { 'stripe.eventName': 1 },
+    options: { unique: true, partialFilterExpression: { 'stripe.eventName': { $exists: true } } },
+    why: 'Two meters on one Stripe event name would each see the usage of the other as drift.',
+  },
+  {
+    collection: CUSTOMERS,
+    key: { stripeCustomerId: 1 },
+    options: { unique: true, partialFilterExpression: { stripeCustomerId: { $exists: true } } },
+    why: 'Two customers on one Stripe customer would each see the usage of the other as drift.',
+  },
+  {
+    collection: CUSTOMERS,
+    key: { requeueFrom: 1 },
+    options: { partialFilterExpression: { requeueFrom: { $exists: true } } },
+    why: 'The few customers whose hours are still to be queued after a change.',
+  },
+  { collection: METER_SUBMISSIONS, key: { state: 1, dueAt: 1 }, why: 'Sending takes what is due, by state.' },
+  {
+    collection: METER_SUBMISSIONS,
+    key: { stripeCustomerId: 1, stripeMeterId: 1, timestamp: 1 },
+    why: "Reconciliation adds up a destination's range.",
+  },
+  {
+    collection: METER_SUBMISSIONS,
+    key: { customerId: 1, _id: 1 },
+    why: "A customer's submissions are listed page by page.",
+  },
+  { collection: RUNS, key: { startedAt: -1 }, why: 'The history of jobs is listed newest first.' },
+  {
+    collection: RUNS,
+    key: { state: 1, queuedAt: 1 },
+    options: { partialFilterExpression: { state: 'queued' } },
+    why: 'The sweep finds requested runs that nobody has begun.',
+  },
+  { collection: RECONCILIATIONS, key: { startedAt: -1 }, why: 'Reconciliation runs are listed newest first.' },
+];
+
+/**
+ * Creates what is missing; safe to run any number of times and by several processes at once.
+ * @throws DaemonError `store_failed` when an index of the same name exists with other options.
+ */
+export async function ensureIndexes(db: Db): Promise<void> {
+  await ensureUsageEvents(db);
+  for (const { collection, key, options } of INDEXES) {
+    await translated(db.collection(collection).createIndex(key, options ?? {}));
+  }
+}
+
+/** Usage events are the bulk of the data and compress well; the compressor can only be chosen at creation. */
+async function ensureUsageEvents(db: Db): Promise<void> {
+  try {
+    await db.createCollection(USAGE_EVENTS, {
+      storageEngine: { wiredTiger: { configString: 'block_compressor=zstd' } },
+    });
+  } catch (error) {
+    if (!isExistingCollection(error)) throw toStorageError(error);
+  }
+}

@@ -1,0 +1,157 @@
+import type { Db } from 'mongodb';
+import type { Destination } from '../domain/destination.ts';
+import { canonicalQuantity } from '../domain/quantity.ts';
+import type { SubmissionChange, SubmissionState } from '../domain/submission.ts';
+import {
+  type ChangeFields,
+  type MeterSubmissionDocument,
+  MeterSubmissions,
+  type SubmissionMove,
+} from './meter-submissions.ts';
+
+/** A submission as the sending job sees it. */
+export interface OutboxEntryView {
+  readonly identifier: string;
+  readonly customerId: string;
+  readonly meter: string;
+  readonly value: string;
+  readonly timestampMs: number;
+  readonly state: SubmissionState;
+  readonly attempts: number;
+  readonly storedAnswers: number;
+  readonly declines: number;
+  readonly isDoubtful: boolean;
+  readonly firstAttemptAtMs?: number;
+  readonly stripeCustomerId?: string;
+  readonly stripeMeterId?: string;
+}
+
+export interface OutboxMove {
+  readonly entry: OutboxEntryView;
+  readonly change: SubmissionChange;
+  readonly atMs: number;
+  readonly reason?: string;
+  readonly message?: string;
+  readonly dueAtMs?: number;
+  readonly attempt?: { readonly destination: Destination; readonly idempotencyKey: string };
+}
+
+/** The outbox as the sending job works with it: which fields each change sets is decided here, once. */
+export class OutboxEntries {
+  readonly #submissions: MeterSubmissions;
+
+  constructor(db: Db) {
+    this.#submissions = new MeterSubmissions(db);
+  }
+
+  async listDue(query: { nowMs: number; firstAttemptMinMs: number; limit: number }): Promise<OutboxEntryView[]> {
+    const { nowMs, firstAttemptMinMs, limit } = query;
+    const found = await this.#submissions.listDue({
+      now: new Date(nowMs),
+      firstAttemptMin: new Date(firstAttemptMinMs),
+      limit,
+    });
+    return found.map(toEntry);
+  }
+
+  async nextDueAtMs(firstAttemptMinMs: number): Promise<number | undefined> {
+    return (await this.#submissions.nextDueAt(new Date(firstAttemptMinMs)))?.getTime();
+  }
+
+  async listSendingSince(beforeMs: number, limit: number): Promise<OutboxEntryView[]> {
+    return (await this.#submissions.listSendingSince(new Date(beforeMs), limit)).map(toEntry);
+  }
+
+  async *blocked(batchSize: number): AsyncGenerator<OutboxEntryView[]> {
+    for await (const batch of this.#submissions.inState('blocked', batchSize)) yield batch.map(toEntry);
+  }
+
+  async move(move: OutboxMove): Promise<OutboxEntryView | undefined> {
+    const moved = await this.#submissions.move(toSubmissionMove(move));
+    return moved === null ? undefined : toEntry(moved);
+  }
+
+  moveAll(moves: readonly OutboxMove[]): Promise<number> {
+    return this.#submissions.moveAll(moves.map(toSubmissionMove));
+  }
+}
+
+function toEntry(document: MeterSubmissionDocument): OutboxEntryView {
+  return {
+    identifier: document._id,
+    customerId: document.customerId,
+    meter: document.meter,
+    value: canonicalQuantity(document.value.toString()),
+    timestampMs: document.timestamp.getTime(),
+    state: document.state,
+    attempts: document.attempts,
+    storedAnswers: document.storedAnswers,
+    declines: document.declines,
+    isDoubtful: document.doubtful === true,
+    ...(document.firstAttemptAt && { firstAttemptAtMs: document.firstAttemptAt.getTime() }),
+    ...(document.stripeCustomerId !== undefined && { stripeCustomerId: document.stripeCustomerId }),
+    ...(document.stripeMeterId !== undefined && { stripeMeterId: document.stripeMeterId }),
+  };
+}
+
+function toSubmissionMove(move: OutboxMove): SubmissionMove {
+  const { entry } = move;
+  return {
+    id: entry.identifier,
+    from: entry.state,
+    attempts: entry.attempts,
+    change: move.change,
+    at: new Date(move.atMs),
+    ...(move.reason !== undefined && { reason: move.reason }),
+    ...fieldsOf(move),
+  };
+}
+
+function fieldsOf(move: OutboxMove): ChangeFields {
+  const { entry } = move;
+  const at = new Date(move.atMs);
+  const due = move.dueAtMs === undefined ? {} : { dueAt: new Date(move.dueAtMs) };
+  const why = { ...(move.reason && { reason: move.reason }), ...(move.message && { message: move.message }) };
+  switch (move.change) {
+    case 'attempt':
+      return {
+        set: {
+          lastAttemptAt: at,
+          ...(entry.firstAttemptAtMs === undefined && { firstAttemptAt: at }),
+          ...(move.attempt && {
+            idempotencyKey: move.attempt.idempotencyKey,
+            stripeCustomerId: move.attempt.destination.stripeCustomerId,
+            stripeMeterId: move.attempt.destination.meter.id,
+            eventName: move.attempt.destination.meter.eventName,
+          }),
+        },
+        increment: { attempts: 1 },
+      };
+    case 'accept':
+    case 'find-duplicate':
+      return { set: { acceptedAt: at }, unset: ['dueAt', 'reason', 'message'] };
+    case 'lose-answer':
+      return {
+        set: { ...due, ...why, doubtful: true },
+        ...(move.reason?.startsWith('http_') === true && { increment: { storedAnswers: 1 } }),
+      };
+    case 'decline':
+      // Nothing happened: the 24 hours in which Stripe knows the identifier have not begun.
+      return { set: { ...due, ...why }, unset: ['firstAttemptAt'], increment: { declines: 1 } };
+    case 'decline-in-doubt':
+      return { set: { ...due, ...why }, increment: { declines: 1 } };
+    case 'unblock':
+      return { set: due, unset: ['reason'] };
+    case 'block':
+    case 'reject':
+      return {
+        set: why,
+        unset: ['dueAt'],
+        ...(entry.state === 'sending' && { increment: { storedAnswers: 1 } }),
+      };
+    case 'confirm':
+    case 'decide-uncounted':
+    case 'replace':
+      return { set: { ...due, ...why } };
+  }
+}

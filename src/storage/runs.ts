@@ -1,0 +1,77 @@
+import type { Collection, Db } from 'mongodb';
+
+export type RunState = 'queued' | 'running' | 'succeeded' | 'failed';
+
+/** The history of jobs: what ran, when, and what came of it. A queued run is found again here when Redis lost it. */
+export interface RunDocument {
+  _id: string;
+  job: string;
+  trigger: 'tick' | 'request' | 'sweep' | 'follow-up';
+  state: RunState;
+  input: Record<string, unknown>;
+  queuedAt: Date;
+  startedAt?: Date;
+  endedAt?: Date;
+  attempts: number;
+  result?: Record<string, unknown>;
+  error?: { code: string; message: string };
+}
+
+export const RUNS = 'runs';
+
+export class Runs {
+  readonly #collection: Collection<RunDocument>;
+
+  constructor(db: Db) {
+    this.#collection = db.collection<RunDocument>(RUNS);
+  }
+
+  async insert(run: RunDocument): Promise<void> {
+    await this.#collection.insertOne(run);
+  }
+
+  find(id: string): Promise<RunDocument | null> {
+    return this.#collection.findOne({ _id: id });
+  }
+
+  async start(run: Pick<RunDocument, '_id' | 'job' | 'trigger' | 'input'>, at: Date): Promise<void> {
+    await this.#collection.updateOne(
+      { _id: run._id },
+      {
+        $set: { state: 'running', startedAt: at },
+        $inc: { attempts: 1 },
+        $unset: { endedAt: 1, error: 1 },
+        $setOnInsert: { job: run.job, trigger: run.trigger, input: run.input, queuedAt: at },
+      },
+      { upsert: true },
+    );
+  }
+
+  async succeed(id: string, result: Record<string, unknown>, at: Date): Promise<void> {
+    await this.#collection.updateOne({ _id: id }, { $set: { state: 'succeeded', result, endedAt: at } });
+  }
+
+  async fail(id: string, error: { code: string; message: string }, at: Date): Promise<void> {
+    await this.#collection.updateOne({ _id: id }, { $set: { state: 'failed', error, endedAt: at } });
+  }
+
+  /** Requested runs that nobody has begun, oldest first. */
+  listQueued(limit: number): Promise<RunDocument[]> {
+    return this.#collection.find({ state: 'queued' }).sort({ queuedAt: 1 }).limit(limit).toArray();
+  }
+
+  /** The last successful run of a job. */
+  lastSuccess(job: string): Promise<RunDocument | null> {
+    return this.#collection.findOne({ job, state: 'succeeded' }, { sort: { startedAt: -1 } });
+  }
+
+  /** Newest first. */
+  list(limit: number): Promise<RunDocument[]> {
+    return this.#collection.find({}).sort({ startedAt: -1 }).limit(limit).toArray();
+  }
+
+  /** Removes runs that ended before an instant. */
+  async prune(before: Date): Promise<number> {
+    return (await this.#collection.deleteMany({ endedAt: { $lt: before } })).deletedCount;
+  }
+}

@@ -1,0 +1,54 @@
+import type { Stripe } from 'stripe';
+import type { SendOutcome } from '../domain/submission.ts';
+import { Breaker } from './breaker.ts';
+import { toSendOutcome } from './errors.ts';
+
+/** One meter event, ready to send. */
+export interface MeterEventCall {
+  readonly identifier: string;
+  readonly idempotencyKey: string;
+  readonly eventName: string;
+  readonly stripeCustomerId: string;
+  /** A plain decimal string with at most 15 significant digits. */
+  readonly value: string;
+  readonly timestampMs: number;
+  /** The payload keys that the Stripe meter reads. */
+  readonly customerKey: string;
+  readonly valueKey: string;
+}
+
+/** Creates meter events (v1), behind a circuit breaker. */
+export class MeterEvents {
+  readonly #stripe: Stripe;
+  readonly #breaker = new Breaker();
+
+  constructor(stripe: Stripe) {
+    this.#stripe = stripe;
+  }
+
+  /** `closed` lets calls through, `open` declines them, `half-open` tries one. */
+  get breakerState(): 'closed' | 'open' | 'half-open' {
+    return this.#breaker.state;
+  }
+
+  async send(call: MeterEventCall): Promise<SendOutcome> {
+    return this.#breaker.run(() => this.#create(call));
+  }
+
+  async #create(call: MeterEventCall): Promise<SendOutcome> {
+    try {
+      await this.#stripe.billing.meterEvents.create(
+        {
+          event_name: call.eventName,
+          identifier: call.identifier,
+          timestamp: Math.floor(call.timestampMs / 1000),
+          payload: { [call.customerKey]: call.stripeCustomerId, [call.valueKey]: call.value },
+        },
+        { idempotencyKey: call.idempotencyKey },
+      );
+      return { kind: 'accepted' };
+    } catch (error) {
+      return toSendOutcome(error);
+    }
+  }
+}

@@ -1,0 +1,256 @@
+/** The repository's own rules. Each scan first shows that it found what it is about. */
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { breachesOf, layerOf } from './support/layers.ts';
+import { importsOf, readFiles, readTypeScript, REPOSITORY, withoutComments } from './support/source-files.ts';
+import type { SourceFile } from './support/source-files.ts';
+
+const FILE_LINES_MAX = 300;
+const everything = readFiles();
+const code = readTypeScript('src', 'jobs', 'scripts');
+const running = code.filter(({ path }) => !path.startsWith('scripts/'));
+const tests = readTypeScript('test');
+
+/** Every place in `files` where `pattern` (with the flag g) is found, outside the files that `mayHave` it. */
+function findPlaces(files: readonly SourceFile[], pattern: RegExp, mayHave: readonly string[] = []): string[] {
+  return files
+    .filter(({ path }) => !mayHave.includes(path))
+    .flatMap(({ path, text }) =>
+      [...text.matchAll(pattern)].map((match) => `${path}:${lineOf(text, match.index)} ${match[0].trim()}`),
+    );
+}
+
+function lineOf(text: string, index: number): number {
+  return text.slice(0, index).split('\n').length;
+}
+
+/** The same files without their comments; line numbers are no longer those of the file. */
+function codeOf(files: readonly SourceFile[]): SourceFile[] {
+  return files.map(({ path, text }) => ({ path, text: withoutComments(text) }));
+}
+
+function textOf(path: string): string {
+  const file = everything.find((candidate) => candidate.path === path);
+  if (file === undefined) throw new Error(`${path} is missing`);
+  return file.text;
+}
+
+describe('the scan', () => {
+  it('sees the sources, the tests, the scripts and the documents', () => {
+    const seen = everything.map(({ path }) => path);
+    for (const path of ['src/errors.ts', 'scripts/test', 'test/tidy.test.ts', 'package.json', '.oxlintrc.json']) {
+      expect(seen).toContain(path);
+    }
+    expect(seen.filter((path) => path.startsWith('node_modules/'))).toEqual([]);
+    for (const folder of ['src/domain/', 'src/storage/', 'src/simulator/', 'src/embedded/', 'jobs/', 'scripts/']) {
+      expect(code.filter(({ path }) => path.startsWith(folder)).length, folder).toBeGreaterThan(0);
+    }
+  });
+
+  it('recognises every form of import', () => {
+    const text = [
+      "import a from 'one';",
+      "import type { B } from 'two';",
+      'import {',
+      '  c,',
+      '  type D,',
+      "} from '../three.ts';",
+      "export * from './four.ts';",
+      "import 'five';",
+      "const six = await import('six');",
+      "// import seven from 'seven';",
+    ].join('\n');
+    expect(importsOf(text)).toEqual([
+      { specifier: 'one', isTypeOnly: false },
+      { specifier: 'two', isTypeOnly: true },
+      { specifier: '../three.ts', isTypeOnly: false },
+      { specifier: './four.ts', isTypeOnly: false },
+      { specifier: 'five', isTypeOnly: false },
+      { specifier: 'six', isTypeOnly: false },
+    ]);
+  });
+});
+
+describe('layers', () => {
+  const breaches = (path: string, line: string): number => breachesOf({ path, text: line }).length;
+
+  it('hold for every file: who imports whom, and which vendor package enters where', () => {
+    expect(code.length).toBeGreaterThan(20);
+    expect(code.flatMap(breachesOf)).toEqual([]);
+  });
+
+  it('would notice a breach of each kind', () => {
+    expect(breaches('src/http/events.ts', "import { x } from '../storage/usage-events.ts';")).toBe(1);
+    expect(breaches('src/domain/meter.ts', "import { readFileSync } from 'node:fs';")).toBe(1);
+    expect(breaches('src/domain/meter.ts', "import { systemClock } from '../clock.ts';")).toBe(1);
+    expect(breaches('jobs/aggregate-usage.ts', "import type { Db } from '../src/storage/database.ts';")).toBe(1);
+    expect(breaches('jobs/aggregate-usage.ts', "import type { Db } from 'mongodb';")).toBe(1);
+    expect(breaches('src/queue/worker.ts', "import type { Collection } from 'mongodb';")).toBe(1);
+    expect(breaches('src/simulator/meters.ts', "import Stripe from 'stripe';")).toBe(1);
+    expect(breaches('src/storage/meters.ts', "import sensible from '@fastify/sensible';")).toBe(1);
+    expect(breaches('src/daemon.ts', "import { startSimulator } from './simulator/simulator.ts';")).toBe(1);
+    expect(breaches('src/utils/pad.ts', '')).toBe(1);
+  });
+
+  it('let through what they are made for', () => {
+    expect(breaches('src/simulator/meters.ts', "import type Stripe from 'stripe';")).toBe(0);
+    expect(breaches('src/http/app.ts', "import swagger from '@fastify/swagger';")).toBe(0);
+    expect(breaches('jobs/reconcile-usage.ts', "import { Decimal } from '../src/domain/quantity.ts';")).toBe(0);
+    expect(breaches('src/daemon.ts', "import { openDatabase } from './storage/database.ts';")).toBe(0);
+    expect(layerOf('src/queue/worker.ts')).toBe('src/queue');
+  });
+});
+
+describe('what enters through one file', () => {
+  it('the environment is read in src/config.ts and for the embedded services only', () => {
+    const readers = ['src/config.ts', 'src/embedded/environment.ts'];
+    expect(findPlaces(codeOf(running), /\bprocess\.env\b|\bprocess\[['"]env/g, readers)).toEqual([]);
+    expect(textOf('src/embedded/environment.ts')).toMatch(/\bprocess\.env\b/);
+  });
+
+  it('the time of day is asked for in src/clock.ts only', () => {
+    const pattern = /\bDate\.now\b|\bnew Date\(\s*\)|\bDateTime\.(?:now|utc|local)\(\s*\)/g;
+    expect(findPlaces(codeOf(running), pattern, ['src/clock.ts'])).toEqual([]);
+    expect(textOf('src/clock.ts')).toMatch(/Date\.now\(\)/);
+  });
+
+  it('the domain and the jobs throw no dice, write no log and touch no process', () => {
+    const pure = codeOf(code.filter(({ path }) => path.startsWith('src/domain/') || path.startsWith('jobs/')));
+    expect(pure.length).toBeGreaterThan(0);
+    const pattern =
+      /\bMath\.random\b|\brandom(?:Bytes|UUID|Int)\b|\bconsole\.|\bprocess\.|\bset(?:Timeout|Interval)\(/g;
+    expect(findPlaces(pure, pattern)).toEqual([]);
+  });
+});
+
+describe('form', () => {
+  it('nothing in the sources is a default export', () => {
+    expect(findPlaces(codeOf(code), /^export default\b|\bas default\b/gm)).toEqual([]);
+  });
+
+  it('no file or folder is named after nothing in particular', () => {
+    const vague = /^(?:utils?|helpers?|common|misc|types)$/;
+    const names = [...code, ...tests].flatMap(({ path }) => path.replace(/\.ts$/, '').split('/'));
+    expect(names.length).toBeGreaterThan(20);
+    expect(names.filter((name) => vague.test(name))).toEqual([]);
+  });
+
+  it(`no source file is longer than ${FILE_LINES_MAX} lines`, () => {
+    const long = code.filter(({ text }) => text.trimEnd().split('\n').length > FILE_LINES_MAX);
+    expect(long.map(({ path }) => path)).toEqual([]);
+  });
+
+  it('every folder of src says what it owns, what not, its invariants and its limits', () => {
+    const folders = new Set(code.filter(({ path }) => path.startsWith('src/')).map(({ path }) => path.split('/')));
+    const names = new Set([...folders].filter((parts) => parts.length > 2).map((parts) => parts.slice(0, 2).join('/')));
+    expect(names.size).toBeGreaterThan(3);
+    const faults = [...names].flatMap((name) => {
+      const readme = everything.find(({ path }) => path === `${name}/README.md`)?.text.toLowerCase();
+      if (readme === undefined) return [`${name} has no README.md`];
+      const words = ['owns', 'does not own', 'invariants', 'limits'];
+      return words.filter((word) => !readme.includes(word)).map((word) => `${name}/README.md lacks: ${word}`);
+    });
+    expect(faults).toEqual([]);
+  });
+});
+
+describe('tests', () => {
+  it('are never skipped, focused, postponed or expected to fail', () => {
+    expect(tests.filter(({ path }) => path.endsWith('.test.ts')).length).toBeGreaterThan(2);
+    const pattern = /\b(?:it|test|describe)(?:\.\w+)*\.(?:skip|only|todo|fails|skipIf|runIf)\b|\bx(?:it|describe)\(/g;
+    expect(findPlaces(codeOf(tests), pattern)).toEqual([]);
+  });
+
+  it('use the real thing or a double that says no, never a module mock', () => {
+    expect(findPlaces(codeOf(tests), /\bvi\s*\.(?:mock|doMock|hoisted|stubGlobal)\b/g)).toEqual([]);
+  });
+});
+
+describe('configuration', () => {
+  interface ConfigModule {
+    configVariables: readonly { name: string }[];
+  }
+  const read = async (): Promise<string[]> => {
+    const { configVariables } = (await import(/* @vite-ignore */ join(REPOSITORY, 'src/config.ts'))) as ConfigModule;
+    return configVariables.map(({ name }) => name).sort();
+  };
+  const namesIn = (text: string, pattern: RegExp): string[] =>
+    [...text.matchAll(pattern)].map(([, name = '']) => name).sort();
+
+  it('is the same in the schema and in .env.example', async () => {
+    const names = await read();
+    expect(names.length).toBeGreaterThan(10);
+    expect(namesIn(textOf('.env.example'), /^#? ?([A-Z][A-Z0-9_]+)=/gm)).toEqual(names);
+  });
+
+  it("is the same in the schema and in the README's table", async () => {
+    const [, section = ''] = textOf('README.md').split(/^#+ .*Configuration.*$/im);
+    const table = section.split(/^#+ /m)[0] ?? '';
+    expect(namesIn(table, /^\| *`([A-Z][A-Z0-9_]+)`/gm)).toEqual(await read());
+  });
+});
+
+describe('documents', () => {
+  it('explain every error code that the daemon can give', () => {
+    const daemon = running.filter(({ path }) => !path.startsWith('src/simulator/'));
+    const literals = daemon.flatMap(({ text }) =>
+      [...withoutComments(text).matchAll(/\bcode: ((?:\s*\|?\s*'[a-z][a-z0-9_]*')+)/g)].flatMap(([, list = '']) =>
+        [...list.matchAll(/'([a-z0-9_]+)'/g)].map(([, name = '']) => name),
+      ),
+    );
+    const codes = [...new Set(literals)].sort();
+    expect(codes).toContain('invariant_broken');
+    expect(codes.length).toBeGreaterThan(3);
+    const documented = new Set(
+      [...textOf('docs/errors.md').matchAll(/^(?:#+|\|) *`?([a-z][a-z0-9_]*)`?/gm)].map(([, name = '']) => name),
+    );
+    expect(codes.filter((name) => !documented.has(name))).toEqual([]);
+  });
+
+  it('link only to files that exist', () => {
+    const documents = everything.filter(({ path }) => path.endsWith('.md'));
+    expect(documents.length).toBeGreaterThan(0);
+    const broken = documents.flatMap(({ path, text }) =>
+      [...text.matchAll(/\]\((?!https?:|mailto:|#)([^)#\s]+)/g)]
+        .map(([, target = '']) => join(path, '..', target))
+        .filter((target) => !existsSync(join(REPOSITORY, target)))
+        .map((target) => `${path} links to ${target}`),
+    );
+    expect(broken).toEqual([]);
+  });
+});
+
+describe('nothing in the repository', () => {
+  it('names a package registry or a path of one machine', () => {
+    expect(everything.length).toBeGreaterThan(50);
+    const hosts = [
+      ['npmjs', 'org'],
+      ['npmjs', 'com'],
+      ['yarnpkg', 'com'],
+      ['pypi', 'org'],
+      ['pythonhosted', 'org'],
+    ];
+    const host = hosts.map((labels) => labels.join('\\.')).join('|');
+    const folders = ['root', 'work'].join('|');
+    expect(findPlaces(everything, new RegExp(`\\b(?:${host})\\b`, 'g'))).toEqual([]);
+    expect(findPlaces(everything, new RegExp(`(?<![\\w./*~$}-])/(?:${folders})\\b`, 'g'))).toEqual([]);
+    expect(findPlaces(everything, new RegExp(`(?<![\\w-])${['sha', 'red/'].join('')}`, 'g'))).toEqual([]);
+    expect(textOf('package-lock.json')).not.toContain('"resolved": "http');
+  });
+
+  it('looks like a secret of a live Stripe account', () => {
+    expect(findPlaces(everything, /\b[sr]k_live_[A-Za-z0-9]{16,}/g)).toEqual([]);
+    expect(findPlaces(everything, /\bwhsec_[A-Za-z0-9]{32,}/g)).toEqual([]);
+  });
+
+  it('is a shell script that the system could not run', () => {
+    const scripts = everything.filter(({ path, text }) => text.startsWith('#!') && !path.endsWith('.ts'));
+    expect(scripts.map(({ path }) => path)).toEqual(
+      expect.arrayContaining(['.ci/run', 'scripts/check', 'scripts/test']),
+    );
+    const isRunnable = ({ path, text }: SourceFile): boolean =>
+      text.startsWith('#!/usr/bin/env bash\n') && (statSync(join(REPOSITORY, path)).mode & 0o111) !== 0;
+    expect(scripts.filter((file) => !isRunnable(file)).map(({ path }) => path)).toEqual([]);
+  });
+});
