@@ -1,9 +1,5 @@
 import type { Clock } from '../src/clock.ts';
-import {
-  type BillingCustomer,
-  countsFromMs,
-  currentCalendar,
-} from '../src/domain/billing-customer.ts';
+import { type BillingCustomer, countsFromMs, currentCalendar } from '../src/domain/billing-customer.ts';
 import {
   bucketOf,
   DAY_MS,
@@ -16,6 +12,7 @@ import {
 import { combineLiveGroups, type GroupedFigure } from '../src/domain/live-groups.ts';
 import type { Meter } from '../src/domain/meter.ts';
 import type { Period } from '../src/domain/period.ts';
+import type { MeterUsage, UsageReport } from '../src/domain/usage-report.ts';
 import { groupPositions, rangeOf, type UsageQuery } from '../src/domain/usage-query.ts';
 import { combineFigures, EMPTY_FIGURE, type UsageFigure } from '../src/domain/usage-figure.ts';
 import { type EpochHour, epochHourOf } from '../src/domain/window.ts';
@@ -53,26 +50,6 @@ interface RawRange extends Pick<LiveSources, 'rawHours' | 'rawWindows'> {
 export interface ReadUsageDeps {
   readonly clock: Pick<Clock, 'now'>;
   withLiveUsage<T>(work: (reads: LiveReads) => Promise<T>): Promise<T>;
-}
-
-export interface UsageReport {
-  readonly customerId: string;
-  readonly from: string;
-  readonly to: string;
-  readonly asOf: string;
-  readonly meters: MeterUsage[];
-}
-
-export interface MeterUsage {
-  readonly meter: string;
-  readonly unit: string;
-  readonly quantity: string;
-  readonly eventCount: number;
-  /** Events of the type that the meter could not count. */
-  readonly uncountable?: number;
-  /** In time order; windows without usage are left out, unless the whole range is one. */
-  readonly windows: { from: string; to: string; quantity: string; eventCount: number }[];
-  readonly groups?: GroupedFigure[];
 }
 
 /** How often an answer is read again because the customer's calendar changed meanwhile. */
@@ -143,7 +120,7 @@ class MeterReader {
     const { range, unit } = this.#context;
     const sources = this.#sourcesOf(live);
     const windows = await this.#windowsOf(meter, sources);
-    const parts = [...windows.map((window) => ({ ...window, period: bucketOf(unit, range, window.period) }))];
+    const parts = windows.map((window) => ({ ...window, period: bucketOf(unit, range, window.period) }));
     if (meter.aggregation === 'unique') parts.push(...(await this.#valuesOf(meter, sources)));
     const total = combineFigures(
       meter.aggregation,

@@ -2,6 +2,7 @@ import { boundary } from '../src/boundary.ts';
 import type { Clock } from '../src/clock.ts';
 import { type BillingCustomer, billingPeriodOf, unknownCustomer } from '../src/domain/billing-customer.ts';
 import type { CustomerHour } from '../src/domain/derivation-plan.ts';
+import { type Aggregation, isAdditive } from '../src/domain/meter.ts';
 import { epochHourOf, type EpochHour, HOUR_MS } from '../src/domain/window.ts';
 
 /** A document whose change made hours due that are not queued yet. */
@@ -19,7 +20,7 @@ export interface RequeueUsageDeps {
     billingOf(customerIds: readonly string[]): Promise<Map<string, BillingCustomer>>;
   };
   readonly meters: {
-    list(): Promise<{ readonly _id: string }[]>;
+    list(): Promise<{ readonly _id: string; readonly aggregation: Aggregation }[]>;
     listToRequeue(): Promise<(Requeued & { readonly eventType: string })[]>;
     finishRequeue(key: string, revision: number): Promise<void>;
   };
@@ -99,9 +100,13 @@ async function requeueCustomer(deps: RequeueUsageDeps, customer: Requeued): Prom
   const hours = await recordHours(deps, { fromHour, customerId });
   const billing = (await deps.customers.billingOf([customerId])).get(customerId) ?? unknownCustomer(customerId);
   const periodFrom = new Date(billingPeriodOf(billing, requeueFrom.getTime()).fromMs);
-  for (const { _id: meter } of await deps.meters.list()) {
-    await deps.aggregates.setPlanDue({ customerId, meter, from: new Date(fromHour * HOUR_MS), to: END_OF_TIME });
-    await deps.periods.setPlanDue({ customerId, meter, from: periodFrom });
+  const windowFrom = new Date(fromHour * HOUR_MS);
+  for (const { _id: meter, aggregation } of await deps.meters.list()) {
+    if (isAdditive(aggregation)) {
+      await deps.aggregates.setPlanDue({ customerId, meter, from: windowFrom, to: END_OF_TIME });
+    } else {
+      await deps.periods.setPlanDue({ customerId, meter, from: periodFrom });
+    }
     await boundary('requeue.planning-made-due');
   }
   await deps.customers.finishRequeue(customerId, customer.revision);

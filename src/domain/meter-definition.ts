@@ -54,9 +54,9 @@ export interface MeterChange {
   readonly stripe?: { readonly eventName: string } | null;
 }
 
-export const CONDITIONS_MAX = 20;
-export const CONDITION_VALUES_MAX = 100;
-export const GROUP_FIELDS_MAX = 5;
+const CONDITIONS_MAX = 20;
+const CONDITION_VALUES_MAX = 100;
+const GROUP_FIELDS_MAX = 5;
 /** How far back a new meter looks for events that came before it: a yearly billing period and two days. */
 const LOOKBACK_MS = 367 * 86_400_000;
 const METER_KEY = /^[A-Za-z0-9._-]{1,64}$/;

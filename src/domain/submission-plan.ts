@@ -7,11 +7,11 @@ import {
   type Quantity,
   subtractQuantities,
 } from './quantity.ts';
-import { type BlockedReason, identifierFor, type SubmissionSubject, TIMESTAMP_AGE_MS_MAX } from './submission.ts';
+import { type BlockedReason, identifierFor, TIMESTAMP_AGE_MS_MAX } from './submission.ts';
 
 /** A row whose figure may differ from what was planned: a window, or a period's running figure. */
 export interface PlannableRow {
-  readonly subject: SubmissionSubject;
+  readonly subject: 'window' | 'period';
   readonly customerId: string;
   readonly meter: string;
   /** Start of the window or period, UTC milliseconds. */
@@ -41,7 +41,7 @@ export interface PlannedSubmission {
   readonly identifier: string;
   readonly customerId: string;
   readonly meter: string;
-  readonly subject: SubmissionSubject;
+  readonly subject: 'window' | 'period';
   readonly startMs: number;
   readonly sequence: number;
   readonly fromQuantity: Quantity;

@@ -95,15 +95,18 @@ export const IDENTIFIER_LENGTH_MAX = 100;
 /** Room for the suffix `~n` of a replacement. */
 const SUFFIX_LENGTH_MAX = 8;
 
-/** What a submission is about: a window of an additive meter, or the running figure of a period. */
-export type SubmissionSubject = 'window' | 'period';
+/**
+ * What a submission is about: a window of an additive meter, the running figure of a period, or a shortfall at Stripe
+ * that no other submission explains.
+ */
+export type SubmissionSubject = 'window' | 'period' | 'heal';
 
 export interface IdentifierParts {
   /** Made once for each database, so that a wiped one does not repeat the identifiers of its predecessor. */
   readonly installation: string;
   readonly customerId: string;
   readonly meter: string;
-  readonly subject: SubmissionSubject;
+  readonly subject: 'window' | 'period';
   /** Start of the window or of the period, UTC milliseconds. */
   readonly startMs: number;
   /** 1 for the first submission of a row. */

@@ -1,4 +1,4 @@
-import type { Aggregation } from './meter.ts';
+import { type Aggregation, isAdditive } from './meter.ts';
 import { addQuantities, compareQuantities, type Quantity } from './quantity.ts';
 
 /** The fact that decides a `last` figure: the greatest instant, then the greatest id. */
@@ -31,23 +31,20 @@ export function combineFigures(aggregation: Aggregation, figures: readonly Usage
     eventCount: figures.reduce((sum, figure) => sum + figure.eventCount, 0),
     ...(uncountable > 0 && { uncountable }),
   };
-  switch (aggregation) {
-    case 'sum':
-    case 'count':
-      return { ...counts, quantity: addQuantities(...figures.map(({ quantity }) => quantity)) };
-    case 'max':
-      return { ...counts, quantity: figures.map(({ quantity }) => quantity).reduce(greaterOf) };
-    case 'last': {
-      const facts = figures.flatMap(({ last }) => (last === undefined ? [] : [last]));
-      if (facts.length === 0) return { ...counts, quantity: '0' };
-      const last = facts.reduce(laterOf);
-      return { ...counts, quantity: last.quantity, last };
-    }
-    case 'unique': {
-      const values = [...new Set(figures.flatMap((figure) => figure.values ?? []))];
-      return { ...counts, quantity: String(values.length), values };
-    }
+  if (isAdditive(aggregation)) {
+    return { ...counts, quantity: addQuantities(...figures.map(({ quantity }) => quantity)) };
   }
+  if (aggregation === 'max') {
+    return { ...counts, quantity: figures.map(({ quantity }) => quantity).reduce(greaterOf) };
+  }
+  if (aggregation === 'last') {
+    const facts = figures.flatMap(({ last }) => (last === undefined ? [] : [last]));
+    if (facts.length === 0) return { ...counts, quantity: '0' };
+    const last = facts.reduce(laterOf);
+    return { ...counts, quantity: last.quantity, last };
+  }
+  const values = [...new Set(figures.flatMap((figure) => figure.values ?? []))];
+  return { ...counts, quantity: String(values.length), values };
 }
 
 function greaterOf(a: Quantity, b: Quantity): Quantity {

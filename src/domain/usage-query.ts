@@ -45,7 +45,11 @@ export function groupPositions(meter: Meter, fields: readonly string[] | undefin
  * The half-open range asked for: explicit, or a billing period of the customer (the current one by default).
  * @throws DaemonError `range_invalid` or `range_too_long`.
  */
-export function rangeOf(customer: BillingCustomer, input: UsageQuery, nowMs: number): Period {
+export function rangeOf(
+  customer: BillingCustomer,
+  input: Pick<UsageQuery, 'from' | 'to' | 'period'>,
+  nowMs: number,
+): Period {
   if (input.from === undefined && input.to === undefined) {
     const current = billingPeriodOf(customer, nowMs);
     return input.period === 'previous' ? billingPeriodOf(customer, current.fromMs - 1) : current;

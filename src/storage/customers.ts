@@ -56,12 +56,6 @@ export class Customers {
     }
   }
 
-  /** The customer that a Stripe customer is mapped to. */
-  async mappedTo(stripeCustomerId: string): Promise<string | undefined> {
-    const found = await translated(this.#collection.findOne({ stripeCustomerId }, { projection: { _id: 1 } }));
-    return found?._id;
-  }
-
   list(query: { after?: string; unmapped?: boolean; limit: number }): Promise<CustomerDocument[]> {
     const filter: Filter<CustomerDocument> = {
       ...(query.after !== undefined && { _id: { $gt: query.after } }),

@@ -1,4 +1,4 @@
-import { type Collection, type Db, Decimal128, type Document, type Filter, Long } from 'mongodb';
+import { type Collection, type Db, Decimal128, type Document, type Filter } from 'mongodb';
 import {
   type BlockedReason,
   statesBefore,
@@ -47,6 +47,8 @@ export interface MeterSubmissionDocument {
   acceptedAt?: Date;
   replacedBy?: string;
   replaces?: string;
+  /** The successor named in `replacedBy` may not have been made yet. */
+  replacementPending?: true;
   history: { at: Date; change: SubmissionChange; reason?: string }[];
   plannedAt: Date;
 }
@@ -170,54 +172,6 @@ export class MeterSubmissions {
       .toArray();
   }
 
-  /** Confirms what Stripe's total was seen to contain. */
-  async confirm(query: LedgerRange, at: Date): Promise<number> {
-    const result = await this.#collection.updateMany(
-      { ...ledgerFilter(query), state: { $in: ['accepted', 'duplicate'] } },
-      {
-        $set: { state: 'confirmed' },
-        $push: { history: { $each: [{ at, change: 'confirm' }], $slice: -HISTORY_MAX } },
-      },
-    );
-    return result.modifiedCount;
-  }
-
-  /** The sums of a destination's submissions per state. */
-  async totals(query: LedgerRange): Promise<LedgerTotal[]> {
-    const found = await this.#collection
-      .aggregate<{
-        _id: SubmissionState;
-        value: Decimal128 | number;
-        count: number;
-        attempts: Long | number;
-        lastAttemptAt: Date | null;
-      }>([
-        { $match: ledgerFilter(query) },
-        {
-          $group: {
-            _id: '$state',
-            value: { $sum: '$value' },
-            count: { $sum: 1 },
-            attempts: { $sum: '$attempts' },
-            lastAttemptAt: { $max: '$lastAttemptAt' },
-          },
-        },
-      ])
-      .toArray();
-    return found.map(({ _id, value, count, attempts, lastAttemptAt }) => ({
-      state: _id,
-      value: value.toString(),
-      count,
-      attempts: Number(attempts),
-      ...(lastAttemptAt !== null && { lastAttemptAt }),
-    }));
-  }
-
-  /** A destination's submissions in a range, by timestamp. */
-  listRange(query: LedgerRange, limit: number): Promise<MeterSubmissionDocument[]> {
-    return this.#collection.find(ledgerFilter(query)).sort({ timestamp: 1, _id: 1 }).limit(limit).toArray();
-  }
-
   /** Submissions for the API, in order of `_id`. */
   list(query: {
     state?: SubmissionState;
@@ -233,6 +187,10 @@ export class MeterSubmissions {
       ...(query.after !== undefined && { _id: { $gt: query.after } }),
     };
     return this.#collection.find(filter).sort({ _id: 1 }).limit(query.limit).toArray();
+  }
+
+  countInStates(states: readonly SubmissionState[]): Promise<number> {
+    return this.#collection.countDocuments({ state: { $in: [...states] } });
   }
 
   /** How many there are in each state, and the oldest of each. */
@@ -256,41 +214,6 @@ export class MeterSubmissions {
       .toArray();
     return found.map(({ _id, count }) => ({ reason: _id, count }));
   }
-
-  /** The distinct destinations that have had submissions stamped in a range. */
-  async destinations(query: { from: Date; to: Date }): Promise<{ customerId: string; meter: string }[]> {
-    const found = await this.#collection
-      .aggregate<{ _id: { customerId: string; meter: string } }>([
-        { $match: { timestamp: { $gte: query.from, $lt: query.to } } },
-        { $group: { _id: { customerId: '$customerId', meter: '$meter' } } },
-      ])
-      .toArray();
-    return found.map(({ _id }) => _id);
-  }
-}
-
-/** A destination's submissions stamped in `[from, to)`. */
-export interface LedgerRange {
-  readonly stripeCustomerId: string;
-  readonly stripeMeterId: string;
-  readonly from: Date;
-  readonly to: Date;
-}
-
-export interface LedgerTotal {
-  readonly state: SubmissionState;
-  readonly value: string;
-  readonly count: number;
-  readonly attempts: number;
-  readonly lastAttemptAt?: Date;
-}
-
-function ledgerFilter(query: LedgerRange): Filter<MeterSubmissionDocument> {
-  return {
-    stripeCustomerId: query.stripeCustomerId,
-    stripeMeterId: query.stripeMeterId,
-    timestamp: { $gte: query.from, $lt: query.to },
-  };
 }
 
 function updateFor(move: SubmissionMove): Document {

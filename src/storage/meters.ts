@@ -9,7 +9,7 @@ import {
   parseEventField,
 } from '../domain/meter.ts';
 import { defect } from '../errors.ts';
-import { isDuplicateKey } from './errors.ts';
+import { isDuplicateKey, toStorageError, translated } from './errors.ts';
 
 export interface MeterDocument {
   _id: string;
@@ -43,15 +43,17 @@ export class Meters {
   }
 
   find(key: string): Promise<MeterDocument | null> {
-    return this.#collection.findOne({ _id: key });
+    return translated(this.#collection.findOne({ _id: key }));
   }
 
   /** All meters, by key. */
   async list(session?: ClientSession): Promise<MeterDocument[]> {
-    return this.#collection
-      .find({}, { ...(session && { session }) })
-      .sort({ _id: 1 })
-      .toArray();
+    return translated(
+      this.#collection
+        .find({}, { ...(session && { session }) })
+        .sort({ _id: 1 })
+        .toArray(),
+    );
   }
 
   /** Inserts a new meter or replaces the given revision, which must not have been used meanwhile. */
@@ -74,7 +76,7 @@ export class Meters {
       );
       return result.matchedCount === 1 ? 'saved' : 'changed';
     } catch (error) {
-      if (!isDuplicateKey(error)) throw error;
+      if (!isDuplicateKey(error)) throw toStorageError(error);
       const pattern = JSON.stringify((error as { keyPattern?: unknown }).keyPattern ?? {});
       return pattern.includes('eventName') ? 'event-name-taken' : 'changed';
     }
@@ -99,11 +101,11 @@ export class Meters {
 
   /** Those whose earlier events are still to be queued. */
   listToRequeue(): Promise<MeterDocument[]> {
-    return this.#collection.find({ requeueFrom: { $exists: true } }).toArray();
+    return translated(this.#collection.find({ requeueFrom: { $exists: true } }).toArray());
   }
 
   async finishRequeue(key: string, revision: number): Promise<void> {
-    await this.#collection.updateOne({ _id: key, revision }, { $unset: { requeueFrom: 1 } });
+    await translated(this.#collection.updateOne({ _id: key, revision }, { $unset: { requeueFrom: 1 } }));
   }
 }
 

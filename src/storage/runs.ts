@@ -65,6 +65,11 @@ export class Runs {
     return this.#collection.findOne({ job, state: 'succeeded' }, { sort: { startedAt: -1 } });
   }
 
+  /** The last run of a job that began, however it ended. */
+  last(job: string): Promise<RunDocument | null> {
+    return this.#collection.findOne({ job, startedAt: { $exists: true } }, { sort: { startedAt: -1 } });
+  }
+
   /** Newest first. */
   list(limit: number): Promise<RunDocument[]> {
     return this.#collection.find({}).sort({ startedAt: -1 }).limit(limit).toArray();

@@ -19,7 +19,7 @@ export function toFigure(stored: StoredFigure): UsageFigure {
     eventCount,
     quantity: canonicalQuantity(quantity.toString()),
     ...(uncountable !== undefined && { uncountable }),
-    ...(last != null && {
+    ...(last !== undefined && {
       last: { atMs: last.at.getTime(), id: last.id, quantity: canonicalQuantity(last.value.toString()) },
     }),
     ...(values !== undefined && { values }),

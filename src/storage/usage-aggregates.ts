@@ -3,6 +3,7 @@ import { type Meter } from '../domain/meter.ts';
 import { inBatches } from './cursor.ts';
 import { OPERATION_MS_MAX } from './database.ts';
 import { toStorageError, translated } from './errors.ts';
+import { mergeDocuments, mergeInto, NEW_ROW_FIELDS } from './fenced-merge.ts';
 import { type DerivationScope, type DerivedRow, derivationStages, rowKey } from './usage-derivation.ts';
 import { USAGE_EVENTS } from './usage-events.ts';
 
@@ -28,59 +29,6 @@ export interface UsageAggregateDocument extends DerivedRow {
 }
 
 export const USAGE_AGGREGATES = 'usage_aggregates';
-
-/**
- * Keeps the stored row against an older derivation: one under an earlier layout, or one that counted fewer facts.
- * (Without it two overlapping runs can lose an acknowledged event: the slower one's `$merge` comes last.)
- * An equal derivation changes nothing; a different quantity raises the revision and makes planning due.
- */
-export const FENCE: Document[] = [
-  {
-    $replaceWith: {
-      $cond: [
-        {
-          $or: [
-            { $gt: ['$layout', '$$new.layout'] },
-            {
-              $and: [
-                { $eq: ['$layout', '$$new.layout'] },
-                {
-                  $or: [
-                    { $gt: ['$eventCount', '$$new.eventCount'] },
-                    {
-                      $and: [
-                        { $eq: ['$eventCount', '$$new.eventCount'] },
-                        { $gte: [{ $ifNull: ['$uncountable', 0] }, { $ifNull: ['$$new.uncountable', 0] }] },
-                        { $eq: ['$quantity', '$$new.quantity'] },
-                      ],
-                    },
-                  ],
-                },
-              ],
-            },
-          ],
-        },
-        '$$ROOT',
-        {
-          // A field that an expression leaves out does not overwrite: `planDue` of the new row has to go first.
-          $mergeObjects: [
-            { $unsetField: { field: 'planDue', input: '$$new' } },
-            {
-              revision: { $add: ['$revision', { $cond: [{ $ne: ['$quantity', '$$new.quantity'] }, 1, 0] }] },
-              planDue: { $cond: [{ $ne: ['$quantity', '$$new.quantity'] }, '$$new.planDue', '$planDue'] },
-              planned: '$planned',
-            },
-          ],
-        },
-      ],
-    },
-  },
-];
-
-/** What a row needs besides its derivation when it is new: an empty one has nothing to plan. */
-export const NEW_ROW_FIELDS: Document = {
-  $set: { revision: 1, planDue: { $cond: [{ $ne: ['$quantity', 0] }, '$planDue', '$$REMOVE'] } },
-};
 
 /** The figure of a row that holds no usage. */
 export const emptyQuantity = Decimal128.fromString('0');
@@ -192,6 +140,12 @@ export class UsageAggregates {
     return found?._id.customerId === customerId;
   }
 
+  /** Whether a window that ended by an instant is due. */
+  async hasPlanDue(windowEndMax: Date): Promise<boolean> {
+    const due = { planDue: true as const, windowEnd: { $lte: windowEndMax } };
+    return (await this.#collection.findOne(due, { projection: { _id: 1 } })) !== null;
+  }
+
   async countPlanDue(): Promise<number> {
     return this.#collection.countDocuments({ planDue: true });
   }
@@ -249,32 +203,6 @@ export function rangeFilter(query: RowRange): { $gte: DerivedRow['_id']; $lt: De
   };
 }
 
-export function mergeInto(collection: string): Document {
-  return { $merge: { into: collection, on: '_id', whenMatched: FENCE, whenNotMatched: 'insert' } };
-}
-
-/** Rows of one `$documents` stage. */
-const MERGE_ROWS_MAX = 1_000;
-
-export async function mergeDocuments(
-  input: { db: Db; into: string; rows: readonly Document[] },
-  session: ClientSession,
-): Promise<void> {
-  for (let from = 0; from < input.rows.length; from += MERGE_ROWS_MAX) {
-    const documents = input.rows.slice(from, from + MERGE_ROWS_MAX).map((row) => ({ $literal: row }));
-    try {
-      await input.db
-        .aggregate([{ $documents: documents }, NEW_ROW_FIELDS, mergeInto(input.into)], {
-          session,
-          maxTimeMS: OPERATION_MS_MAX,
-        })
-        .toArray();
-    } catch (error) {
-      throw toStorageError(error);
-    }
-  }
-}
-
 export async function movePlannedIn<T extends Document>(
   collection: Collection<T>,
   moves: readonly PlannedMove[],
@@ -286,7 +214,7 @@ export async function movePlannedIn<T extends Document>(
         filter: {
           _id: key,
           'planned.sequence': previousSequence === 0 ? { $exists: false } : previousSequence,
-        } as Document,
+        },
         update: [
           {
             $set: {

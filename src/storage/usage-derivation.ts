@@ -1,11 +1,11 @@
 import { type ClientSession, type Db, Decimal128, type Document } from 'mongodb';
-import { type EventField, isAdditive, type Meter } from '../domain/meter.ts';
+import { isAdditive, type Meter } from '../domain/meter.ts';
 import type { Period } from '../domain/period.ts';
-import { QUANTITY_PATTERN } from '../domain/quantity.ts';
 import { type EpochHour, HOUR_MS } from '../domain/window.ts';
 import { OPERATION_MS_MAX } from './database.ts';
 import { toStorageError } from './errors.ts';
-import { toStoredProperty, USAGE_EVENTS } from './usage-events.ts';
+import { conditionOf, fieldPath, valueOf } from './fact-expressions.ts';
+import { USAGE_EVENTS } from './usage-events.ts';
 
 /** Which raw facts to derive, and under which layout. */
 export interface DerivationScope {
@@ -68,48 +68,6 @@ function matchFacts(scope: DerivationScope, eventType: string): Document {
       }),
     },
   };
-}
-
-/** The value a meter takes from a fact: a Decimal128 that is not negative, or null when it cannot be counted. */
-function valueOf(field: EventField): unknown {
-  if (field.kind === 'quantity') return '$quantity';
-  const path = `$properties.${field.kind === 'property' ? field.name : ''}`;
-  const isText = { $eq: [{ $type: path }, 'string'] };
-  const number = {
-    $cond: [
-      { $isNumber: path },
-      path,
-      {
-        $cond: [
-          { $regexMatch: { input: { $cond: [isText, path, ''] }, regex: QUANTITY_PATTERN } },
-          { $convert: { input: path, to: 'decimal', onError: null, onNull: null } },
-          null,
-        ],
-      },
-    ],
-  };
-  return { $let: { vars: { number }, in: { $cond: [{ $gte: ['$$number', ZERO] }, '$$number', null] } } };
-}
-
-/** Whether a fact satisfies a meter's conditions; undefined when it has none. */
-function conditionOf(meter: Meter): Document | undefined {
-  if (meter.where.length === 0) return undefined;
-  return {
-    $and: meter.where.map(({ property, in: values }) => ({
-      $in: [`$properties.${property}`, { $literal: values.map(toStoredProperty) }],
-    })),
-  };
-}
-
-export function fieldPath(field: EventField): string {
-  switch (field.kind) {
-    case 'quantity':
-      return '$quantity';
-    case 'userId':
-      return '$userId';
-    case 'property':
-      return `$properties.${field.name}`;
-  }
 }
 
 /** The accumulators of one meter, prefixed so that many meters share one pass over the facts. */

@@ -1,8 +1,10 @@
 import { Binary, type Collection, type Db, Decimal128 } from 'mongodb';
+import type { MeterCondition } from '../domain/meter.ts';
+import { canonicalQuantity } from '../domain/quantity.ts';
 import { fingerprintOf, type PropertyValue, type UsageEvent } from '../domain/usage-event.ts';
 import { type EpochHour, epochHourOf, HOUR_MS } from '../domain/window.ts';
 import { inBatches } from './cursor.ts';
-import { hasOnlyDuplicateKeys, toStorageError } from './errors.ts';
+import { hasOnlyDuplicateKeys, toStorageError, translated } from './errors.ts';
 
 /** The raw facts: append-only, one document an event. Its `_id` is the dedupe; no other field repeats the key. */
 export interface UsageEventDocument {
@@ -80,8 +82,10 @@ export interface RawEventQuery {
   readonly fromMs: number;
   readonly toMs: number;
   readonly eventType?: string;
+  /** Only events that satisfy all of these. */
+  readonly where?: readonly MeterCondition[];
   /** Continue after this event. */
-  readonly after?: { readonly occurredAtMs: number; readonly id: string };
+  readonly after?: RawEventPosition;
   readonly limit: number;
 }
 
@@ -100,7 +104,7 @@ export class UsageEvents {
    * looked for first and fails the whole commit: sending it again is safe.
    */
   async insertAll(documents: readonly UsageEventDocument[]): Promise<InsertResult[]> {
-    const results = new Array<InsertResult>(documents.length).fill('inserted');
+    const results = documents.map((): InsertResult => 'inserted');
     if (documents.length === 0) return results;
     try {
       await this.#collection.insertMany(documents, { ordered: false });
@@ -126,6 +130,9 @@ export class UsageEvents {
   /** A customer's raw events in time order, then by key. Reads day by day, so that a page costs what it returns. */
   async list(query: RawEventQuery): Promise<UsageEventDocument[]> {
     const found: UsageEventDocument[] = [];
+    const conditions = (query.where ?? []).map(({ property, in: values }) => ({
+      [`properties.${property}`]: { $in: values.map(toStoredProperty) },
+    }));
     const lastHour = epochHourOf(query.toMs - 1);
     let hour = epochHourOf(query.after?.occurredAtMs ?? query.fromMs);
     while (hour <= lastHour && found.length < query.limit) {
@@ -136,6 +143,7 @@ export class UsageEvents {
           customerId: query.customerId,
           occurredAt: { $gte: new Date(query.fromMs), $lt: new Date(query.toMs) },
           ...(query.eventType !== undefined && { eventType: query.eventType }),
+          ...(conditions.length > 0 && { $and: conditions }),
           ...(query.after !== undefined && {
             $or: [
               { occurredAt: { $gt: new Date(query.after.occurredAtMs) } },
@@ -150,6 +158,18 @@ export class UsageEvents {
       hour = hourTo;
     }
     return found;
+  }
+
+  /** A page of raw events as the API shows them; `next` is where another begins, if there is more. */
+  async page(query: RawEventQuery): Promise<{ events: RawEvent[]; next?: RawEventPosition }> {
+    const found = await translated(this.list({ ...query, limit: query.limit + 1 }));
+    const shown = found.slice(0, query.limit);
+    const last = shown.at(-1);
+    return {
+      events: shown.map(toRawEvent),
+      ...(last !== undefined &&
+        found.length > shown.length && { next: { occurredAtMs: last.occurredAt.getTime(), id: last._id } }),
+    };
   }
 
   /**
@@ -179,6 +199,12 @@ export class UsageEvents {
   }
 }
 
+/** Where a page of raw events ended. */
+export interface RawEventPosition {
+  readonly occurredAtMs: number;
+  readonly id: string;
+}
+
 /** The earliest instant of an hour, for queries by hour. */
 export function hourStartMs(hour: EpochHour): number {
   return hour * HOUR_MS;
@@ -191,13 +217,13 @@ export function toRawEvent(document: UsageEventDocument): RawEvent {
     eventType: document.eventType,
     occurredAt: document.occurredAt.toISOString(),
     receivedAt: document.receivedAt.toISOString(),
-    quantity: document.quantity.toString(),
+    quantity: canonicalQuantity(document.quantity.toString()),
     ...(document.userId !== undefined && { userId: document.userId }),
     ...(document.properties !== undefined && {
       properties: Object.fromEntries(
         Object.entries(document.properties).map(([name, value]) => [
           name,
-          value instanceof Decimal128 ? value.toString() : value,
+          value instanceof Decimal128 ? canonicalQuantity(value.toString()) : value,
         ]),
       ),
     }),

@@ -1,5 +1,6 @@
-import { type ClientSession, type Collection, type Db, Decimal128 } from 'mongodb';
-import { mergeDocuments, rangeFilter, type RowRange } from './usage-aggregates.ts';
+import type { ClientSession, Collection, Db, Decimal128 } from 'mongodb';
+import { mergeDocuments } from './fenced-merge.ts';
+import { rangeFilter, type RowRange } from './usage-aggregates.ts';
 import type { GroupValue, RowKey } from './usage-derivation.ts';
 
 /**

@@ -4,8 +4,9 @@ import type { Period } from '../domain/period.ts';
 import { inBatches } from './cursor.ts';
 import { OPERATION_MS_MAX } from './database.ts';
 import { toStorageError } from './errors.ts';
+import { mergeDocuments } from './fenced-merge.ts';
 import { UNIQUE_VALUES } from './unique-values.ts';
-import { mergeDocuments, movePlannedIn, type Planned, type PlannedMove, USAGE_AGGREGATES } from './usage-aggregates.ts';
+import { movePlannedIn, type Planned, type PlannedMove, USAGE_AGGREGATES } from './usage-aggregates.ts';
 import { rowKey } from './usage-derivation.ts';
 
 /** The running figure of a billing period, for the meters whose windows do not add up: max, last and unique. */
@@ -82,7 +83,7 @@ export class UsagePeriods {
         layout: scope.layout,
         eventCount: found?.eventCount ?? 0,
         quantity: quantity ?? ZERO,
-        ...(found?.last != null && { last: found.last }),
+        ...(found?.last && { last: found.last }),
       };
     });
   }

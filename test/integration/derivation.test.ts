@@ -1,9 +1,8 @@
-import type { Db } from 'mongodb';
+import type { Db, Document } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import type { Meter } from '../../src/domain/meter.ts';
 import { canonicalQuantity } from '../../src/domain/quantity.ts';
 import { Customers, type CustomerDocument } from '../../src/storage/customers.ts';
-import { inDerivationRun } from '../../src/storage/derivation-run.ts';
 import { type UsageAggregateDocument, UsageAggregates } from '../../src/storage/usage-aggregates.ts';
 import { GROUPS_PER_WINDOW_MAX, UsageGroups, type UsageGroupsDocument } from '../../src/storage/usage-groups.ts';
 import { periodKey, UsagePeriods } from '../../src/storage/usage-periods.ts';
@@ -309,17 +308,14 @@ describe('the fence', () => {
 
   it('keeps the newer derivation when an older one is merged after it', async () => {
     await withDatabase(async (db) => {
-      await storeMeters(db, [meterOf({ key: 'm', groupBy: [size] }), meterOf({ key: 'top', aggregation: 'max' })]);
+      await storeMeters(db, [meterOf({ key: 'm' })]);
       await storeEvents(db, [{ at: '2026-11-21T05:00:00Z', quantity: 1 }]);
-      const old = await new UsageAggregates(db).range({ ...range, meter: 'm' });
-      expect(old).toEqual([]);
       await derive(db, [hour]);
       const [older] = await rowsOf(db, 'm');
       await storeEvents(db, [{ at: '2026-11-21T05:10:00Z', quantity: 2 }]);
       await derive(db, [hour]);
       if (older === undefined) throw new Error('nothing was derived');
-      const { revision: _, planDue: __, ...derived } = older;
-      await inDerivationRun(db, async () => undefined);
+      const { revision: _, ...derived } = older;
       await db.client.withSession((session) => new UsageAggregates(db).mergeRows([derived], session));
       expect(await linesOf(db, 'm')).toEqual(['2026-11-21T05:00:00 3 2']);
     });
@@ -359,24 +355,40 @@ describe('the fence', () => {
 
   it('raises the revision and makes planning due only when the quantity changed', async () => {
     await withDatabase(async (db) => {
-      await storeMeters(db, [meterOf({ key: 'top', aggregation: 'max' })]);
+      await storeMeters(db, [meterOf({ key: 'm' }), meterOf({ key: 'top', aggregation: 'max' })]);
+      const collections = { m: 'usage_aggregates', top: 'usage_periods' };
+      const find = async (meter: 'm' | 'top'): Promise<Document | null> =>
+        db.collection(collections[meter]).findOne({ '_id.meter': meter });
       await storeEvents(db, [{ at: '2026-11-21T05:00:00Z', quantity: 5 }]);
       await derive(db, [hour]);
-      const planned = {
-        sequence: 1,
-        quantity: (await rowsOf(db, 'top'))[0]?.quantity,
-        identifier: 'x',
-        at: new Date(0),
-      };
-      await db.collection('usage_aggregates').updateMany({}, { $unset: { planDue: 1 }, $set: { planned } });
-      await storeEvents(db, [{ at: '2026-11-21T05:01:00Z', quantity: 3 }]);
+      const planned = { sequence: 1, identifier: 'x', at: new Date(0) };
+      for (const meter of ['m', 'top'] as const) {
+        expect(await find(meter)).toMatchObject({ revision: 1, planDue: true });
+        await db.collection(collections[meter]).updateMany({}, { $unset: { planDue: 1 }, $set: { planned } });
+      }
+      await storeEvents(db, [{ at: '2026-11-21T05:01:00Z', quantity: 0 }]);
       await derive(db, [hour]);
-      const [same] = await rowsOf(db, 'top');
-      expect(same).toMatchObject({ revision: 1, eventCount: 2, planned });
-      expect(same).not.toHaveProperty('planDue');
+      for (const meter of ['m', 'top'] as const) {
+        const same = await find(meter);
+        expect(same).toMatchObject({ revision: 1, eventCount: 2, planned });
+        expect(same).not.toHaveProperty('planDue');
+      }
       await storeEvents(db, [{ at: '2026-11-21T05:02:00Z', quantity: 9 }]);
       await derive(db, [hour]);
-      expect((await rowsOf(db, 'top'))[0]).toMatchObject({ revision: 2, eventCount: 3, planDue: true, planned });
+      for (const meter of ['m', 'top'] as const) {
+        expect(await find(meter)).toMatchObject({ revision: 2, eventCount: 3, planDue: true, planned });
+      }
+    });
+  });
+
+  it('makes planning due by window or by period, never by both', async () => {
+    await withDatabase(async (db) => {
+      await storeMeters(db, [meterOf({ key: 'm' }), meterOf({ key: 'top', aggregation: 'max' })]);
+      await derive(db, await storeEvents(db, [{ at: '2026-11-21T05:00:00Z' }]));
+      const due = { planDue: true };
+      const windows = await db.collection('usage_aggregates').distinct('_id.meter', due);
+      const periods = await db.collection('usage_periods').distinct('_id.meter', due);
+      expect([windows, periods]).toEqual([['m'], ['top']]);
     });
   });
 });

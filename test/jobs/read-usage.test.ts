@@ -1,11 +1,12 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { readUsage, type MeterUsage, type UsageReport } from '../../jobs/read-usage.ts';
+import { readUsage } from '../../jobs/read-usage.ts';
 import { requeueUsage } from '../../jobs/requeue-usage.ts';
 import { ManualClock } from '../../src/clock.ts';
 import type { Meter } from '../../src/domain/meter.ts';
 import { addQuantities, compareQuantities, type Quantity } from '../../src/domain/quantity.ts';
+import type { MeterUsage, UsageReport } from '../../src/domain/usage-report.ts';
 import type { UsageQuery } from '../../src/domain/usage-query.ts';
 import { HOUR_MS } from '../../src/domain/window.ts';
 import { Customers, type CustomerDocument } from '../../src/storage/customers.ts';

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type BillingCalendar, CALENDAR_MONTH, isWithin, periodContaining } from '../../src/domain/period.ts';
 
@@ -6,91 +6,79 @@ const ms = (text: string): number => Date.parse(text);
 const month = (anchor: string): BillingCalendar => ({ anchorMs: ms(anchor), interval: 'month' });
 const year = (anchor: string): BillingCalendar => ({ anchorMs: ms(anchor), interval: 'year' });
 
-const PERIODS: [name: string, calendar: BillingCalendar, at: string, from: string, to: string][] = [
-  ['the calendar month', CALENDAR_MONTH, '2026-11-21T05:00:00Z', '2026-11-01T00:00:00Z', '2026-12-01T00:00:00Z'],
+const PERIODS: [name: string, calendar: BillingCalendar, at: string, period: [from: string, to: string]][] = [
+  ['the calendar month', CALENDAR_MONTH, '2026-11-21T05:00:00Z', ['2026-11-01T00:00:00Z', '2026-12-01T00:00:00Z']],
   [
     'the last instant of a month',
     CALENDAR_MONTH,
     '2026-12-31T23:59:59.999Z',
-    '2026-12-01T00:00:00Z',
-    '2027-01-01T00:00:00Z',
+    ['2026-12-01T00:00:00Z', '2027-01-01T00:00:00Z'],
   ],
   [
     'the first instant of a year',
     CALENDAR_MONTH,
     '2027-01-01T00:00:00Z',
-    '2027-01-01T00:00:00Z',
-    '2027-02-01T00:00:00Z',
+    ['2027-01-01T00:00:00Z', '2027-02-01T00:00:00Z'],
   ],
   [
     'an anchor inside an hour',
     month('2026-01-15T10:23:45Z'),
     '2026-03-15T10:23:44.999Z',
-    '2026-02-15T10:23:45Z',
-    '2026-03-15T10:23:45Z',
+    ['2026-02-15T10:23:45Z', '2026-03-15T10:23:45Z'],
   ],
   [
     'the anchor itself',
     month('2026-01-15T10:23:45Z'),
     '2026-01-15T10:23:45Z',
-    '2026-01-15T10:23:45Z',
-    '2026-02-15T10:23:45Z',
+    ['2026-01-15T10:23:45Z', '2026-02-15T10:23:45Z'],
   ],
   [
     'before the anchor',
     month('2026-01-15T10:23:45Z'),
     '2025-12-31T00:00:00Z',
-    '2025-12-15T10:23:45Z',
-    '2026-01-15T10:23:45Z',
+    ['2025-12-15T10:23:45Z', '2026-01-15T10:23:45Z'],
   ],
   [
     '31 January in February',
     month('2026-01-31T12:00:00Z'),
     '2026-02-28T12:00:00Z',
-    '2026-02-28T12:00:00Z',
-    '2026-03-31T12:00:00Z',
+    ['2026-02-28T12:00:00Z', '2026-03-31T12:00:00Z'],
   ],
   [
     '31 January in April',
     month('2026-01-31T12:00:00Z'),
     '2026-04-30T11:59:59Z',
-    '2026-03-31T12:00:00Z',
-    '2026-04-30T12:00:00Z',
+    ['2026-03-31T12:00:00Z', '2026-04-30T12:00:00Z'],
   ],
   [
     '31 January in a leap year',
     month('2027-12-31T00:00:00Z'),
     '2028-02-29T00:00:00Z',
-    '2028-02-29T00:00:00Z',
-    '2028-03-31T00:00:00Z',
+    ['2028-02-29T00:00:00Z', '2028-03-31T00:00:00Z'],
   ],
   [
     '30 January over February',
     month('2026-01-30T00:00:00Z'),
     '2026-03-29T23:59:59Z',
-    '2026-02-28T00:00:00Z',
-    '2026-03-30T00:00:00Z',
+    ['2026-02-28T00:00:00Z', '2026-03-30T00:00:00Z'],
   ],
   [
     'a year from a leap day',
     year('2024-02-29T08:00:00Z'),
     '2026-02-28T08:00:00Z',
-    '2026-02-28T08:00:00Z',
-    '2027-02-28T08:00:00Z',
+    ['2026-02-28T08:00:00Z', '2027-02-28T08:00:00Z'],
   ],
   [
     'a leap day four years on',
     year('2024-02-29T08:00:00Z'),
     '2028-02-29T07:59:59Z',
-    '2027-02-28T08:00:00Z',
-    '2028-02-29T08:00:00Z',
+    ['2027-02-28T08:00:00Z', '2028-02-29T08:00:00Z'],
   ],
   [
     'a year over its end',
     year('2025-07-01T00:00:00Z'),
     '2026-01-01T00:00:00Z',
-    '2025-07-01T00:00:00Z',
-    '2026-07-01T00:00:00Z',
+    ['2025-07-01T00:00:00Z', '2026-07-01T00:00:00Z'],
   ],
 ];
 
@@ -101,7 +89,7 @@ const calendars = fc.record({
 });
 
 describe('periodContaining', () => {
-  it.each(PERIODS)('gives the period of %s', (_, calendar, at, from, to) => {
+  it.each(PERIODS)('gives the period of %s', (_, calendar, at, [from, to]) => {
     expect(periodContaining(calendar, ms(at))).toEqual({ fromMs: ms(from), toMs: ms(to) });
   });
 

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CALENDAR_MONTH, isWithin, periodContaining } from '../../src/domain/period.ts';
 import { epochHourOf, HOUR_MS, windowContaining, windowsOfHour } from '../../src/domain/window.ts';

@@ -1,0 +1,84 @@
+import { boundary } from '../src/boundary.ts';
+import type { Clock } from '../src/clock.ts';
+import type { AppendOutcome } from '../src/domain/ingest-result.ts';
+import { type EventFault, parseUsageEvent, type UsageEvent } from '../src/domain/usage-event.ts';
+import { DaemonError } from '../src/errors.ts';
+
+export interface ReplayRejectedEventDeps {
+  readonly rejected: {
+    find(id: string): Promise<{ readonly text: string; readonly truncated?: boolean } | null>;
+    delete(id: string): Promise<boolean>;
+  };
+  append(events: readonly UsageEvent[], bytes: number): Promise<readonly AppendOutcome[]>;
+  readonly clock: Pick<Clock, 'now'>;
+}
+
+export interface ReplayRejectedEventInput {
+  readonly id: string;
+  /** The corrected event, parsed JSON. Without it the kept input is tried again. */
+  readonly event?: unknown;
+  readonly ageMsMax: number;
+}
+
+export interface ReplayRejectedEventResult {
+  readonly idempotencyKey: string;
+  readonly customerId: string;
+  readonly outcome: 'accepted' | 'duplicate';
+}
+
+/**
+ * Tries a rejected event again and removes the entry once it is stored. Stopped in between, the entry stays and the
+ * next replay answers `duplicate`.
+ * @throws DaemonError `rejected_event_not_found`, `rejected_event_unreadable`, `event_rejected`, `event_conflict`.
+ */
+export async function replayRejectedEvent(
+  deps: ReplayRejectedEventDeps,
+  input: ReplayRejectedEventInput,
+): Promise<ReplayRejectedEventResult> {
+  const entry = await deps.rejected.find(input.id);
+  if (entry === null) {
+    throw new DaemonError({
+      kind: 'not-found',
+      code: 'rejected_event_not_found',
+      message: 'There is no rejected event with this id.',
+    });
+  }
+  const value = input.event === undefined ? readKept(entry) : input.event;
+  const verdict = parseUsageEvent(value, { nowMs: deps.clock.now(), ageMsMax: input.ageMsMax });
+  if ('fault' in verdict) throw stillRejected(verdict.fault);
+  const [outcome] = await deps.append([verdict.event], Buffer.byteLength(entry.text));
+  await boundary('replay.event-appended');
+  const { idempotencyKey, customerId } = verdict.event;
+  if (outcome === 'conflict' || outcome === undefined) {
+    throw new DaemonError({
+      kind: 'conflict',
+      code: 'event_conflict',
+      message: 'An event with this idempotencyKey and other content is stored; it stands.',
+      context: { idempotencyKey, customerId },
+    });
+  }
+  await deps.rejected.delete(input.id);
+  return { idempotencyKey, customerId, outcome };
+}
+
+function readKept(entry: { readonly text: string; readonly truncated?: boolean }): unknown {
+  try {
+    if (entry.truncated !== true) return JSON.parse(entry.text) as unknown;
+  } catch {
+    // Text that is no JSON is what the error below says.
+  }
+  throw new DaemonError({
+    kind: 'invalid',
+    code: 'rejected_event_unreadable',
+    message: 'The kept input is cut off or is not JSON: send the corrected event along.',
+  });
+}
+
+function stillRejected(fault: EventFault): DaemonError {
+  return new DaemonError({
+    kind: 'invalid',
+    code: 'event_rejected',
+    message: `The event is still refused (${fault.code}).`,
+    context: { errors: [fault] },
+  });
+}

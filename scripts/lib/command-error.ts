@@ -1,0 +1,72 @@
+import { DaemonError } from '../../src/errors.ts';
+import { EXIT, type ExitCode } from './exit-codes.ts';
+
+export interface CommandErrorDetails {
+  /** What failed, as a clause. */
+  readonly what: string;
+  readonly why?: string | undefined;
+  /** What the person can do about it. */
+  readonly todo?: string | undefined;
+  readonly exitCode?: ExitCode;
+  readonly cause?: unknown;
+}
+
+/** A failure in words for a person: what, why, what to do; and the exit code of the command. */
+export class CommandError extends Error {
+  override readonly name: string = 'CommandError';
+  readonly why: string | undefined;
+  readonly todo: string | undefined;
+  readonly exitCode: ExitCode;
+
+  constructor(details: CommandErrorDetails) {
+    super(details.what, details.cause === undefined ? undefined : { cause: details.cause });
+    this.why = details.why;
+    this.todo = details.todo;
+    this.exitCode = details.exitCode ?? EXIT.failure;
+  }
+}
+
+/** A mistake in the command line. */
+export function usageError(what: string, todo: string): CommandError {
+  return new CommandError({ what, todo, exitCode: EXIT.usage });
+}
+
+/** The end of a command by Ctrl-C. */
+export function interrupted(todo?: string): CommandError {
+  return new CommandError({ what: 'interrupted', todo, exitCode: EXIT.interrupted });
+}
+
+/** Any error as one of ours; a broken invariant keeps its stack as the reason. */
+export function toCommandError(error: unknown): CommandError {
+  if (error instanceof CommandError) return error;
+  if (error instanceof DaemonError) return fromDaemonError(error);
+  const why = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return new CommandError({
+    what: 'the command itself failed',
+    why,
+    todo: 'This is a defect of tallystick: please report it with the lines above.',
+    cause: error,
+  });
+}
+
+function fromDaemonError(error: DaemonError): CommandError {
+  if (error.code === 'configuration_invalid') {
+    const faults = error.context['faults'] as readonly { name: string; detail: string }[];
+    return new CommandError({
+      what: 'the configuration has faults',
+      why: faults.map(({ name, detail }) => `${name} ${detail}`).join('; '),
+      todo: 'Correct these environment variables (the table in README.md explains each) and run this again.',
+      exitCode: EXIT.configuration,
+      cause: error,
+    });
+  }
+  const isDown = error.kind === 'transient';
+  const cause = error.cause instanceof Error ? error.cause.message : undefined;
+  return new CommandError({
+    what: error.message,
+    why: cause ?? error.code,
+    todo: isDown ? '`tallystick doctor` names what is down.' : `docs/errors.md explains ${error.code}.`,
+    exitCode: isDown ? EXIT.dependencyDown : EXIT.failure,
+    cause: error,
+  });
+}

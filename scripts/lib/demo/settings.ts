@@ -1,0 +1,25 @@
+import { randomBytes } from 'node:crypto';
+import type { SimulatorOptions } from '../../../src/simulator/simulator.ts';
+
+/** What the demo needs otherwise than in production: nothing waits for lags that the simulator does not have. */
+export const DEMO_SETTINGS: Readonly<Record<string, string>> = {
+  MONGODB_DATABASE: 'tallystick_demo',
+  HOST: '127.0.0.1',
+  ROLES: 'http,worker,ticker',
+  LOG_LEVEL: 'warn',
+  WINDOW_SETTLE_MS: '0',
+  SUMMARY_LAG_MAX_MS: '0',
+  SUMMARY_REREAD_MS: '500',
+  STRIPE_CALLS_PER_SECOND_MAX: '1000',
+  STRIPE_LIVE: 'no',
+};
+
+/** As fast as a large account of Stripe's. */
+export const SIMULATOR_SETTINGS: SimulatorOptions = { rateLimitPerSecond: 1000 };
+
+const KEY_BYTES = 32;
+
+/** A key for this one run of the demo. */
+export function newAdminKey(): string {
+  return `tly_${randomBytes(KEY_BYTES).toString('base64url')}`;
+}

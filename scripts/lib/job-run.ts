@@ -1,0 +1,40 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { ApiClient } from './api-client.ts';
+import { CommandError } from './command-error.ts';
+
+/** A run as `GET /v1/runs/{runId}` tells it. */
+export interface JobRun {
+  readonly runId: string;
+  readonly job: string;
+  readonly state: 'queued' | 'running' | 'succeeded' | 'failed';
+  readonly result?: Record<string, unknown>;
+  readonly error?: { readonly code: string; readonly message: string };
+}
+
+const POLL_MS = 200;
+
+/**
+ * Asks the daemon to run a job and waits for its end.
+ * @param watch called at each look, for progress.
+ * @throws CommandError when the job failed.
+ */
+export async function runJob(
+  api: ApiClient,
+  request: { job: string; input?: Record<string, unknown> },
+  watch?: (run: JobRun) => Promise<void> | void,
+): Promise<JobRun> {
+  const { runId } = await api.call<{ runId: string }>({ method: 'POST', path: '/v1/runs', body: request });
+  for (;;) {
+    const run = await api.get<JobRun>(`/v1/runs/${encodeURIComponent(runId)}`);
+    if (run.state === 'succeeded') return run;
+    if (run.state === 'failed') {
+      throw new CommandError({
+        what: `the job ${request.job} failed`,
+        why: run.error === undefined ? undefined : `${run.error.code}: ${run.error.message}`,
+        todo: `The daemon's log has the details of run ${runId}; jobs can be run again at any time.`,
+      });
+    }
+    await watch?.(run);
+    await delay(POLL_MS);
+  }
+}

@@ -1,0 +1,62 @@
+import type { Daemon } from '../../src/daemon.ts';
+import type { Simulator, SimulatorOptions } from '../../src/simulator/simulator.ts';
+
+export interface LocalStackOptions {
+  /** Where the embedded stores keep their data. */
+  readonly dataDir: string;
+  readonly adminApiKey: string;
+  /** More variables for the daemon, over those of the process. */
+  readonly settings: Readonly<Record<string, string>>;
+  readonly simulator: SimulatorOptions;
+  readonly say: (line: string) => void;
+}
+
+/** Everything in one process: stores, Stripe's double, the daemon. */
+export interface LocalStack {
+  readonly daemon: Daemon;
+  readonly simulator: Simulator;
+  readonly mongodbUri: string;
+  readonly redisUrl: string;
+  /** Stops all, last started first. */
+  stop(): Promise<void>;
+}
+
+/** Any test key: the simulator knows them all, and Stripe none. */
+export const SIMULATOR_KEY = 'sk_test_simulator';
+
+/**
+ * Starts the stores that the environment names or our own, the simulator and the daemon. What is not part of the
+ * production image is loaded here, when it is asked for.
+ */
+export async function startLocalStack(options: LocalStackOptions): Promise<LocalStack> {
+  const { startEmbeddedServices } = await import('../../src/embedded/services.ts');
+  const { startSimulator } = await import('../../src/simulator/simulator.ts');
+  const { startDaemon } = await import('../../src/daemon.ts');
+  const { loadConfig } = await import('../../src/config.ts');
+  const opened: { stop(): Promise<void> }[] = [];
+  const stop = async (): Promise<void> => {
+    for (let next = opened.pop(); next !== undefined; next = opened.pop()) await next.stop();
+  };
+  try {
+    const services = await startEmbeddedServices({ dataDir: options.dataDir, say: options.say });
+    opened.push(services);
+    const simulator = await startSimulator(options.simulator);
+    opened.push(simulator);
+    const daemon = await startDaemon(
+      loadConfig({
+        ...process.env,
+        ADMIN_API_KEY: options.adminApiKey,
+        STRIPE_SECRET_KEY: SIMULATOR_KEY,
+        STRIPE_API_BASE: simulator.url,
+        ...options.settings,
+        MONGODB_URI: services.mongodbUri,
+        REDIS_URL: services.redisUrl,
+      }),
+    );
+    opened.push(daemon);
+    return { daemon, simulator, mongodbUri: services.mongodbUri, redisUrl: services.redisUrl, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}

@@ -1,0 +1,139 @@
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { systemClock } from './clock.ts';
+import type { Config } from './config.ts';
+import { buildApp } from './http/app.ts';
+import { Metrics } from './http/metrics.ts';
+import { createLogger, type Logger } from './logger.ts';
+import { JobQueue } from './queue/job-queue.ts';
+import { openRedis } from './redis/connection.ts';
+import { openDatabase } from './storage/database.ts';
+import { ensureIndexes } from './storage/indexes.ts';
+import { installationId } from './storage/installation.ts';
+import { startTicker, startWorker } from './wiring/background.ts';
+import { gaugesOf } from './wiring/gauges.ts';
+import { jobHandlers, type JobParts } from './wiring/job-handlers.ts';
+import { routesOf } from './wiring/routes.ts';
+import { openStores } from './wiring/stores.ts';
+import { openStripeSide } from './wiring/stripe-side.ts';
+
+export interface Daemon {
+  /** Where it listens; empty without the role `http`. */
+  readonly url: string;
+  /** Answers what was accepted, stops everything else, and releases it last-in-first-out. */
+  stop(): Promise<void>;
+}
+
+type Release = { readonly name: string; readonly release: () => Promise<void> };
+
+/** Opens every resource in order, and gives them back in reverse, whatever fails. */
+export async function startDaemon(config: Config): Promise<Daemon> {
+  const log = createLogger({ level: config.logLevel });
+  const releases: Release[] = [];
+  try {
+    const url = await start(config, log, releases);
+    log.info({ url, roles: config.roles }, 'daemon started');
+    return { url, stop: () => stop(log, releases) };
+  } catch (error) {
+    await stop(log, releases);
+    throw error;
+  }
+}
+
+async function start(config: Config, log: Logger, releases: Release[]): Promise<string> {
+  const clock = systemClock;
+  const onRedisError = (err: Error): void => log.debug({ err }, 'redis does not answer');
+  const database = openDatabase({ uri: config.mongodbUri, name: config.mongodbDatabase });
+  releases.push({ name: 'database', release: () => database.close() });
+  await ensureIndexes(database.db);
+  const installation = await installationId(database.db, new Date(clock.now()));
+  const redis = openRedis(config.redisUrl, onRedisError);
+  releases.push({ name: 'redis', release: async () => redis.disconnect() });
+  const queue = new JobQueue(config.redisUrl, onRedisError);
+  releases.push({ name: 'queue', release: () => queue.close() });
+  const stores = openStores(database, { ...config, holder: randomUUID(), clock, log });
+  releases.push({ name: 'usage log', release: () => stores.usageLog.drain() });
+  const stripe = openStripeSide(config, redis, clock);
+  const parts: JobParts = { config, stores, stripe, installation, clock, log };
+  const handlers = jobHandlers(parts);
+  const roles: readonly string[] = config.roles;
+  if (roles.includes('worker')) {
+    const worker = startWorker(parts, queue, handlers);
+    releases.push({ name: 'worker', release: () => worker.stop() });
+  }
+  if (roles.includes('ticker')) {
+    const ticker = startTicker(parts, queue);
+    releases.push({ name: 'ticker', release: () => ticker.stop() });
+  }
+  return roles.includes('http') ? listen({ parts, queue, jobNames: Object.keys(handlers) }, releases) : '';
+}
+
+async function listen(
+  input: { parts: JobParts; queue: JobQueue; jobNames: readonly string[] },
+  releases: Release[],
+): Promise<string> {
+  const { parts, queue, jobNames } = input;
+  const { config, stores, clock, log } = parts;
+  let isDraining = false;
+  const metrics = new Metrics();
+  const app = await buildApp({
+    ...config,
+    log,
+    version: packageVersion(),
+    metrics,
+    gauges: gaugesOf(parts, queue),
+    auth: { findApiKey: (id) => stores.apiKeys.find(id), adminApiKey: config.adminApiKey, clock },
+    health: {
+      isDraining: () => isDraining,
+      checks: [
+        { name: 'mongodb', needed: true, check: () => stores.database.db.command({ ping: 1 }) },
+        { name: 'redis', needed: false, check: () => queue.ping() },
+      ],
+    },
+    routes: routesOf({ jobs: parts, jobNames, queue, metrics }),
+  });
+  await app.listen({ host: config.host, port: config.port });
+  releases.push({
+    name: 'http',
+    release: async () => {
+      isDraining = true;
+      await app.close();
+    },
+  });
+  const { address, port, family } = app.server.address() as AddressInfo;
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+}
+
+/** Releases everything, also past a failure, and then tells of all failures at once. */
+async function stop(log: Logger, releases: Release[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (let next = releases.pop(); next !== undefined; next = releases.pop()) {
+    try {
+      await next.release();
+    } catch (err) {
+      log.warn({ err, resource: next.name }, 'could not release a resource');
+      failures.push(err);
+    }
+  }
+  if (failures.length > 0) throw new AggregateError(failures, 'not everything could be released');
+  log.info({}, 'daemon stopped');
+}
+
+/** From `src/` in development and from `dist/src/` in the image, package.json lies above. */
+function packageVersion(): string {
+  for (const path of ['../package.json', '../../package.json']) {
+    const text = readIfThere(new URL(path, import.meta.url));
+    if (text !== undefined) return (JSON.parse(text) as { version: string }).version;
+  }
+  return 'unknown';
+}
+
+function readIfThere(path: URL): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}

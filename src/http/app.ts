@@ -1,0 +1,108 @@
+/** Builds the HTTP app; `daemon.ts` lets it listen. */
+import { randomBytes } from 'node:crypto';
+import { fastify, type FastifyReply, type FastifyRequest } from 'fastify';
+import type { Logger } from '../logger.ts';
+import { type AuthDeps, Authenticator, guardRoutes } from './auth.ts';
+import { answerClientError } from './client-error.ts';
+import { type HealthDeps, registerHealth } from './health.ts';
+import { type GaugeSource, type Metrics, registerMetrics } from './metrics.ts';
+import { registerOpenApi } from './openapi.ts';
+import { PROBLEM_MEDIA_TYPE, toAnswer, toProblem } from './problem.ts';
+import type { App, RouteRegistrar } from './route.ts';
+
+export interface AppDeps {
+  readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
+  readonly auth: AuthDeps;
+  readonly health: HealthDeps;
+  readonly metrics: Metrics;
+  /** Figures for `/metrics` that other folders know. */
+  readonly gauges?: readonly GaugeSource[];
+  /** The routes under /v1. */
+  readonly routes: readonly RouteRegistrar[];
+  readonly bodyBytesMax: number;
+  /** A request that has not arrived completely after this long is answered 408. */
+  readonly requestTimeoutMs: number;
+  /** Shown in the OpenAPI document. */
+  readonly version: string;
+}
+
+/** Idle time after which a connection is closed; a little more than a load balancer's usual 60 s. */
+const KEEP_ALIVE_MS = 65_000;
+/** Silence on a connection with a request, which may wait that long for its answer. */
+const CONNECTION_MS_MAX = 120_000;
+/** How often slow requests are looked for. */
+const CHECKS_MS_MAX = 2_000;
+/** A customer id has 255 bytes, each of which takes three characters in a path. */
+const PARAMETER_LENGTH_MAX = 255 * 3;
+
+/**
+ * An app with every route, ready to listen or to `inject`.
+ * @throws DaemonError `defect` when a route under /v1 does not say who may call it.
+ */
+export async function buildApp(deps: AppDeps): Promise<App> {
+  const app = createApp(deps);
+  app.setErrorHandler((error, request, reply) => sendError(deps, { error, request, reply }));
+  app.setNotFoundHandler((request, reply) => {
+    const detail = `There is no ${request.method} ${request.url.slice(0, 200).split('?', 1)[0] ?? ''}.`;
+    const problem = toProblem({ code: 'route_not_found', status: 404, detail, requestId: request.id });
+    return reply.code(404).type(PROBLEM_MEDIA_TYPE).send(JSON.stringify(problem));
+  });
+  takeEmptyJson(app);
+  app.addHook('onRequest', (request, reply, done) => {
+    reply.header('x-request-id', request.id);
+    done();
+  });
+  guardRoutes(app, new Authenticator(deps.auth));
+  await registerOpenApi(app, deps.version);
+  for (const gauge of deps.gauges ?? []) deps.metrics.addGauge(gauge);
+  registerMetrics(app, deps.metrics);
+  registerHealth(app, deps.health);
+  for (const register of deps.routes) register(app);
+  await app.ready();
+  return app;
+}
+
+function createApp(deps: AppDeps): App {
+  const prefix = randomBytes(6).toString('base64url');
+  let count = 0;
+  return fastify({
+    logger: false,
+    bodyLimit: deps.bodyBytesMax,
+    requestTimeout: deps.requestTimeoutMs,
+    connectionTimeout: CONNECTION_MS_MAX,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    http: {
+      headersTimeout: deps.requestTimeoutMs,
+      connectionsCheckingInterval: Math.min(CHECKS_MS_MAX, Math.ceil(deps.requestTimeoutMs / 4)),
+    },
+    routerOptions: { maxParamLength: PARAMETER_LENGTH_MAX },
+    exposeHeadRoutes: false,
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false, allErrors: false } },
+    genReqId: () => `${prefix}-${(count += 1).toString(36)}`,
+    clientErrorHandler: answerClientError,
+  });
+}
+
+/** An empty JSON body is no body: routes with an optional one need no special client. */
+function takeEmptyJson(app: App): void {
+  const parse = app.getDefaultJsonParser('error', 'error');
+  app.removeContentTypeParser('application/json');
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    if (body === '') done(null, undefined);
+    else void parse(request, body as string, done);
+  });
+}
+
+function sendError(
+  { log }: AppDeps,
+  failed: { error: unknown; request: FastifyRequest; reply: FastifyReply },
+): FastifyReply {
+  const { error, request, reply } = failed;
+  const { problem, retryAfterSeconds } = toAnswer(error, request.id);
+  const fields = { requestId: request.id, method: request.method, route: request.routeOptions.url, code: problem.code };
+  if (problem.status === 500) log.error({ ...fields, err: error }, 'request failed');
+  else if (problem.status >= 500) log.warn({ ...fields, err: error }, 'request could not be served');
+  if (retryAfterSeconds !== undefined) reply.header('retry-after', retryAfterSeconds);
+  if (problem.status === 401) reply.header('www-authenticate', 'Bearer');
+  return reply.code(problem.status).type(PROBLEM_MEDIA_TYPE).send(JSON.stringify(problem));
+}

@@ -1,0 +1,151 @@
+import { type Static, Type } from 'typebox';
+import type { Customer, CustomerChange } from '../domain/customer.ts';
+import { DaemonError } from '../errors.ts';
+import { problemResponse } from './problem.ts';
+import { type App, needs } from './route.ts';
+import { decodeCursor, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
+import { AfterId, CustomerId, Instant, NullableText } from './fields.ts';
+
+export interface CustomerRoutesDeps {
+  putCustomer(input: { customerId: string; change: CustomerChange }): Promise<{ customer: Customer }>;
+  findCustomer(customerId: string): Promise<Customer | null>;
+  /** In order of id, after an id. */
+  listCustomers(query: { after?: string; unmapped?: boolean; limit: number }): Promise<readonly Customer[]>;
+}
+
+const CustomerReply = Type.Object({
+  customerId: CustomerId,
+  stripeCustomerId: Type.Optional(Type.String()),
+  name: Type.Optional(Type.String()),
+  email: Type.Optional(Type.String()),
+  timeZone: Type.Optional(Type.String()),
+  currency: Type.Optional(Type.String()),
+  billingAnchor: Type.Optional(Instant),
+  billingInterval: Type.Optional(Type.String()),
+  submitFrom: Type.Optional(Instant),
+  createdAt: Instant,
+  updatedAt: Instant,
+});
+
+const CustomerBody = Type.Object(
+  {
+    stripeCustomerId: Type.Optional(NullableText),
+    name: Type.Optional(NullableText),
+    email: Type.Optional(NullableText),
+    timeZone: Type.Optional(NullableText),
+    currency: Type.Optional(NullableText),
+    billingAnchor: Type.Optional(NullableText),
+    billingInterval: Type.Optional(Type.Unsafe<'month' | 'year' | null>({ enum: ['month', 'year', null] })),
+    submitFrom: Type.Optional(NullableText),
+  },
+  { additionalProperties: false },
+);
+
+const Path = Type.Object({ customerId: CustomerId });
+const CustomerList = pageSchema(CustomerReply);
+const ListQuery = Type.Object(
+  {
+    unmapped: Type.Optional(
+      Type.Unsafe<'true' | 'false'>({ enum: ['true', 'false'], description: 'Only those without a Stripe customer.' }),
+    ),
+    ...pagingQuery,
+  },
+  { additionalProperties: false },
+);
+
+/** `/v1/customers`: what the team tells us of its customers. */
+export function registerCustomers(app: App, deps: CustomerRoutesDeps): void {
+  app.put(
+    '/v1/customers/:customerId',
+    {
+      schema: {
+        operationId: 'putCustomer',
+        summary: 'Create a customer, or change the given fields of one: absent fields stay, null clears.',
+        tags: ['customers'],
+        security: needs('admin'),
+        params: Path,
+        body: CustomerBody,
+        response: { 200: CustomerReply, default: problemResponse },
+      },
+    },
+    (request) => put(deps, { customerId: request.params.customerId, change: request.body }),
+  );
+  app.get(
+    '/v1/customers/:customerId',
+    {
+      schema: {
+        operationId: 'getCustomer',
+        summary: 'One customer.',
+        tags: ['customers'],
+        security: needs('usage:read'),
+        params: Path,
+        response: { 200: CustomerReply, default: problemResponse },
+      },
+    },
+    (request) => show(deps, request.params.customerId),
+  );
+  app.get(
+    '/v1/customers',
+    {
+      schema: {
+        operationId: 'listCustomers',
+        summary: 'The customers we were told about, in order of id.',
+        tags: ['customers'],
+        security: needs('usage:read'),
+        querystring: ListQuery,
+        response: { 200: CustomerList, default: problemResponse },
+      },
+    },
+    (request) => list(deps, request.query),
+  );
+}
+
+async function put(
+  deps: CustomerRoutesDeps,
+  input: { customerId: string; change: CustomerChange },
+): Promise<Static<typeof CustomerReply>> {
+  const { customer } = await deps.putCustomer(input);
+  return toReply(customer);
+}
+
+async function show(deps: CustomerRoutesDeps, customerId: string): Promise<Static<typeof CustomerReply>> {
+  const customer = await deps.findCustomer(customerId);
+  if (customer === null) throw notFound(customerId);
+  return toReply(customer);
+}
+
+async function list(deps: CustomerRoutesDeps, query: Static<typeof ListQuery>): Promise<Static<typeof CustomerList>> {
+  const limit = readLimit(query.limit);
+  const found = await deps.listCustomers({
+    limit: limit + 1,
+    ...(query.cursor !== undefined && { after: decodeCursor(query.cursor, AfterId)[0] }),
+    ...(query.unmapped === 'true' && { unmapped: true }),
+  });
+  return toPage(found, limit, { item: toReply, cursor: ({ _id }) => [_id] });
+}
+
+function notFound(customerId: string): DaemonError {
+  return new DaemonError({
+    kind: 'not-found',
+    code: 'customer_not_found',
+    message: 'Nobody told us about this customer. (It may have usage all the same.)',
+    context: { customerId },
+  });
+}
+
+function toReply(customer: Customer): Static<typeof CustomerReply> {
+  const { stripeCustomerId, name, email, timeZone, currency, billingAnchor, billingInterval, submitFrom } = customer;
+  return {
+    customerId: customer._id,
+    ...(stripeCustomerId !== undefined && { stripeCustomerId }),
+    ...(name !== undefined && { name }),
+    ...(email !== undefined && { email }),
+    ...(timeZone !== undefined && { timeZone }),
+    ...(currency !== undefined && { currency }),
+    ...(billingAnchor !== undefined && { billingAnchor: billingAnchor.toISOString() }),
+    ...(billingInterval !== undefined && { billingInterval }),
+    ...(submitFrom !== undefined && { submitFrom: submitFrom.toISOString() }),
+    createdAt: customer.createdAt.toISOString(),
+    updatedAt: customer.updatedAt.toISOString(),
+  };
+}

@@ -1,0 +1,173 @@
+import { type Static, Type } from 'typebox';
+import type { MeterChange, MeterDefinition } from '../domain/meter-definition.ts';
+import { AGGREGATIONS, type Aggregation, type LateUsagePolicy } from '../domain/meter.ts';
+import type { PropertyValue } from '../domain/usage-event.ts';
+import { DaemonError } from '../errors.ts';
+import { problemResponse } from './problem.ts';
+import { type App, needs } from './route.ts';
+import { decodeCursor, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
+import { AfterId, Instant, MeterKey, NullableText } from './fields.ts';
+
+export interface MeterRoutesDeps {
+  putMeter(input: { key: string; change: MeterChange }): Promise<{ meter: MeterDefinition }>;
+  findMeter(key: string): Promise<MeterDefinition | null>;
+  /** All of them, by key. */
+  listMeters(): Promise<readonly MeterDefinition[]>;
+}
+
+const AggregationField = Type.Unsafe<Aggregation>({ enum: AGGREGATIONS });
+const LateUsage = Type.Unsafe<LateUsagePolicy>({
+  enum: ['review', 'next_period', 'invoice_item'],
+  description: 'What to do with usage that comes after its invoice is final.',
+});
+const ConditionValue = Type.Union([Type.String(), Type.Number(), Type.Boolean()]);
+const Condition = Type.Object(
+  { property: Type.String(), in: Type.Array(ConditionValue) },
+  { additionalProperties: false },
+);
+const StripeTarget = Type.Object({ eventName: Type.String() }, { additionalProperties: false });
+
+const MeterReply = Type.Object({
+  key: MeterKey,
+  displayName: Type.String(),
+  unit: Type.String(),
+  eventType: Type.String(),
+  aggregation: AggregationField,
+  valueFrom: Type.String(),
+  uniqueBy: Type.Optional(Type.String()),
+  where: Type.Array(Condition),
+  groupBy: Type.Array(Type.String()),
+  effectiveFrom: Type.Optional(Instant),
+  lateUsage: LateUsage,
+  stripe: Type.Optional(StripeTarget),
+  inUse: Type.Boolean({ description: 'What it counts can no longer change.' }),
+  createdAt: Instant,
+  updatedAt: Instant,
+});
+
+const nullable = <T>(schema: object): ReturnType<typeof Type.Unsafe<T | null>> =>
+  Type.Unsafe<T | null>({ anyOf: [schema, { type: 'null' }] });
+
+const MeterBody = Type.Object(
+  {
+    displayName: Type.Optional(Type.String()),
+    unit: Type.Optional(Type.String()),
+    eventType: Type.Optional(Type.String()),
+    aggregation: Type.Optional(AggregationField),
+    valueFrom: Type.Optional(NullableText),
+    uniqueBy: Type.Optional(NullableText),
+    where: Type.Optional(nullable<Static<typeof Condition>[]>(Type.Array(Condition))),
+    groupBy: Type.Optional(nullable<string[]>(Type.Array(Type.String()))),
+    effectiveFrom: Type.Optional(NullableText),
+    lateUsage: Type.Optional(LateUsage),
+    stripe: Type.Optional(nullable<Static<typeof StripeTarget>>(StripeTarget)),
+  },
+  { additionalProperties: false },
+);
+
+const Path = Type.Object({ key: MeterKey });
+const MeterList = pageSchema(MeterReply);
+const ListQuery = Type.Object(pagingQuery, { additionalProperties: false });
+
+/** `/v1/meters`: what is counted. */
+export function registerMeters(app: App, deps: MeterRoutesDeps): void {
+  app.put(
+    '/v1/meters/:key',
+    {
+      schema: {
+        operationId: 'putMeter',
+        summary: 'Create a meter, or change the given fields of one: absent fields stay, null clears.',
+        tags: ['meters'],
+        security: needs('admin'),
+        params: Path,
+        body: MeterBody,
+        response: { 200: MeterReply, default: problemResponse },
+      },
+    },
+    (request) => put(deps, { key: request.params.key, change: request.body }),
+  );
+  app.get(
+    '/v1/meters/:key',
+    {
+      schema: {
+        operationId: 'getMeter',
+        summary: 'One meter.',
+        tags: ['meters'],
+        security: needs('usage:read'),
+        params: Path,
+        response: { 200: MeterReply, default: problemResponse },
+      },
+    },
+    (request) => show(deps, request.params.key),
+  );
+  app.get(
+    '/v1/meters',
+    {
+      schema: {
+        operationId: 'listMeters',
+        summary: 'All meters, by key.',
+        tags: ['meters'],
+        security: needs('usage:read'),
+        querystring: ListQuery,
+        response: { 200: MeterList, default: problemResponse },
+      },
+    },
+    (request) => list(deps, request.query),
+  );
+}
+
+async function put(
+  deps: MeterRoutesDeps,
+  input: { key: string; change: MeterChange },
+): Promise<Static<typeof MeterReply>> {
+  const { meter } = await deps.putMeter(input);
+  return toReply(meter);
+}
+
+async function show(deps: MeterRoutesDeps, key: string): Promise<Static<typeof MeterReply>> {
+  const meter = await deps.findMeter(key);
+  if (meter === null) throw notFound(key);
+  return toReply(meter);
+}
+
+/** Meters are few: all are read, and a page is cut from them. */
+async function list(deps: MeterRoutesDeps, query: Static<typeof ListQuery>): Promise<Static<typeof MeterList>> {
+  const after = query.cursor === undefined ? '' : decodeCursor(query.cursor, AfterId)[0];
+  const found = (await deps.listMeters()).filter(({ _id }) => _id > after);
+  return toPage(found, readLimit(query.limit), { item: toReply, cursor: ({ _id }) => [_id] });
+}
+
+function notFound(key: string): DaemonError {
+  return new DaemonError({
+    kind: 'not-found',
+    code: 'meter_not_found',
+    message: 'There is no meter with this key.',
+    context: { meter: key },
+  });
+}
+
+function toReply(meter: MeterDefinition): Static<typeof MeterReply> {
+  const { uniqueBy, effectiveFrom, stripe } = meter;
+  return {
+    key: meter._id,
+    displayName: meter.displayName,
+    unit: meter.unit,
+    eventType: meter.eventType,
+    aggregation: meter.aggregation,
+    valueFrom: meter.valueFrom,
+    ...(uniqueBy !== undefined && { uniqueBy }),
+    where: meter.where.map(({ property, in: values }) => ({ property, in: values.map(toShown) })),
+    groupBy: [...meter.groupBy],
+    ...(effectiveFrom !== undefined && { effectiveFrom: effectiveFrom.toISOString() }),
+    lateUsage: meter.lateUsage,
+    ...(stripe !== undefined && { stripe: { eventName: stripe.eventName } }),
+    inUse: meter.usedAt !== undefined,
+    createdAt: meter.createdAt.toISOString(),
+    updatedAt: meter.updatedAt.toISOString(),
+  };
+}
+
+/** A condition's number has at most 15 digits: as a JSON number it is the one that was put. */
+function toShown(value: PropertyValue): string | number | boolean {
+  return typeof value === 'object' ? Number(value.number) : value;
+}

@@ -1,0 +1,132 @@
+/** Prometheus metrics of one process: what this folder sees itself, and gauges that others can read. */
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { IngestResult } from '../domain/ingest-result.ts';
+import type { App } from './route.ts';
+
+/** A figure that is read when the metrics are asked for. Its name gets the prefix `tallystick_`. */
+export interface GaugeSource {
+  readonly name: string;
+  readonly help: string;
+  readonly labels?: readonly string[];
+  /** The samples of the moment. When it fails or takes too long, the gauge is left out of this answer. */
+  read(): Promise<readonly GaugeSample[]> | readonly GaugeSample[];
+}
+
+export interface GaugeSample {
+  readonly value: number;
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
+const PREFIX = 'tallystick_';
+const READ_MS_MAX = 3_000;
+const LATENCY_BUCKETS = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+const DELAY_BUCKETS = [0.1, 1, 5, 30, 60, 300, 1_800, 3_600, 21_600, 86_400, 604_800, 2_592_000];
+
+export class Metrics {
+  readonly registry = new Registry();
+  readonly #requests: Histogram<'method' | 'route' | 'status'>;
+  readonly #ingest: Histogram;
+  readonly #outcomes: Counter<'outcome'>;
+  readonly #delay: Histogram;
+  readonly #failedReads: Counter<'gauge'>;
+
+  constructor() {
+    const registers = [this.registry];
+    this.#requests = new Histogram({
+      name: `${PREFIX}http_request_seconds`,
+      help: 'Time from a request to its answer.',
+      labelNames: ['method', 'route', 'status'],
+      buckets: LATENCY_BUCKETS,
+      registers,
+    });
+    this.#ingest = new Histogram({
+      name: `${PREFIX}ingest_seconds`,
+      help: 'Time from a request with usage events to its durable answer.',
+      buckets: LATENCY_BUCKETS,
+      registers,
+    });
+    this.#outcomes = new Counter({
+      name: `${PREFIX}ingest_events_total`,
+      help: 'Usage events by outcome.',
+      labelNames: ['outcome'],
+      registers,
+    });
+    this.#delay = new Histogram({
+      name: `${PREFIX}ingest_delay_seconds`,
+      help: 'Received minus occurred, of the oldest event of each request.',
+      buckets: DELAY_BUCKETS,
+      registers,
+    });
+    this.#failedReads = new Counter({
+      name: `${PREFIX}metric_read_failures_total`,
+      help: 'Gauges that could not be read when the metrics were asked for.',
+      labelNames: ['gauge'],
+      registers,
+    });
+  }
+
+  /** For the `observe` of the events route. */
+  observeIngest(result: IngestResult, elapsedMs: number): void {
+    this.#ingest.observe(elapsedMs / 1_000);
+    if (result.accepted > 0) this.#outcomes.inc({ outcome: 'accepted' }, result.accepted);
+    if (result.duplicates > 0) this.#outcomes.inc({ outcome: 'duplicate' }, result.duplicates);
+    if (result.conflicts > 0) this.#outcomes.inc({ outcome: 'conflict' }, result.conflicts);
+    if (result.rejected > 0) this.#outcomes.inc({ outcome: 'rejected' }, result.rejected);
+  }
+
+  /** For the `observeDelay` of the ingest job. */
+  observeDelay(delayMs: number): void {
+    this.#delay.observe(Math.max(0, delayMs) / 1_000);
+  }
+
+  observeRequest(labels: { method: string; route: string; status: number }, elapsedMs: number): void {
+    this.#requests.observe({ ...labels, status: `${Math.floor(labels.status / 100)}xx` }, elapsedMs / 1_000);
+  }
+
+  addGauge(source: GaugeSource): void {
+    const failedReads = this.#failedReads;
+    const labelNames = [...(source.labels ?? [])];
+    // eslint-disable-next-line no-new -- it registers itself
+    new Gauge({
+      name: `${PREFIX}${source.name}`,
+      help: source.help,
+      labelNames,
+      registers: [this.registry],
+      async collect() {
+        this.reset();
+        try {
+          for (const { value, labels } of await within(READ_MS_MAX, source.read())) this.set({ ...labels }, value);
+        } catch {
+          failedReads.inc({ gauge: source.name });
+          this.remove();
+        }
+      },
+    });
+  }
+}
+
+/** `/metrics`, and the duration of every request. */
+export function registerMetrics(app: App, metrics: Metrics): void {
+  app.addHook('onResponse', (request, reply, done) => {
+    const route = request.routeOptions.url ?? 'unknown';
+    metrics.observeRequest({ method: request.method, route, status: reply.statusCode }, reply.elapsedTime);
+    done();
+  });
+  app.get('/metrics', { schema: { hide: true } }, async (_request, reply) => {
+    const text = await metrics.registry.metrics();
+    return reply.type(metrics.registry.contentType).send(text);
+  });
+}
+
+/** The value, or a rejection once it has taken too long. */
+export async function within<T>(timeoutMs: number, value: Promise<T> | T): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error('timed out')), timeoutMs);
+  });
+  try {
+    return await Promise.race([value, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

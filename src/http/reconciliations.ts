@@ -1,0 +1,213 @@
+import { type Static, Type } from 'typebox';
+import { VERDICTS, type Verdict } from '../domain/reconciliation.ts';
+import { DaemonError } from '../errors.ts';
+import { type App, needs } from './route.ts';
+import { decodeCursor, type Page, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
+import { Instant } from './fields.ts';
+
+/** A reconciliation run as it is stored. */
+export interface StoredReconciliation {
+  readonly _id: string;
+  readonly startedAt: Date;
+  readonly endedAt?: Date;
+  readonly mode: string;
+  readonly reads: number;
+  readonly verdicts: Partial<Record<Verdict, number>>;
+  readonly aggregates: { readonly checked: number; readonly requeued: number; readonly person: readonly object[] };
+  readonly healed: number;
+  readonly waiting: number;
+}
+
+/** One comparison as it is stored. */
+export interface StoredComparison {
+  readonly _id: {
+    readonly run: string;
+    readonly customerId: string;
+    readonly meter: string;
+    readonly periodStart: Date;
+  };
+  readonly from: Date;
+  readonly to: Date;
+  readonly verdict: Verdict;
+  readonly local: string;
+  readonly delivered: string;
+  readonly inFlight: string;
+  readonly blocked: string;
+  readonly rejected: string;
+  readonly stripe?: string;
+  readonly note?: string;
+  readonly hours: readonly {
+    readonly hourMs: number;
+    readonly delivered: string;
+    readonly stripe: string;
+    readonly isSettled: boolean;
+  }[];
+  readonly plan: readonly object[];
+  readonly applied: boolean;
+}
+
+export interface ReconciliationRoutesDeps {
+  /** Newest first, begun before an instant. */
+  listReconciliations(query: { before?: Date; limit: number }): Promise<readonly StoredReconciliation[]>;
+  findReconciliation(id: string): Promise<StoredReconciliation | null>;
+  /** A run's comparisons by customer, meter and period, after one. */
+  listComparisons(query: {
+    run: string;
+    after?: StoredComparison['_id'];
+    verdict?: Verdict;
+    limit: number;
+  }): Promise<readonly StoredComparison[]>;
+}
+
+const VerdictField = Type.Unsafe<Verdict>({ type: 'string', enum: [...VERDICTS] });
+const RunReply = Type.Object({
+  id: Type.String(),
+  startedAt: Instant,
+  endedAt: Type.Optional(Instant),
+  mode: Type.String(),
+  reads: Type.Integer({ description: 'Event summary reads that were made.' }),
+  verdicts: Type.Record(Type.String(), Type.Integer()),
+  aggregates: Type.Object({
+    checked: Type.Integer(),
+    requeued: Type.Integer(),
+    person: Type.Array(Type.Unknown()),
+  }),
+  healed: Type.Integer(),
+  waiting: Type.Integer({ description: 'Plans that wait for a person.' }),
+});
+const ComparisonReply = Type.Object({
+  customerId: Type.String(),
+  meter: Type.String(),
+  periodStart: Instant,
+  from: Instant,
+  to: Instant,
+  verdict: VerdictField,
+  local: Type.String({ description: 'What usage came to.' }),
+  delivered: Type.String({ description: 'What Stripe has taken from us.' }),
+  inFlight: Type.String(),
+  blocked: Type.String(),
+  rejected: Type.String(),
+  stripe: Type.Optional(Type.String({ description: "Stripe's total; absent when it was not read." })),
+  note: Type.Optional(Type.String()),
+  hours: Type.Array(
+    Type.Object({ hour: Instant, delivered: Type.String(), stripe: Type.String(), isSettled: Type.Boolean() }),
+  ),
+  plan: Type.Array(Type.Unknown()),
+  applied: Type.Boolean(),
+});
+const RunList = pageSchema(RunReply);
+const RunWithRows = Type.Object({
+  ...RunReply.properties,
+  comparisons: pageSchema(ComparisonReply),
+});
+const Path = Type.Object({ id: Type.String({ maxLength: 100 }) });
+const ListQuery = Type.Object(pagingQuery, { additionalProperties: false });
+const OneQuery = Type.Object(
+  { ...ListQuery.properties, verdict: Type.Optional(VerdictField) },
+  { additionalProperties: false },
+);
+
+/** `/v1/reconciliations`: runs with their verdicts and both numbers of each comparison. */
+export function registerReconciliations(app: App, deps: ReconciliationRoutesDeps): void {
+  app.get(
+    '/v1/reconciliations',
+    {
+      schema: {
+        security: needs('admin'),
+        operationId: 'listReconciliations',
+        summary: 'Reconciliation runs, newest first.',
+        tags: ['reconciliations'],
+        querystring: ListQuery,
+        response: { 200: RunList },
+      },
+    },
+    async (request) => listRuns(deps, request.query),
+  );
+  app.get(
+    '/v1/reconciliations/:id',
+    {
+      schema: {
+        security: needs('admin'),
+        operationId: 'getReconciliation',
+        summary: 'A run with its comparisons, in pages.',
+        tags: ['reconciliations'],
+        params: Path,
+        querystring: OneQuery,
+        response: { 200: RunWithRows },
+      },
+    },
+    async (request) => {
+      const run = await deps.findReconciliation(request.params.id);
+      if (run === null) {
+        throw new DaemonError({
+          kind: 'not-found',
+          code: 'reconciliation_not_found',
+          message: 'No reconciliation run has this id.',
+        });
+      }
+      return { ...toRunReply(run), comparisons: await listRows(deps, run._id, request.query) };
+    },
+  );
+}
+
+async function listRuns(
+  deps: ReconciliationRoutesDeps,
+  query: Static<typeof ListQuery>,
+): Promise<Page<Static<typeof RunReply>>> {
+  const limit = readLimit(query.limit);
+  const before = query.cursor === undefined ? undefined : new Date(decodeCursor(query.cursor, Type.Number()));
+  const found = await deps.listReconciliations({ limit: limit + 1, ...(before && { before }) });
+  return toPage(found, limit, { item: toRunReply, cursor: ({ startedAt }) => startedAt.getTime() });
+}
+
+const RowCursor = Type.Object({ customerId: Type.String(), meter: Type.String(), periodStartMs: Type.Number() });
+
+async function listRows(
+  deps: ReconciliationRoutesDeps,
+  run: string,
+  query: Static<typeof OneQuery>,
+): Promise<Page<Static<typeof ComparisonReply>>> {
+  const limit = readLimit(query.limit);
+  const cursor = query.cursor === undefined ? undefined : decodeCursor(query.cursor, RowCursor);
+  const found = await deps.listComparisons({
+    run,
+    limit: limit + 1,
+    ...(query.verdict !== undefined && { verdict: query.verdict }),
+    ...(cursor && {
+      after: { run, customerId: cursor.customerId, meter: cursor.meter, periodStart: new Date(cursor.periodStartMs) },
+    }),
+  });
+  return toPage(found, limit, {
+    item: toRowReply,
+    cursor: ({ _id }) => ({ customerId: _id.customerId, meter: _id.meter, periodStartMs: _id.periodStart.getTime() }),
+  });
+}
+
+function toRunReply(run: StoredReconciliation): Static<typeof RunReply> {
+  const { _id, startedAt, endedAt, mode, reads, verdicts, aggregates, healed, waiting } = run;
+  return {
+    id: _id,
+    startedAt: startedAt.toISOString(),
+    ...(endedAt && { endedAt: endedAt.toISOString() }),
+    mode,
+    reads,
+    verdicts: verdicts as Record<string, number>,
+    aggregates: { ...aggregates, person: [...aggregates.person] },
+    healed,
+    waiting,
+  };
+}
+
+function toRowReply(row: StoredComparison): Static<typeof ComparisonReply> {
+  const { _id, from, to, hours, plan, ...rest } = row;
+  return {
+    ...rest,
+    customerId: _id.customerId,
+    meter: _id.meter,
+    periodStart: _id.periodStart.toISOString(),
+    from: from.toISOString(),
+    to: to.toISOString(),
+    hours: hours.map(({ hourMs, ...hour }) => ({ ...hour, hour: new Date(hourMs).toISOString() })),
+    plan: [...plan],
+  };
+}

@@ -1,0 +1,116 @@
+import { type Static, Type } from 'typebox';
+import { DaemonError } from '../errors.ts';
+import { type App, needs } from './route.ts';
+import { Instant } from './fields.ts';
+
+/** A run as it is stored. */
+export interface StoredRun {
+  readonly _id: string;
+  readonly job: string;
+  readonly trigger: string;
+  readonly state: 'queued' | 'running' | 'succeeded' | 'failed';
+  readonly input: Record<string, unknown>;
+  readonly queuedAt: Date;
+  readonly startedAt?: Date;
+  readonly endedAt?: Date;
+  readonly result?: Record<string, unknown>;
+  readonly error?: { readonly code: string; readonly message: string };
+}
+
+export interface RunRoutesDeps {
+  /** The jobs that can be asked for. */
+  readonly jobs: readonly string[];
+  /** Stores a requested run and rings for it; returns its id. */
+  requestRun(job: string, input: Record<string, unknown>): Promise<string>;
+  findRun(id: string): Promise<StoredRun | null>;
+}
+
+const RunReply = Type.Object({
+  runId: Type.String(),
+  job: Type.String(),
+  trigger: Type.String(),
+  state: Type.Unsafe<StoredRun['state']>({ type: 'string', enum: ['queued', 'running', 'succeeded', 'failed'] }),
+  input: Type.Record(Type.String(), Type.Unknown()),
+  queuedAt: Instant,
+  startedAt: Type.Optional(Instant),
+  endedAt: Type.Optional(Instant),
+  result: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+  error: Type.Optional(Type.Object({ code: Type.String(), message: Type.String() })),
+});
+
+const RunBody = Type.Object(
+  {
+    job: Type.String({ description: 'The name of a job, such as aggregate-usage.' }),
+    input: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+  },
+  { additionalProperties: false },
+);
+const Requested = Type.Object({ runId: Type.String() });
+const Path = Type.Object({ runId: Type.String({ maxLength: 100 }) });
+
+/** `/v1/runs`: run a job now, and what came of it. */
+export function registerRuns(app: App, deps: RunRoutesDeps): void {
+  app.post(
+    '/v1/runs',
+    {
+      schema: {
+        security: needs('admin'),
+        operationId: 'requestRun',
+        summary: 'Run a job now. It begins when a worker is free; ask for its state by the id that is returned.',
+        tags: ['runs'],
+        body: RunBody,
+        response: { 202: Requested },
+      },
+    },
+    async (request, reply) => {
+      const { job, input = {} } = request.body;
+      if (!deps.jobs.includes(job)) throw unknownJob(job, deps.jobs);
+      return reply.code(202).send({ runId: await deps.requestRun(job, input) });
+    },
+  );
+  app.get(
+    '/v1/runs/:runId',
+    {
+      schema: {
+        security: needs('admin'),
+        operationId: 'getRun',
+        summary: 'State, result or error of a run.',
+        tags: ['runs'],
+        params: Path,
+        response: { 200: RunReply },
+      },
+    },
+    async (request) => {
+      const run = await deps.findRun(request.params.runId);
+      if (run === null) {
+        throw new DaemonError({ kind: 'not-found', code: 'run_not_found', message: 'No run has this id.' });
+      }
+      return toReply(run);
+    },
+  );
+}
+
+function unknownJob(job: string, jobs: readonly string[]): DaemonError {
+  return new DaemonError({
+    kind: 'invalid',
+    code: 'job_unknown',
+    message: `There is no such job; there are ${jobs.join(', ')}.`,
+    context: { job },
+  });
+}
+
+function toReply(run: StoredRun): Static<typeof RunReply> {
+  const { _id, job, trigger, state, input, queuedAt, startedAt, endedAt, result, error } = run;
+  return {
+    runId: _id,
+    job,
+    trigger,
+    state,
+    input,
+    queuedAt: queuedAt.toISOString(),
+    ...(startedAt && { startedAt: startedAt.toISOString() }),
+    ...(endedAt && { endedAt: endedAt.toISOString() }),
+    ...(result && { result: JSON.parse(JSON.stringify(result)) as Record<string, unknown> }),
+    ...(error && { error }),
+  };
+}

@@ -1,0 +1,48 @@
+import { Type } from 'typebox';
+import { type App, needs } from './route.ts';
+import { Instant } from './fields.ts';
+
+/** Where the pipeline stands. */
+export interface Status {
+  readonly installation: string;
+  readonly journal: { readonly entries: number; readonly oldestOpenedAt?: string };
+  readonly submissions: readonly { readonly state: string; readonly count: number; readonly oldestPlannedAt: string }[];
+  readonly blocked: readonly { readonly reason: string; readonly count: number }[];
+  readonly planDue: number;
+  readonly uncountable: number;
+  readonly lastRuns: Readonly<Record<string, { readonly state: string; readonly endedAt?: string }>>;
+  readonly rejectedEvents: number;
+  readonly breaker?: string;
+}
+
+const StatusReply = Type.Object({
+  installation: Type.String(),
+  journal: Type.Object({ entries: Type.Integer(), oldestOpenedAt: Type.Optional(Instant) }),
+  submissions: Type.Array(Type.Object({ state: Type.String(), count: Type.Integer(), oldestPlannedAt: Instant })),
+  blocked: Type.Array(Type.Object({ reason: Type.String(), count: Type.Integer() })),
+  planDue: Type.Integer({ description: 'Windows and periods whose figure may not be planned yet.' }),
+  uncountable: Type.Integer({ description: 'Facts that a meter could not count.' }),
+  lastRuns: Type.Record(Type.String(), Type.Object({ state: Type.String(), endedAt: Type.Optional(Instant) })),
+  rejectedEvents: Type.Integer(),
+  breaker: Type.Optional(Type.String()),
+});
+
+/** `/v1/status`: the pipeline at a glance. */
+export function registerStatus(app: App, readStatus: () => Promise<Status>): void {
+  app.get(
+    '/v1/status',
+    {
+      schema: {
+        security: needs('admin'),
+        operationId: 'getStatus',
+        summary: 'Where the pipeline stands: what waits, what is sent, what is stuck.',
+        tags: ['operation'],
+        response: { 200: StatusReply },
+      },
+    },
+    async () => {
+      const status = await readStatus();
+      return { ...status, submissions: [...status.submissions], blocked: [...status.blocked] };
+    },
+  );
+}

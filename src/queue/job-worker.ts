@@ -1,0 +1,150 @@
+import { randomUUID } from 'node:crypto';
+import { DelayedError, type Job, UnrecoverableError, Worker } from 'bullmq';
+import type { Redis } from 'ioredis';
+import type { Clock } from '../clock.ts';
+import { DaemonError } from '../errors.ts';
+import { connect, type JobTicket, QUEUE_NAME } from './job-queue.ts';
+
+/** What a job's function is given. */
+export interface JobContext {
+  readonly input: Record<string, unknown>;
+  readonly signal: AbortSignal;
+}
+
+/** Runs one job; what it returns is kept as the run's result. */
+export type JobHandler = (context: JobContext) => Promise<Record<string, unknown>>;
+
+export interface JobWorkerDeps {
+  readonly redisUrl: string;
+  readonly handlers: Readonly<Record<string, JobHandler>>;
+  readonly runs: {
+    find(id: string): Promise<{ _id: string; state: string; input: Record<string, unknown> } | null>;
+    start(
+      run: {
+        _id: string;
+        job: string;
+        trigger: 'tick' | 'request' | 'sweep' | 'follow-up';
+        input: Record<string, unknown>;
+      },
+      at: Date,
+    ): Promise<void>;
+    succeed(id: string, result: Record<string, unknown>, at: Date): Promise<void>;
+    fail(id: string, error: { code: string; message: string }, at: Date): Promise<void>;
+  };
+  readonly leases: {
+    acquire(names: readonly string[], durationMs: number): Promise<Set<string>>;
+    release(names: readonly string[]): Promise<void>;
+  };
+  /** What runs next when a job succeeded. */
+  followUp(job: string, result: Record<string, unknown>): Promise<void>;
+  readonly clock: Clock;
+  readonly log: {
+    info(fields: object, phrase: string): void;
+    warn(fields: object, phrase: string): void;
+    error(fields: object, phrase: string): void;
+  };
+}
+
+/** Jobs that run at the same time in one process. */
+const CONCURRENCY = 4;
+const LEASE_MS = 60_000;
+const RENEW_MS = 20_000;
+/** How long a requested run waits before it asks for the lease again. */
+const LEASE_RETRY_MS = 500;
+
+/** Takes jobs from the queue and runs them: the one place where their errors are caught. */
+export class JobWorker {
+  readonly #deps: JobWorkerDeps;
+  readonly #connection: Redis;
+  readonly #worker: Worker<JobTicket>;
+  readonly #running = new Set<string>();
+  readonly #stopping = new AbortController();
+
+  constructor(deps: JobWorkerDeps) {
+    this.#deps = deps;
+    const onError = (err: Error): void => deps.log.warn({ err }, 'worker has trouble with redis');
+    this.#connection = connect(deps.redisUrl, onError);
+    this.#worker = new Worker<JobTicket>(QUEUE_NAME, (job, token) => this.#process(job, token), {
+      connection: this.#connection,
+      concurrency: CONCURRENCY,
+      lockDuration: LEASE_MS,
+    });
+    this.#worker.on('error', onError);
+  }
+
+  /** Takes no more jobs, asks the running ones to stop, and waits for them. */
+  async close(): Promise<void> {
+    this.#stopping.abort();
+    await this.#worker.close();
+    this.#connection.disconnect();
+  }
+
+  async #process(job: Job<JobTicket>, token: string | undefined): Promise<void> {
+    const { run } = job.data;
+    const handler = this.#deps.handlers[job.name];
+    if (handler === undefined) throw new UnrecoverableError(`no job is named ${job.name}`);
+    if (!(await this.#acquire(job.name))) {
+      // Whoever holds it does everything that is due; only a run that someone asked for waits its turn.
+      if (run === undefined) return;
+      await job.moveToDelayed(Date.now() + LEASE_RETRY_MS, token);
+      throw new DelayedError();
+    }
+    const renewal = setInterval(() => void this.#renew(job.name), RENEW_MS);
+    try {
+      await this.#run(job, handler);
+    } finally {
+      clearInterval(renewal);
+      this.#running.delete(job.name);
+      await this.#deps.leases.release([leaseOf(job.name)]);
+    }
+  }
+
+  async #acquire(job: string): Promise<boolean> {
+    if (this.#running.has(job)) return false;
+    this.#running.add(job);
+    const held = await this.#deps.leases.acquire([leaseOf(job)], LEASE_MS).catch((error: unknown) => {
+      this.#running.delete(job);
+      throw error;
+    });
+    if (held.size === 1) return true;
+    this.#running.delete(job);
+    return false;
+  }
+
+  async #renew(job: string): Promise<void> {
+    try {
+      await this.#deps.leases.acquire([leaseOf(job)], LEASE_MS);
+    } catch (err) {
+      this.#deps.log.warn({ err, job }, 'could not renew a lease');
+    }
+  }
+
+  async #run(job: Job<JobTicket>, handler: JobHandler): Promise<void> {
+    const { runs, clock, log } = this.#deps;
+    const id = job.data.run ?? randomUUID();
+    const requested = job.data.run === undefined ? undefined : await runs.find(id);
+    if (requested?.state === 'succeeded') return;
+    const input = requested?.input ?? {};
+    const startedAtMs = clock.now();
+    const trigger = job.data.run === undefined ? ('tick' as const) : ('request' as const);
+    await runs.start({ _id: id, job: job.name, trigger, input }, new Date(startedAtMs));
+    try {
+      const result = await handler({ input, signal: this.#stopping.signal });
+      await runs.succeed(id, result, new Date(clock.now()));
+      log.info({ job: job.name, run: id, durationMs: clock.now() - startedAtMs, result }, 'job done');
+      await this.#deps.followUp(job.name, result);
+    } catch (err) {
+      const isTransient = err instanceof DaemonError && err.kind === 'transient';
+      const code = err instanceof DaemonError ? err.code : 'job_failed';
+      const message = err instanceof Error ? err.message : String(err);
+      log[isTransient ? 'warn' : 'error']({ err, job: job.name, run: id }, 'job failed');
+      await runs.fail(id, { code, message }, new Date(clock.now()));
+      if (isTransient) throw err;
+      throw new UnrecoverableError(message);
+    }
+  }
+}
+
+function leaseOf(job: string): string {
+  return `job.${job}`;
+}

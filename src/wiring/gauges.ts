@@ -1,0 +1,87 @@
+import type { GaugeSource } from '../http/metrics.ts';
+import type { JobQueue } from '../queue/job-queue.ts';
+import type { JobParts } from './job-handlers.ts';
+
+const BREAKER_STATES = ['closed', 'half-open', 'open'] as const;
+
+/** What `/metrics` shows of the pipeline. */
+export function gaugesOf({ stores, stripe, clock }: JobParts, queue: JobQueue): GaugeSource[] {
+  return [
+    {
+      name: 'ingest_queued_bytes',
+      help: 'Usage events that wait in memory to be stored.',
+      read: () => [{ value: stores.usageLog.queuedBytes }],
+    },
+    {
+      name: 'dirty_entries',
+      help: 'Journal entries that wait to be derived.',
+      read: async () => [{ value: (await stores.dirtyHours.backlog()).entries }],
+    },
+    {
+      name: 'dirty_oldest_seconds',
+      help: "Age of the oldest journal entry: the pipeline's lag.",
+      read: async () => {
+        const { oldestOpenedAt } = await stores.dirtyHours.backlog();
+        return [{ value: oldestOpenedAt === undefined ? 0 : (clock.now() - oldestOpenedAt.getTime()) / 1000 }];
+      },
+    },
+    {
+      name: 'submissions',
+      help: 'Meter events by state.',
+      labels: ['state'],
+      read: async () =>
+        (await stores.submissions.census()).map(({ state, count }) => ({ value: count, labels: { state } })),
+    },
+    {
+      name: 'submissions_oldest_seconds',
+      help: 'Age of the oldest meter event in each state.',
+      labels: ['state'],
+      read: async () =>
+        (await stores.submissions.census()).map(({ state, oldestPlannedAt }) => ({
+          value: (clock.now() - oldestPlannedAt.getTime()) / 1000,
+          labels: { state },
+        })),
+    },
+    {
+      name: 'submissions_blocked',
+      help: 'Meter events that cannot be sent, by reason.',
+      labels: ['reason'],
+      read: async () =>
+        (await stores.submissions.blockedReasons()).map(({ reason, count }) => ({ value: count, labels: { reason } })),
+    },
+    {
+      name: 'uncountable_facts',
+      help: 'Facts that a meter could not count.',
+      read: async () => [{ value: await stores.usageAggregates.countUncountable() }],
+    },
+    {
+      name: 'rejected_events',
+      help: 'Rejected events that are kept.',
+      read: async () => [{ value: await stores.rejectedEvents.count() }],
+    },
+    {
+      name: 'reconciliation_pairs',
+      help: 'Comparisons of the last reconciliation by verdict.',
+      labels: ['verdict'],
+      read: async () => {
+        const [last] = await stores.reconciliations.listRuns({ limit: 1 });
+        return Object.entries(last?.verdicts ?? {}).map(([verdict, value]) => ({ value, labels: { verdict } }));
+      },
+    },
+    {
+      name: 'queue_jobs',
+      help: 'Jobs that wait or run.',
+      read: async () => [{ value: (await queue.depth()) ?? Number.NaN }],
+    },
+    {
+      name: 'stripe_breaker',
+      help: 'The circuit breaker towards Stripe: 1 for the state it is in.',
+      labels: ['state'],
+      read: () =>
+        BREAKER_STATES.map((state) => ({
+          value: stripe?.meterEvents.breakerState === state ? 1 : 0,
+          labels: { state },
+        })),
+    },
+  ];
+}

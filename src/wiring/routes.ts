@@ -1,0 +1,164 @@
+import { randomUUID } from 'node:crypto';
+import { ingestUsageEvents } from '../../jobs/ingest-usage-events.ts';
+import { putCustomer } from '../../jobs/put-customer.ts';
+import { putMeter } from '../../jobs/put-meter.ts';
+import { readEvents } from '../../jobs/read-events.ts';
+import { readUsage } from '../../jobs/read-usage.ts';
+import { replayRejectedEvent } from '../../jobs/replay-rejected-event.ts';
+import type { UsageEvent } from '../domain/usage-event.ts';
+import { registerCustomerEvents } from '../http/customer-events.ts';
+import { registerCustomers } from '../http/customers.ts';
+import { registerEvents } from '../http/events.ts';
+import { registerMeters } from '../http/meters.ts';
+import type { Metrics } from '../http/metrics.ts';
+import { registerReconciliations } from '../http/reconciliations.ts';
+import { registerRejectedEvents } from '../http/rejected-events.ts';
+import type { RouteRegistrar } from '../http/route.ts';
+import { registerRuns } from '../http/runs.ts';
+import { registerStatus } from '../http/status.ts';
+import { registerSubmissions } from '../http/submissions.ts';
+import { registerUsage } from '../http/usage.ts';
+import type { JobQueue } from '../queue/job-queue.ts';
+import { withLiveUsage } from '../storage/live-usage.ts';
+import { toMeter } from '../storage/meters.ts';
+import { toUsageEventDocument } from '../storage/usage-events.ts';
+import type { JobParts } from './job-handlers.ts';
+import { readStatus } from './read-status.ts';
+
+/** How long the event types that meters count are remembered. */
+const EVENT_TYPES_REMEMBERED_MS = 2_000;
+
+export interface RouteParts {
+  readonly jobs: JobParts;
+  readonly jobNames: readonly string[];
+  readonly queue: JobQueue;
+  readonly metrics: Metrics;
+}
+
+/** Every route under /v1, with what it needs. */
+export function routesOf(parts: RouteParts): RouteRegistrar[] {
+  return [...ingestRoutes(parts), ...catalogueRoutes(parts), ...operationRoutes(parts)];
+}
+
+function ingestRoutes({ jobs, metrics }: RouteParts): RouteRegistrar[] {
+  const { stores, clock, config } = jobs;
+  const append = (events: readonly UsageEvent[], bytes: number) => {
+    const receivedAtMs = clock.now();
+    return stores.usageLog.append(
+      events.map((event) => toUsageEventDocument(event, receivedAtMs)),
+      bytes,
+    );
+  };
+  const eventTypes = rememberEventTypes(jobs);
+  return [
+    (app) =>
+      registerEvents(app, {
+        ...config,
+        clock,
+        ingest: (input) =>
+          ingestUsageEvents(
+            {
+              append,
+              keepRejected: (refused, at) => stores.rejectedEvents.keep(refused, at),
+              meteredEventTypes: eventTypes,
+              observeDelay: (delayMs) => metrics.observeDelay(delayMs),
+              clock,
+            },
+            input,
+          ),
+        observe: (result, elapsedMs) => metrics.observeIngest(result, elapsedMs),
+      }),
+    (app) =>
+      registerRejectedEvents(app, {
+        rejected: stores.rejectedEvents,
+        replay: (input) => replayRejectedEvent({ rejected: stores.rejectedEvents, append, clock }, input),
+        eventAgeDaysMax: config.eventAgeDaysMax,
+      }),
+  ];
+}
+
+/** The event types that meters count, renewed in the background; undefined until they are known. */
+function rememberEventTypes({ stores, clock, log }: JobParts): () => ReadonlySet<string> | undefined {
+  let types: ReadonlySet<string> | undefined;
+  let askedAtMs = Number.NEGATIVE_INFINITY;
+  return () => {
+    if (clock.now() - askedAtMs < EVENT_TYPES_REMEMBERED_MS) return types;
+    askedAtMs = clock.now();
+    stores.meters
+      .list()
+      .then((meters) => (types = new Set(meters.map(({ eventType }) => eventType))))
+      .catch((err: unknown) => log.warn({ err }, 'could not read meters'));
+    return types;
+  };
+}
+
+function catalogueRoutes({ jobs }: RouteParts): RouteRegistrar[] {
+  const { stores, clock } = jobs;
+  const { db } = stores.database;
+  return [
+    (app) =>
+      registerCustomers(app, {
+        putCustomer: (input) =>
+          putCustomer({ clock, customers: stores.customers, usage: stores.usageAggregates }, input),
+        findCustomer: (customerId) => stores.customers.find(customerId),
+        listCustomers: (query) => stores.customers.list(query),
+      }),
+    (app) =>
+      registerMeters(app, {
+        putMeter: (input) => putMeter({ clock, meters: stores.meters }, input),
+        findMeter: (key) => stores.meters.find(key),
+        listMeters: () => stores.meters.list(),
+      }),
+    (app) =>
+      registerUsage(app, {
+        readUsage: (query) => readUsage({ clock, withLiveUsage: (work) => withLiveUsage(db, work) }, query),
+      }),
+    (app) =>
+      registerCustomerEvents(app, {
+        readEvents: (input) =>
+          readEvents(
+            {
+              clock,
+              customers: stores.customers,
+              findMeter: async (key) => {
+                const meter = await stores.meters.find(key);
+                return meter === null ? undefined : toMeter(meter);
+              },
+              usageEvents: stores.usageEvents,
+            },
+            input,
+          ),
+      }),
+  ];
+}
+
+function operationRoutes({ jobs, jobNames, queue }: RouteParts): RouteRegistrar[] {
+  const { stores, clock, log } = jobs;
+  return [
+    (app) =>
+      registerSubmissions(app, {
+        listSubmissions: (query) => stores.submissions.list(query),
+        findSubmission: (identifier) => stores.submissions.find(identifier),
+      }),
+    (app) =>
+      registerReconciliations(app, {
+        listReconciliations: (query) => stores.reconciliations.listRuns(query),
+        findReconciliation: (id) => stores.reconciliations.findRun(id),
+        listComparisons: (query) => stores.reconciliations.listRows(query),
+      }),
+    (app) =>
+      registerRuns(app, {
+        jobs: jobNames,
+        requestRun: async (job, input) => {
+          const _id = randomUUID();
+          const queuedAt = new Date(clock.now());
+          await stores.runs.insert({ _id, job, trigger: 'request', state: 'queued', input, queuedAt, attempts: 0 });
+          // The run is listed in MongoDB: without Redis the sweep finds it later.
+          await queue.addRun(job, _id).catch((err: unknown) => log.warn({ err, run: _id }, 'could not ring for a run'));
+          return _id;
+        },
+        findRun: (id) => stores.runs.find(id),
+      }),
+    (app) => registerStatus(app, () => readStatus(jobs, jobNames)),
+  ];
+}

@@ -1,0 +1,55 @@
+import type { Redis } from 'ioredis';
+import type { Clock } from '../clock.ts';
+import type { Config } from '../config.ts';
+import { DaemonError } from '../errors.ts';
+import { CallRate } from '../redis/call-rate.ts';
+import { openStripe } from '../stripe/client.ts';
+import { EventSummaries } from '../stripe/event-summaries.ts';
+import { MeterEvents } from '../stripe/meter-events.ts';
+import { type StripeMeter, StripeMeters } from '../stripe/meters.ts';
+
+/** Everything that talks to Stripe, under one pace. */
+export interface StripeSide {
+  readonly meters: StripeMeters;
+  readonly meterEvents: MeterEvents;
+  readonly summaries: EventSummaries;
+  readonly rate: Pick<CallRate, 'take'>;
+  /** The account's meters, remembered for a few seconds. */
+  listMeters(): Promise<StripeMeter[]>;
+}
+
+const METERS_REMEMBERED_MS = 5_000;
+
+/** Returns undefined without a Stripe key: usage is then counted and not submitted. */
+export function openStripeSide(config: Config, redis: Redis, clock: Clock): StripeSide | undefined {
+  if (config.stripeSecretKey === undefined) return undefined;
+  const stripe = openStripe({
+    secretKey: config.stripeSecretKey,
+    ...(config.stripeApiBase !== undefined && { apiBase: config.stripeApiBase }),
+  });
+  const meters = new StripeMeters(stripe);
+  let remembered: { atMs: number; list: Promise<StripeMeter[]> } | undefined;
+  return {
+    meters,
+    meterEvents: new MeterEvents(stripe),
+    summaries: new EventSummaries(stripe),
+    rate: new CallRate({ redis, clock, perSecondMax: config.stripeCallsPerSecondMax }),
+    listMeters: () => {
+      if (remembered === undefined || clock.now() - remembered.atMs > METERS_REMEMBERED_MS) {
+        const list = meters.list();
+        remembered = { atMs: clock.now(), list };
+        list.catch(() => (remembered = undefined));
+      }
+      return remembered.list;
+    },
+  };
+}
+
+/** The error of a job that needs Stripe and has no key. */
+export function withoutStripe(): DaemonError {
+  return new DaemonError({
+    kind: 'invalid',
+    code: 'stripe_not_configured',
+    message: 'STRIPE_SECRET_KEY is not set: usage is counted, and nothing is sent to Stripe.',
+  });
+}
