@@ -217,7 +217,9 @@ async function drillDown(
   const verdict = judge(result.figures, result.stripe, hours);
   const needsReread = isLagPassed && !hours.some(({ isSettled }) => isSettled);
   const keepsFirst =
-    first?.fingerprint === result.figures.fingerprint && differing.every((hour) => isSameReading(first, hour));
+    first?.fingerprint === result.figures.fingerprint &&
+    first.atMs >= settlesFromMs &&
+    differing.every((hour) => isSameReading(first, hour));
   const firstRead =
     keepsFirst && first !== undefined
       ? first

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { boundary } from '../src/boundary.ts';
 import type { Clock } from '../src/clock.ts';
 import { type BillingCustomer, billingPeriodOf, countsFromMs } from '../src/domain/billing-customer.ts';
@@ -34,6 +33,8 @@ export interface ReconcileUsageDeps extends ComparePairDeps, CheckAggregatesDeps
   readonly bounds: HealBounds;
   readonly summaryReadsMax: number;
   readonly summaryRereadMs: number;
+  /** An id for a run, never used before. */
+  newId(): string;
   readonly clock: Clock;
   readonly log: { info(fields: object, phrase: string): void; error(fields: object, phrase: string): void };
 }
@@ -73,7 +74,7 @@ export async function reconcileUsage(
   const { signal, ...stated } = input;
   const mode = input.apply === false ? 'report' : deps.mode;
   const run: ReconciliationRun = {
-    id: randomUUID(),
+    id: deps.newId(),
     startedAtMs: deps.clock.now(),
     mode,
     input: stated,

@@ -4,45 +4,14 @@ import type { BillingCustomer } from '../src/domain/billing-customer.ts';
 import { type Destination, type DestinationMeter, resolveDestination } from '../src/domain/destination.ts';
 import { groupBy } from '../src/domain/grouping.ts';
 import type { Meter } from '../src/domain/meter.ts';
+import type { EntryMove, OutboxEntry } from '../src/domain/outbox-entry.ts';
 import {
   ATTEMPT_SPAN_MS_MAX,
   changeFor,
   idempotencyKeyFor,
   retryDelayMs,
   type SendOutcome,
-  type SubmissionChange,
-  type SubmissionState,
 } from '../src/domain/submission.ts';
-
-/** A submission as the job sees it. */
-export interface OutboxEntry {
-  readonly identifier: string;
-  readonly customerId: string;
-  readonly meter: string;
-  readonly value: string;
-  readonly timestampMs: number;
-  readonly state: SubmissionState;
-  readonly attempts: number;
-  readonly storedAnswers: number;
-  readonly declines: number;
-  readonly isDoubtful: boolean;
-  readonly firstAttemptAtMs?: number;
-  /** Frozen at the first attempt. */
-  readonly stripeCustomerId?: string;
-  readonly stripeMeterId?: string;
-}
-
-/** A change to make by compare-and-set on the entry's state and attempts. */
-export interface EntryMove {
-  readonly entry: OutboxEntry;
-  readonly change: SubmissionChange;
-  readonly atMs: number;
-  readonly reason?: string;
-  readonly message?: string;
-  readonly dueAtMs?: number;
-  /** For `attempt`: what is stored before the call. */
-  readonly attempt?: { readonly destination: Destination; readonly idempotencyKey: string };
-}
 
 export interface SubmitMeterEventsDeps {
   readonly entries: {
@@ -250,7 +219,7 @@ class SubmitRun {
   }
 
   async #attempt(entry: OutboxEntry, destination: Destination): Promise<SendOutcome | undefined> {
-    const { clock, entries, send } = this.#deps;
+    const { clock, entries } = this.#deps;
     const idempotencyKey = idempotencyKeyFor(entry.identifier, entry.storedAnswers);
     const attempt = { destination, idempotencyKey };
     const claimed = await entries.move({ entry, change: 'attempt', atMs: clock.now(), attempt });
@@ -258,7 +227,7 @@ class SubmitRun {
     await boundary('submit.attempt-recorded');
     const { stripeCustomerId, meter } = destination;
     this.#tally.calls += 1;
-    const outcome = await send({
+    const outcome = await this.#deps.send({
       identifier: entry.identifier,
       idempotencyKey,
       eventName: meter.eventName,

@@ -10,7 +10,7 @@ export async function boundary(name: string): Promise<void> {
   if (listener !== undefined) await listener(name);
 }
 
-/** Installs the listener of a torture run or a test; undefined removes it. */
+/** Installs the listener of a torture run or a test; undefined removes it. @internal */
 export function onBoundary(next: ((name: string) => Promise<void> | undefined) | undefined): void {
   listener = next;
 }

@@ -1,5 +1,5 @@
 import type { Daemon } from '../../src/daemon.ts';
-import type { Simulator, SimulatorOptions } from '../../src/simulator/simulator.ts';
+import type { SimulatorProcess } from './simulator-process.ts';
 
 export interface LocalStackOptions {
   /** Where the embedded stores keep their data. */
@@ -7,14 +7,14 @@ export interface LocalStackOptions {
   readonly adminApiKey: string;
   /** More variables for the daemon, over those of the process. */
   readonly settings: Readonly<Record<string, string>>;
-  readonly simulator: SimulatorOptions;
+  readonly simulator: { readonly port: number; readonly callsPerSecond: number };
   readonly say: (line: string) => void;
 }
 
-/** Everything in one process: stores, Stripe's double, the daemon. */
+/** Stores, Stripe's double and, in this process, the daemon. */
 export interface LocalStack {
   readonly daemon: Daemon;
-  readonly simulator: Simulator;
+  readonly simulator: SimulatorProcess;
   readonly mongodbUri: string;
   readonly redisUrl: string;
   /** Stops all, last started first. */
@@ -30,7 +30,7 @@ export const SIMULATOR_KEY = 'sk_test_simulator';
  */
 export async function startLocalStack(options: LocalStackOptions): Promise<LocalStack> {
   const { startEmbeddedServices } = await import('../../src/embedded/services.ts');
-  const { startSimulator } = await import('../../src/simulator/simulator.ts');
+  const { startSimulatorProcess } = await import('./simulator-process.ts');
   const { startDaemon } = await import('../../src/daemon.ts');
   const { loadConfig } = await import('../../src/config.ts');
   const opened: { stop(): Promise<void> }[] = [];
@@ -40,7 +40,7 @@ export async function startLocalStack(options: LocalStackOptions): Promise<Local
   try {
     const services = await startEmbeddedServices({ dataDir: options.dataDir, say: options.say });
     opened.push(services);
-    const simulator = await startSimulator(options.simulator);
+    const simulator = await startSimulatorProcess(options.simulator);
     opened.push(simulator);
     const daemon = await startDaemon(
       loadConfig({

@@ -1,6 +1,6 @@
 import { type BillingCalendar, type BillingInterval, CALENDAR_MONTH, type Period, periodContaining } from './period.ts';
 import type { Meter } from './meter.ts';
-import { type EpochHour, HOUR_MS, windowsOfHour } from './window.ts';
+import { type EpochHour, windowsOfHour } from './window.ts';
 
 /**
  * One revision of a customer's billing calendar. Revision 0 is the calendar month; each change of the anchor or
@@ -101,14 +101,4 @@ export function formerPeriodsAt(customer: BillingCustomer, instantMs: number): P
 export function countsFromMs(meter: Meter, customer: BillingCustomer): number {
   if (meter.effectiveFromMs !== undefined) return meter.effectiveFromMs;
   return Math.min(...customer.calendars.map(({ calendar }) => periodContaining(calendar, meter.createdAtMs).fromMs));
-}
-
-/** Whether a meter counts a customer's window. */
-export function countsWindow(meter: Meter, customer: BillingCustomer, windowFromMs: number): boolean {
-  return windowFromMs >= countsFromMs(meter, customer);
-}
-
-/** The hours, as a half-open range, that lie at least partly in a period. */
-export function hoursOf(period: Period): { fromHour: EpochHour; toHour: EpochHour } {
-  return { fromHour: Math.floor(period.fromMs / HOUR_MS), toHour: Math.ceil(period.toMs / HOUR_MS) };
 }

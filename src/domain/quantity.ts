@@ -85,11 +85,6 @@ export function subtractQuantities(minuend: Quantity, subtrahend: Quantity): Qua
   return plain(new Exact(minuend).minus(subtrahend));
 }
 
-/** `-quantity`. */
-export function negateQuantity(quantity: Quantity): Quantity {
-  return plain(new Exact(quantity).negated());
-}
-
 /** The magnitude. */
 export function absoluteQuantity(quantity: Quantity): Quantity {
   return plain(new Exact(quantity).abs());

@@ -154,11 +154,6 @@ export function idempotencyKeyFor(identifier: string, storedAnswers: number): st
   return storedAnswers === 0 ? identifier : `${identifier}.r${storedAnswers}`;
 }
 
-/** The identifier behind an idempotency key, for the join of Stripe's error reports. */
-export function identifierOfKey(idempotencyKey: string): string {
-  return idempotencyKey.replace(/\.r\d+$/, '');
-}
-
 /** What came of one attempt to send. */
 export type SendOutcome =
   | { readonly kind: 'accepted' }
@@ -218,9 +213,4 @@ export function retryDelayMs(outcome: SendOutcome, tries: number, random: number
   const [min, max] = outcome.kind === 'declined' ? [DECLINED_MS_MIN, DECLINED_MS_MAX] : [RETRY_MS_MIN, RETRY_MS_MAX];
   const ceiling = Math.min(max, min * 2 ** Math.min(tries, 20));
   return Math.round(min / 2 + random * (ceiling - min / 2));
-}
-
-/** Whether a submission that was attempted before may be attempted again at `nowMs`. */
-export function mayAttempt(firstAttemptAtMs: number | undefined, nowMs: number): boolean {
-  return firstAttemptAtMs === undefined || nowMs - firstAttemptAtMs < ATTEMPT_SPAN_MS_MAX;
 }

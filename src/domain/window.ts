@@ -26,11 +26,3 @@ export function windowsOfHour(calendar: BillingCalendar, hour: EpochHour): Perio
       ]
     : [{ fromMs, toMs }];
 }
-
-/** The window that an instant belongs to. */
-export function windowContaining(calendar: BillingCalendar, instantMs: number): Period {
-  const windows = windowsOfHour(calendar, epochHourOf(instantMs));
-  const [first, second] = windows;
-  if (first === undefined) throw new RangeError(`no window contains ${instantMs}`);
-  return second !== undefined && instantMs >= second.fromMs ? second : first;
-}

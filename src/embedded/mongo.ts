@@ -36,6 +36,9 @@ export interface EmbeddedMongo {
   stop(): Promise<void>;
 }
 
+/** MongoDB's code of the error. */
+const CONFIGURATION_IN_PROGRESS = 109;
+const STARTS_MAX = 3;
 const REPLICA_SET = 'tallystick';
 /** A busy two-core machine takes several seconds to start three nodes. */
 const LAUNCH_MS_MAX = 60_000;
@@ -63,12 +66,34 @@ class FixedPortReplicaSet extends MongoMemoryReplSet {
 export async function startEmbeddedMongo(options: EmbeddedMongoOptions): Promise<EmbeddedMongo> {
   const { program, dataDir } = options;
   const ports = dataDir === undefined ? await findFreePorts(options.nodeCount ?? 1) : await keptPorts(options, dataDir);
-  const replicaSet = new FixedPortReplicaSet({
+  for (let attempt = 1; ; attempt += 1) {
+    const replicaSet = replicaSetOf(options, ports);
+    try {
+      await replicaSet.start();
+      return toEmbeddedMongo(replicaSet);
+    } catch (err) {
+      if (isStillConfiguring(err) && attempt < STARTS_MAX) {
+        await replicaSet.stop({ doCleanup: false, force: false });
+        continue;
+      }
+      throw new DaemonError({
+        kind: 'transient',
+        code: 'embedded_unavailable',
+        message: `MongoDB did not start: ${err instanceof Error ? err.message : String(err)}`,
+        context: { path: program.path, version: program.version, ports },
+        cause: err,
+      });
+    }
+  }
+}
+
+function replicaSetOf({ program, dataDir, args }: EmbeddedMongoOptions, ports: readonly number[]): FixedPortReplicaSet {
+  return new FixedPortReplicaSet({
     binary: { systemBinary: program.path, version: program.version },
     replSet: {
       name: REPLICA_SET,
       storageEngine: 'wiredTiger',
-      args: serverArguments(options.args ?? []),
+      args: serverArguments(args ?? []),
       spawn: { detached: true },
       configSettings: { electionTimeoutMillis: ELECTION_MS, heartbeatIntervalMillis: HEARTBEAT_MS },
     },
@@ -78,18 +103,11 @@ export async function startEmbeddedMongo(options: EmbeddedMongoOptions): Promise
       ...(dataDir === undefined ? {} : { dbPath: nodeFolder(dataDir, index) }),
     })),
   });
-  try {
-    await replicaSet.start();
-  } catch (err) {
-    throw new DaemonError({
-      kind: 'transient',
-      code: 'embedded_unavailable',
-      message: `MongoDB did not start: ${err instanceof Error ? err.message : String(err)}`,
-      context: { path: program.path, version: program.version, ports },
-      cause: err,
-    });
-  }
-  return toEmbeddedMongo(replicaSet);
+}
+
+/** A node on an old data folder can still be taking up its configuration when the set is to be configured again. */
+function isStillConfiguring(error: unknown): boolean {
+  return (error as { code?: unknown }).code === CONFIGURATION_IN_PROGRESS;
 }
 
 function serverArguments(more: readonly string[]): string[] {

@@ -120,7 +120,7 @@ function toGuard(authenticator: Authenticator, scope: ApiScope): onRequestHookHa
     };
     const principal = authenticator.principalOf(request.headers.authorization);
     if (principal instanceof Promise) {
-      void admitLater(principal, admit).then(done);
+      void admitLater(principal, admit, done);
       return;
     }
     admit(principal);
@@ -128,17 +128,18 @@ function toGuard(authenticator: Authenticator, scope: ApiScope): onRequestHookHa
   };
 }
 
-/** Why the caller is not admitted, once it is known who that is; undefined when it is. */
 async function admitLater(
   principal: Promise<Principal>,
   admit: (principal: Principal) => void,
-): Promise<Error | undefined> {
+  done: (error?: Error) => void,
+): Promise<void> {
+  let refusal: Error | undefined;
   try {
     admit(await principal);
-    return undefined;
   } catch (error) {
-    return error as Error;
+    refusal = error as Error;
   }
+  done(refusal);
 }
 
 /** The caller of a request to a guarded route. */

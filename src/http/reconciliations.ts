@@ -191,7 +191,7 @@ function toRunReply(run: StoredReconciliation): Static<typeof RunReply> {
     ...(endedAt && { endedAt: endedAt.toISOString() }),
     mode,
     reads,
-    verdicts: verdicts as Record<string, number>,
+    verdicts,
     aggregates: { ...aggregates, person: [...aggregates.person] },
     healed,
     waiting,

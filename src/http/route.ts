@@ -25,8 +25,3 @@ export type RouteSecurity = { [scheme: string]: string[] }[];
 export function needs(scope: ApiScope): RouteSecurity {
   return [{ [API_KEY_SCHEME]: [scope] }];
 }
-
-/** The `security` of a route under /v1 that needs no API key, because it checks a signature or token of its own. */
-export function needsNoKey(): RouteSecurity {
-  return [];
-}

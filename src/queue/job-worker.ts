@@ -86,7 +86,7 @@ export class JobWorker {
     if (!(await this.#acquire(job.name))) {
       // Whoever holds it does everything that is due; only a run that someone asked for waits its turn.
       if (run === undefined) return;
-      await job.moveToDelayed(Date.now() + LEASE_RETRY_MS, token);
+      await job.moveToDelayed(this.#deps.clock.now() + LEASE_RETRY_MS, token);
       throw new DelayedError();
     }
     const renewal = setInterval(() => void this.#renew(job.name), RENEW_MS);

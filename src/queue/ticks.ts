@@ -37,6 +37,6 @@ export function startTicks(
     ),
   );
   return async () => {
-    await Promise.all(tasks.map((task) => task.destroy()));
+    for (const task of tasks) await task.destroy();
   };
 }

@@ -1,4 +1,4 @@
-import { type ClientSession, type Db, Decimal128 } from 'mongodb';
+import type { ClientSession, Db, Decimal128 } from 'mongodb';
 import type { CustomerHour, DerivationStep } from '../domain/derivation-plan.ts';
 import { groupBy } from '../domain/grouping.ts';
 import { canonicalQuantity } from '../domain/quantity.ts';

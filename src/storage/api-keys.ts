@@ -80,11 +80,10 @@ export class ApiKeys {
    * @returns undefined when there is no such key, or it is revoked, expired or rotated already.
    */
   async rotate(id: string, options: { overlapMs: number; at: Date }): Promise<CreatedApiKey | undefined> {
-    const old = await this.find(id);
+    const old = await translated(this.#collection.findOne({ _id: id }));
     const { at, overlapMs } = options;
-    if (old === null || old.revokedAt !== undefined || (old.expiresAt !== undefined && old.expiresAt <= at)) {
-      return undefined;
-    }
+    if (old === null || old.revokedAt !== undefined || old.replacedBy !== undefined) return undefined;
+    if (old.expiresAt !== undefined && old.expiresAt <= at) return undefined;
     const created = await this.create({ name: old.name, scopes: old.scopes }, at);
     const endsAt = new Date(at.getTime() + overlapMs);
     const { matchedCount } = await translated(

@@ -1,4 +1,4 @@
-import { type Collection, type Db, Decimal128, type Document, type Filter } from 'mongodb';
+import type { Collection, Db, Decimal128, Document, Filter } from 'mongodb';
 import {
   type BlockedReason,
   statesBefore,

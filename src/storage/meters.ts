@@ -127,6 +127,7 @@ export function toMeter(document: MeterDocument): Meter {
   };
 }
 
+/** @internal For tests; the daemon stores definitions as they were put. */
 export function toMeterDocument(meter: Meter, at: { revision: number; updatedAt: Date }): MeterDocument {
   return {
     _id: meter.key,

@@ -1,40 +1,12 @@
 import type { Db } from 'mongodb';
-import type { Destination } from '../domain/destination.ts';
+import type { EntryMove, OutboxEntry } from '../domain/outbox-entry.ts';
 import { canonicalQuantity } from '../domain/quantity.ts';
-import type { SubmissionChange, SubmissionState } from '../domain/submission.ts';
 import {
   type ChangeFields,
   type MeterSubmissionDocument,
   MeterSubmissions,
   type SubmissionMove,
 } from './meter-submissions.ts';
-
-/** A submission as the sending job sees it. */
-export interface OutboxEntryView {
-  readonly identifier: string;
-  readonly customerId: string;
-  readonly meter: string;
-  readonly value: string;
-  readonly timestampMs: number;
-  readonly state: SubmissionState;
-  readonly attempts: number;
-  readonly storedAnswers: number;
-  readonly declines: number;
-  readonly isDoubtful: boolean;
-  readonly firstAttemptAtMs?: number;
-  readonly stripeCustomerId?: string;
-  readonly stripeMeterId?: string;
-}
-
-export interface OutboxMove {
-  readonly entry: OutboxEntryView;
-  readonly change: SubmissionChange;
-  readonly atMs: number;
-  readonly reason?: string;
-  readonly message?: string;
-  readonly dueAtMs?: number;
-  readonly attempt?: { readonly destination: Destination; readonly idempotencyKey: string };
-}
 
 /** The outbox as the sending job works with it: which fields each change sets is decided here, once. */
 export class OutboxEntries {
@@ -44,7 +16,7 @@ export class OutboxEntries {
     this.#submissions = new MeterSubmissions(db);
   }
 
-  async listDue(query: { nowMs: number; firstAttemptMinMs: number; limit: number }): Promise<OutboxEntryView[]> {
+  async listDue(query: { nowMs: number; firstAttemptMinMs: number; limit: number }): Promise<OutboxEntry[]> {
     const { nowMs, firstAttemptMinMs, limit } = query;
     const found = await this.#submissions.listDue({
       now: new Date(nowMs),
@@ -58,25 +30,25 @@ export class OutboxEntries {
     return (await this.#submissions.nextDueAt(new Date(firstAttemptMinMs)))?.getTime();
   }
 
-  async listSendingSince(beforeMs: number, limit: number): Promise<OutboxEntryView[]> {
+  async listSendingSince(beforeMs: number, limit: number): Promise<OutboxEntry[]> {
     return (await this.#submissions.listSendingSince(new Date(beforeMs), limit)).map(toEntry);
   }
 
-  async *blocked(batchSize: number): AsyncGenerator<OutboxEntryView[]> {
+  async *blocked(batchSize: number): AsyncGenerator<OutboxEntry[]> {
     for await (const batch of this.#submissions.inState('blocked', batchSize)) yield batch.map(toEntry);
   }
 
-  async move(move: OutboxMove): Promise<OutboxEntryView | undefined> {
+  async move(move: EntryMove): Promise<OutboxEntry | undefined> {
     const moved = await this.#submissions.move(toSubmissionMove(move));
     return moved === null ? undefined : toEntry(moved);
   }
 
-  moveAll(moves: readonly OutboxMove[]): Promise<number> {
+  moveAll(moves: readonly EntryMove[]): Promise<number> {
     return this.#submissions.moveAll(moves.map(toSubmissionMove));
   }
 }
 
-function toEntry(document: MeterSubmissionDocument): OutboxEntryView {
+function toEntry(document: MeterSubmissionDocument): OutboxEntry {
   return {
     identifier: document._id,
     customerId: document.customerId,
@@ -94,7 +66,7 @@ function toEntry(document: MeterSubmissionDocument): OutboxEntryView {
   };
 }
 
-function toSubmissionMove(move: OutboxMove): SubmissionMove {
+function toSubmissionMove(move: EntryMove): SubmissionMove {
   const { entry } = move;
   return {
     id: entry.identifier,
@@ -107,7 +79,7 @@ function toSubmissionMove(move: OutboxMove): SubmissionMove {
   };
 }
 
-function fieldsOf(move: OutboxMove): ChangeFields {
+function fieldsOf(move: EntryMove): ChangeFields {
   const { entry } = move;
   const at = new Date(move.atMs);
   const due = move.dueAtMs === undefined ? {} : { dueAt: new Date(move.dueAtMs) };

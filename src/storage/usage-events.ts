@@ -2,7 +2,7 @@ import { Binary, type Collection, type Db, Decimal128 } from 'mongodb';
 import type { MeterCondition } from '../domain/meter.ts';
 import { canonicalQuantity } from '../domain/quantity.ts';
 import { fingerprintOf, type PropertyValue, type UsageEvent } from '../domain/usage-event.ts';
-import { type EpochHour, epochHourOf, HOUR_MS } from '../domain/window.ts';
+import { type EpochHour, epochHourOf } from '../domain/window.ts';
 import { inBatches } from './cursor.ts';
 import { hasOnlyDuplicateKeys, toStorageError, translated } from './errors.ts';
 
@@ -203,11 +203,6 @@ export class UsageEvents {
 export interface RawEventPosition {
   readonly occurredAtMs: number;
   readonly id: string;
-}
-
-/** The earliest instant of an hour, for queries by hour. */
-export function hourStartMs(hour: EpochHour): number {
-  return hour * HOUR_MS;
 }
 
 export function toRawEvent(document: UsageEventDocument): RawEvent {

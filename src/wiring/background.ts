@@ -3,7 +3,7 @@ import { ATTEMPT_SPAN_MS_MAX } from '../domain/submission.ts';
 import type { JobQueue } from '../queue/job-queue.ts';
 import { type JobHandler, JobWorker } from '../queue/job-worker.ts';
 import { startTicks } from '../queue/ticks.ts';
-import type { JobParts } from './job-handlers.ts';
+import type { JobParts } from './job-parts.ts';
 
 const EVERY_MINUTE = '* * * * *';
 

@@ -1,11 +1,15 @@
 import type { GaugeSource } from '../http/metrics.ts';
 import type { JobQueue } from '../queue/job-queue.ts';
-import type { JobParts } from './job-handlers.ts';
+import type { JobParts } from './job-parts.ts';
 
 const BREAKER_STATES = ['closed', 'half-open', 'open'] as const;
 
 /** What `/metrics` shows of the pipeline. */
-export function gaugesOf({ stores, stripe, clock }: JobParts, queue: JobQueue): GaugeSource[] {
+export function gaugesOf(parts: JobParts, queue: JobQueue): GaugeSource[] {
+  return [...usageGauges(parts), ...submissionGauges(parts), ...operationGauges(parts, queue)];
+}
+
+function usageGauges({ stores, clock }: JobParts): GaugeSource[] {
   return [
     {
       name: 'ingest_queued_bytes',
@@ -25,6 +29,11 @@ export function gaugesOf({ stores, stripe, clock }: JobParts, queue: JobQueue): 
         return [{ value: oldestOpenedAt === undefined ? 0 : (clock.now() - oldestOpenedAt.getTime()) / 1000 }];
       },
     },
+  ];
+}
+
+function submissionGauges({ stores, clock }: JobParts): GaugeSource[] {
+  return [
     {
       name: 'submissions',
       help: 'Meter events by state.',
@@ -49,6 +58,11 @@ export function gaugesOf({ stores, stripe, clock }: JobParts, queue: JobQueue): 
       read: async () =>
         (await stores.submissions.blockedReasons()).map(({ reason, count }) => ({ value: count, labels: { reason } })),
     },
+  ];
+}
+
+function operationGauges({ stores, stripe }: JobParts, queue: JobQueue): GaugeSource[] {
+  return [
     {
       name: 'uncountable_facts',
       help: 'Facts that a meter could not count.',

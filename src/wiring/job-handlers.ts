@@ -4,27 +4,12 @@ import { reconcileUsage } from '../../jobs/reconcile-usage.ts';
 import { requeueUsage } from '../../jobs/requeue-usage.ts';
 import { submitMeterEvents } from '../../jobs/submit-meter-events.ts';
 import { syncMeters } from '../../jobs/sync-meters.ts';
-import type { Clock } from '../clock.ts';
-import type { Config } from '../config.ts';
-import type { Meter } from '../domain/meter.ts';
 import { DaemonError } from '../errors.ts';
-import type { Logger } from '../logger.ts';
 import type { JobHandler } from '../queue/job-worker.ts';
 import { inDerivationRun } from '../storage/derivation-run.ts';
 import { Lanes } from '../storage/lanes.ts';
-import { toMeter } from '../storage/meters.ts';
+import { type JobParts, listMeters, requireStripe } from './job-parts.ts';
 import { reconciliationDeps } from './reconciliation-deps.ts';
-import type { Stores } from './stores.ts';
-import { type StripeSide, withoutStripe } from './stripe-side.ts';
-
-export interface JobParts {
-  readonly config: Config;
-  readonly stores: Stores;
-  readonly stripe: StripeSide | undefined;
-  readonly installation: string;
-  readonly clock: Clock;
-  readonly log: Logger;
-}
 
 /** The jobs by name: what the queue runs, and what `POST /v1/runs` accepts. */
 export function jobHandlers(parts: JobParts): Record<string, JobHandler> {
@@ -45,15 +30,6 @@ export function jobHandlers(parts: JobParts): Record<string, JobHandler> {
       return toResult(reconcileUsage(reconciliationDeps(parts), { ...toReconcileInput(input), signal }));
     },
   };
-}
-
-export async function listMeters(parts: JobParts): Promise<Meter[]> {
-  return (await parts.stores.meters.list()).map(toMeter);
-}
-
-export function requireStripe(parts: JobParts): StripeSide {
-  if (parts.stripe === undefined) throw withoutStripe();
-  return parts.stripe;
 }
 
 function aggregationDeps({ stores, clock, log }: JobParts): Parameters<typeof aggregateUsage>[0] {

@@ -1,5 +1,5 @@
 import type { Status } from '../http/status.ts';
-import type { JobParts } from './job-handlers.ts';
+import type { JobParts } from './job-parts.ts';
 
 /** Gathers where the pipeline stands. */
 export async function readStatus(parts: JobParts, jobs: readonly string[]): Promise<Status> {

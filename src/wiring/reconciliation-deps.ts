@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Pair, PairMemory, PairResult } from '../../jobs/compare-pair.ts';
 import type { ReconciliationRun, reconcileUsage } from '../../jobs/reconcile-usage.ts';
 import { isAdditive } from '../domain/meter.ts';
@@ -5,7 +6,7 @@ import { canonicalQuantity, type Quantity } from '../domain/quantity.ts';
 import { HOUR_MS } from '../domain/window.ts';
 import type { ReconciliationPair } from '../storage/reconciliations.ts';
 import { periodKey } from '../storage/usage-periods.ts';
-import { type JobParts, listMeters, requireStripe } from './job-handlers.ts';
+import { type JobParts, listMeters, requireStripe } from './job-parts.ts';
 import type { Stores } from './stores.ts';
 
 /** What reconciliation is handed. */
@@ -51,6 +52,7 @@ export function reconciliationDeps(parts: JobParts): Parameters<typeof reconcile
     summaryRereadMs: config.summaryRereadMs,
     summaryLagMaxMs: config.summaryLagMaxMs,
     installation: parts.installation,
+    newId: () => randomUUID(),
     clock,
     log,
   };

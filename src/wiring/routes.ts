@@ -22,7 +22,7 @@ import type { JobQueue } from '../queue/job-queue.ts';
 import { withLiveUsage } from '../storage/live-usage.ts';
 import { toMeter } from '../storage/meters.ts';
 import { toUsageEventDocument } from '../storage/usage-events.ts';
-import type { JobParts } from './job-handlers.ts';
+import type { JobParts } from './job-parts.ts';
 import { readStatus } from './read-status.ts';
 
 /** How long the event types that meters count are remembered. */

@@ -46,5 +46,7 @@ export async function setUpCustomers(api: ApiClient, simulatorUrl: string, fligh
     const body = { stripeCustomerId: id, name, billingAnchor: flights.firstDay, billingInterval: 'year' };
     await api.call({ method: 'PUT', path: `/v1/customers/${encodeURIComponent(customerId)}`, body });
   }
+  // Before there is usage this has nothing to queue; afterwards the sweep would have every hour derived twice.
+  await runJob(api, { job: 'requeue-usage' });
   return flights.customers.size;
 }

@@ -1,6 +1,3 @@
-import { randomBytes } from 'node:crypto';
-import type { SimulatorOptions } from '../../../src/simulator/simulator.ts';
-
 /** What the demo needs otherwise than in production: nothing waits for lags that the simulator does not have. */
 export const DEMO_SETTINGS: Readonly<Record<string, string>> = {
   MONGODB_DATABASE: 'tallystick_demo',
@@ -15,11 +12,4 @@ export const DEMO_SETTINGS: Readonly<Record<string, string>> = {
 };
 
 /** As fast as a large account of Stripe's. */
-export const SIMULATOR_SETTINGS: SimulatorOptions = { rateLimitPerSecond: 1000 };
-
-const KEY_BYTES = 32;
-
-/** A key for this one run of the demo. */
-export function newAdminKey(): string {
-  return `tly_${randomBytes(KEY_BYTES).toString('base64url')}`;
-}
+export const SIMULATOR_SETTINGS = { port: 0, callsPerSecond: 1000 };

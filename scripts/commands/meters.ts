@@ -1,0 +1,115 @@
+import { Command } from 'commander';
+import { CommandError } from '../lib/command-error.ts';
+import { runJob } from '../lib/job-run.ts';
+import { readJsonArgument } from '../lib/json-argument.ts';
+import { renderTable } from '../lib/table.ts';
+import { createApiVerb, runVerb } from '../lib/verb.ts';
+
+interface MeterReply {
+  readonly key: string;
+  readonly eventType: string;
+  readonly aggregation: string;
+  readonly valueFrom: string;
+  readonly uniqueBy?: string;
+  readonly unit: string;
+  readonly stripe?: { readonly eventName: string };
+  readonly inUse: boolean;
+}
+
+interface MeterSync {
+  readonly meter: string;
+  readonly eventName: string;
+  readonly outcome: string;
+  readonly stripeMeterId?: string;
+}
+
+/** Outcomes that a person has to do something about. */
+const FAULTS: readonly string[] = ['meter_inactive', 'meter_formula_refused'];
+
+export function metersCommand(): Command {
+  return new Command('meters')
+    .description('What is counted: list and change meters, and create their counterparts at Stripe.')
+    .addHelpText('after', '\nExample:\n  $ tallystick meters sync --dry-run')
+    .addCommand(listCommand())
+    .addCommand(putCommand())
+    .addCommand(syncCommand());
+}
+
+function listCommand(): Command {
+  return createApiVerb({ name: 'list', summary: 'List the meters.', examples: ['tallystick meters list'] }).action(
+    async (_options: object, command: Command) => {
+      await runVerb(command, async ({ api, output }) => {
+        const meters: MeterReply[] = [];
+        for await (const meter of api().list<MeterReply>('/v1/meters')) meters.push(meter);
+        output.result(meters, () => renderMeters(meters));
+      });
+    },
+  );
+}
+
+function renderMeters(meters: readonly MeterReply[]): string {
+  const headings = ['meter', 'counts', 'of', 'unit', 'Stripe event name', 'in use'];
+  return renderTable(
+    headings.map((heading) => ({ heading })),
+    meters.map(({ key, eventType, aggregation, valueFrom, uniqueBy, unit, stripe, inUse }) => {
+      const field = aggregation === 'count' ? '' : ` ${uniqueBy ?? valueFrom}`;
+      return [key, `${aggregation}${field}`, eventType, unit, stripe?.eventName, inUse ? 'yes' : 'no'];
+    }),
+  );
+}
+
+function putCommand(): Command {
+  return createApiVerb({
+    name: 'put <key> <json>',
+    summary: 'Create a meter or change the given fields of one; JSON as text, @file or -.',
+    examples: [
+      'tallystick meters put api_calls \'{"eventType":"api_call","aggregation":"sum","stripe":{"eventName":"api_calls"}}\'',
+    ],
+  })
+    .option('--dry-run', 'show the meter as it is and the change, and change nothing')
+    .action(async (key: string, json: string, options: { dryRun?: boolean }, command: Command) => {
+      await runVerb(command, async ({ api, output }) => {
+        const body = await readJsonArgument(json);
+        if (options.dryRun === true) {
+          const present = (await api().send({ method: 'GET', path: pathOf(key) })).body;
+          output.result({ dryRun: true, present, change: body }, () => `would put ${key}: ${JSON.stringify(body)}`);
+          return;
+        }
+        const meter = await api().call<MeterReply>({ method: 'PUT', path: pathOf(key), body });
+        output.result(meter, () => renderMeters([meter]));
+      });
+    });
+}
+
+function syncCommand(): Command {
+  return createApiVerb({
+    name: 'sync',
+    summary: 'Compare our meters with Stripe’s and create those that are missing there.',
+    examples: ['tallystick meters sync --dry-run', 'tallystick meters sync'],
+  })
+    .option('--dry-run', 'say what is missing and create nothing')
+    .action(async (options: { dryRun?: boolean }, command: Command) => {
+      await runVerb(command, async ({ api, output }) => {
+        const input = { dryRun: options.dryRun === true };
+        const { result = {} } = await runJob(api(), { job: 'sync-meters', input });
+        const meters = (result['meters'] ?? []) as readonly MeterSync[];
+        output.result(result, () =>
+          renderTable(
+            ['meter', 'Stripe event name', 'outcome', 'Stripe meter'].map((heading) => ({ heading })),
+            meters.map(({ meter, eventName, outcome, stripeMeterId }) => [meter, eventName, outcome, stripeMeterId]),
+          ),
+        );
+        const faulty = meters.filter(({ outcome }) => FAULTS.includes(outcome));
+        if (faulty.length === 0) return;
+        throw new CommandError({
+          what: `Stripe's meter cannot be fed: ${faulty.map(({ eventName }) => eventName).join(', ')}`,
+          why: 'it is inactive, has another formula than sum, or an event time window; Stripe lets none of it be changed',
+          todo: 'Reactivate it at Stripe, or name another event name with `tallystick meters put`.',
+        });
+      });
+    });
+}
+
+function pathOf(key: string): string {
+  return `/v1/meters/${encodeURIComponent(key)}`;
+}

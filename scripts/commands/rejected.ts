@@ -1,0 +1,81 @@
+import { Command } from 'commander';
+import { readJsonArgument } from '../lib/json-argument.ts';
+import { renderTable } from '../lib/table.ts';
+import { createApiVerb, runVerb } from '../lib/verb.ts';
+
+interface RejectedEvent {
+  readonly id: string;
+  readonly text: string;
+  readonly idempotencyKey: string | null;
+  readonly customerId: string | null;
+  readonly code: string;
+  readonly detail: string;
+  readonly pointer: string;
+  readonly count: number;
+  readonly lastAt: string;
+}
+
+const LIMIT_DEFAULT = '100';
+
+export function rejectedCommand(): Command {
+  return new Command('rejected')
+    .description('Events that broke a rule: list them, and try them again.')
+    .addHelpText('after', '\nExample:\n  $ tallystick rejected list --code event_too_old')
+    .addCommand(listCommand())
+    .addCommand(replayCommand());
+}
+
+function listCommand(): Command {
+  return createApiVerb({
+    name: 'list',
+    summary: 'List rejected events, newest first.',
+    examples: ['tallystick rejected list', 'tallystick rejected list --json --limit 1000'],
+  })
+    .option('--code <code>', 'only those refused for this reason')
+    .option('--limit <number>', 'how many at most', LIMIT_DEFAULT)
+    .action(async (options: { code?: string; limit: string }, command: Command) => {
+      await runVerb(command, async ({ api, output }) => {
+        const found: RejectedEvent[] = [];
+        for await (const event of api().list<RejectedEvent>('/v1/rejected-events', { code: options.code })) {
+          if (found.length >= Number(options.limit)) break;
+          found.push(event);
+        }
+        output.result(found, () =>
+          renderTable(
+            ['id', 'customer', 'idempotencyKey', 'why', 'field', 'last'].map((heading) => ({ heading })),
+            found.map(({ id, customerId, idempotencyKey, detail, pointer, lastAt }) => {
+              return [id, customerId ?? undefined, idempotencyKey ?? undefined, detail, pointer, lastAt];
+            }),
+          ),
+        );
+      });
+    });
+}
+
+function replayCommand(): Command {
+  return createApiVerb({
+    name: 'replay <id>',
+    summary: 'Try a rejected event again, as it was or corrected; it leaves the list once it is stored.',
+    examples: ['tallystick rejected replay 7c2e…', 'tallystick rejected replay 7c2e… --event @corrected.json'],
+  })
+    .option('--event <json>', 'the corrected event: JSON as text, @file or -')
+    .option('--history', 'take it however old it is')
+    .option('--dry-run', 'show what would be sent and send nothing')
+    .action(async (id: string, options: { event?: string; history?: boolean; dryRun?: boolean }, command: Command) => {
+      await runVerb(command, async ({ api, output }) => {
+        const event = options.event === undefined ? undefined : await readJsonArgument(options.event);
+        const request = {
+          method: 'POST' as const,
+          path: `/v1/rejected-events/${encodeURIComponent(id)}/replay`,
+          query: { history: options.history === true ? true : undefined },
+          body: event === undefined ? {} : { event },
+        };
+        if (options.dryRun === true) {
+          output.result({ dryRun: true, id, event }, () => `would replay ${id} ${event === undefined ? 'as it was' : 'corrected'}`);
+          return;
+        }
+        const replayed = await api().call<{ idempotencyKey: string; customerId: string; outcome: string }>(request);
+        output.result(replayed, () => `${replayed.outcome}: ${replayed.idempotencyKey} of ${replayed.customerId}`);
+      });
+    });
+}

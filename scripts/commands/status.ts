@@ -1,0 +1,45 @@
+import type { Command } from 'commander';
+import type { Status } from '../../src/http/status.ts';
+import { renderTable } from '../lib/table.ts';
+import { createApiVerb, runVerb } from '../lib/verb.ts';
+
+export function statusCommand(): Command {
+  return createApiVerb({
+    name: 'status',
+    summary: 'Where the pipeline stands: what waits, what was sent, what is stuck.',
+    examples: ['tallystick status', "tallystick status --json | jq '.blocked'"],
+  }).action(async (_options: object, command: Command) => {
+    await runVerb(command, async ({ api, output }) => {
+      const status = await api().get<Status>('/v1/status');
+      output.result(status, () => render(status));
+    });
+  });
+}
+
+function render(status: Status): string {
+  const { journal, submissions, blocked, lastRuns } = status;
+  const oldest = journal.oldestOpenedAt === undefined ? '' : `, the oldest since ${journal.oldestOpenedAt}`;
+  const lines = [
+    `installation     ${status.installation}`,
+    `to be aggregated ${journal.entries} journal entries${oldest}`,
+    `to be planned    ${status.planDue} windows and periods`,
+    `rejected events  ${status.rejectedEvents}`,
+    `uncountable      ${status.uncountable}`,
+    `calls to Stripe  ${status.breaker === undefined ? 'none: no key' : `breaker ${status.breaker}`}`,
+  ];
+  const right = { heading: 'count', align: 'right' as const };
+  const tables = [
+    renderTable(
+      [{ heading: 'submissions' }, right, { heading: 'oldest planned' }],
+      submissions.map(({ state, count, oldestPlannedAt }) => [state, String(count), oldestPlannedAt]),
+    ),
+    ...(blocked.length === 0
+      ? []
+      : [renderTable([{ heading: 'blocked because' }, right], blocked.map(({ reason, count }) => [reason, String(count)]))]),
+    renderTable(
+      [{ heading: 'last run of' }, { heading: 'state' }, { heading: 'ended' }],
+      Object.entries(lastRuns).map(([job, { state, endedAt }]) => [job, state, endedAt]),
+    ),
+  ];
+  return [lines.join('\n'), ...tables].join('\n\n');
+}

@@ -1,0 +1,44 @@
+#!/usr/bin/env node
+/** The `tallystick` command: one file a verb in scripts/commands. */
+import { Command, CommanderError } from 'commander';
+import { aggregateCommand } from './commands/aggregate.ts';
+import { configCommand } from './commands/config.ts';
+import { customersCommand } from './commands/customers.ts';
+import { devCommand } from './commands/dev.ts';
+import { doctorCommand } from './commands/doctor.ts';
+import { importCommand } from './commands/import.ts';
+import { keysCommand } from './commands/keys.ts';
+import { metersCommand } from './commands/meters.ts';
+import { reconcileCommand } from './commands/reconcile.ts';
+import { rejectedCommand } from './commands/rejected.ts';
+import { sendCommand } from './commands/send.ts';
+import { startCommand } from './commands/start.ts';
+import { statusCommand } from './commands/status.ts';
+import { submitCommand } from './commands/submit.ts';
+import { EXIT } from './lib/exit-codes.ts';
+
+const program = new Command('tallystick')
+  .description('Usage-based billing on Stripe: exact metering, an outbox of meter events, reconciliation.')
+  .addHelpText(
+    'after',
+    '\nExit codes: 0 ok, 1 failure, 2 usage, 3 configuration, 4 dependency down, 5 drift found, 130 interrupted.' +
+      '\n\nExample:\n  $ tallystick dev',
+  );
+const verbs = [devCommand, startCommand, doctorCommand, sendCommand, importCommand, aggregateCommand, submitCommand];
+const more = [reconcileCommand, statusCommand, metersCommand, customersCommand, keysCommand, rejectedCommand];
+for (const createCommand of [...verbs, ...more, configCommand]) program.addCommand(createCommand());
+throwOnMistakes(program);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof CommanderError)) throw error;
+  // Help that was asked for is no mistake; commander has said what is wrong with the rest.
+  process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+}
+
+/** Lets commander throw instead of ending the process, so that a mistake in usage has its own exit code. */
+function throwOnMistakes(command: Command): void {
+  command.exitOverride().showHelpAfterError('(--help shows what there is)');
+  for (const child of command.commands) throwOnMistakes(child);
+}

@@ -1,0 +1,28 @@
+import type { Clock } from '../clock.ts';
+import type { Config } from '../config.ts';
+import type { Meter } from '../domain/meter.ts';
+import type { Logger } from '../logger.ts';
+import { toMeter } from '../storage/meters.ts';
+import type { Stores } from './stores.ts';
+import { type StripeSide, withoutStripe } from './stripe-side.ts';
+
+/** What jobs and routes are made of. */
+export interface JobParts {
+  readonly config: Config;
+  readonly stores: Stores;
+  readonly stripe: StripeSide | undefined;
+  readonly installation: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** The meters as they stand. */
+export async function listMeters(parts: JobParts): Promise<Meter[]> {
+  return (await parts.stores.meters.list()).map(toMeter);
+}
+
+/** The Stripe side. Throws `stripe_not_configured` without a key. */
+export function requireStripe(parts: JobParts): StripeSide {
+  if (parts.stripe === undefined) throw withoutStripe();
+  return parts.stripe;
+}
