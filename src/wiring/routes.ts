@@ -92,20 +92,32 @@ function rememberEventTypes({ stores, clock, log }: JobParts): () => ReadonlySet
   };
 }
 
-function catalogueRoutes({ jobs }: RouteParts): RouteRegistrar[] {
-  const { stores, clock } = jobs;
+function catalogueRoutes({ jobs, queue }: RouteParts): RouteRegistrar[] {
+  const { stores, clock, log } = jobs;
   const { db } = stores.database;
+  /** The mark on the document is what counts; without the bell the sweep finds it within a minute. */
+  const ringIfMarked = (document: { requeueFrom?: Date }): void => {
+    if (document.requeueFrom === undefined) return;
+    queue.addOnce('requeue-usage').catch((err: unknown) => log.warn({ err }, 'could not ring for requeue-usage'));
+  };
   return [
     (app) =>
       registerCustomers(app, {
-        putCustomer: (input) =>
-          putCustomer({ clock, customers: stores.customers, usage: stores.usageAggregates }, input),
+        putCustomer: async (input) => {
+          const put = await putCustomer({ clock, customers: stores.customers, usage: stores.usageAggregates }, input);
+          ringIfMarked(put.customer);
+          return put;
+        },
         findCustomer: (customerId) => stores.customers.find(customerId),
         listCustomers: (query) => stores.customers.list(query),
       }),
     (app) =>
       registerMeters(app, {
-        putMeter: (input) => putMeter({ clock, meters: stores.meters }, input),
+        putMeter: async (input) => {
+          const put = await putMeter({ clock, meters: stores.meters }, input);
+          ringIfMarked(put.meter);
+          return put;
+        },
         findMeter: (key) => stores.meters.find(key),
         listMeters: () => stores.meters.list(),
       }),
