@@ -51,7 +51,12 @@ async function main(): Promise<ExitCode> {
     startLocalStack({
       dataDir: DATA_DIR,
       adminApiKey,
-      settings: { ...DEMO_SETTINGS, PORT: options.port },
+      // A name of its own each time, for a MongoDB that the environment names and this may not empty.
+      settings: {
+        ...DEMO_SETTINGS,
+        MONGODB_DATABASE: `tallystick_demo_${Date.now().toString(36)}`,
+        PORT: options.port,
+      },
       simulator: SIMULATOR_SETTINGS,
       say: (line) => output.note(`    ${output.paint.faint(line)}`),
     }),

@@ -38,24 +38,23 @@ function listCommand(): Command {
 }
 
 function putCommand(): Command {
-  return createApiVerb({
+  const command = createApiVerb({
     name: 'put <id> <json>',
     summary: 'Create a customer or change the given fields of one; JSON as text, @file or -.',
     examples: ['tallystick customers put acme \'{"stripeCustomerId":"cus_NffrFeUfNV2Hib"}\''],
-  })
-    .option('--dry-run', 'show the customer as it is and the change, and change nothing')
-    .action(async (id: string, json: string, options: { dryRun?: boolean }, command: Command) => {
-      await runVerb(command, async ({ api, output }) => {
-        const body = await readJsonArgument(json);
-        if (options.dryRun === true) {
-          const present = (await api().send({ method: 'GET', path: pathOf(id) })).body;
-          output.result({ dryRun: true, present, change: body }, () => `would put ${id}: ${JSON.stringify(body)}`);
-          return;
-        }
-        const customer = await api().call<CustomerReply>({ method: 'PUT', path: pathOf(id), body });
-        output.result(customer, () => render([customer]));
-      });
+  }).option('--dry-run', 'show the customer as it is and the change, and change nothing');
+  return command.action(async (id: string, json: string, options: { dryRun?: boolean }) => {
+    await runVerb(command, async ({ api, output }) => {
+      const body = await readJsonArgument(json);
+      if (options.dryRun === true) {
+        const present = (await api().send({ method: 'GET', path: pathOf(id) })).body;
+        output.result({ dryRun: true, present, change: body }, () => `would put ${id}: ${JSON.stringify(body)}`);
+        return;
+      }
+      const customer = await api().call<CustomerReply>({ method: 'PUT', path: pathOf(id), body });
+      output.result(customer, () => render([customer]));
     });
+  });
 }
 
 function showCommand(): Command {

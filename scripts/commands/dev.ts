@@ -14,6 +14,8 @@ interface DevOptions {
 
 const DATA_DIR = join('.tallystick', 'dev');
 
+const DEV_SETTINGS = { MONGODB_DATABASE: 'tallystick_dev', LOG_LEVEL: 'warn' };
+
 export function devCommand(): Command {
   return createVerb({
     name: 'dev',
@@ -32,7 +34,10 @@ export function devCommand(): Command {
 
 async function runDev(options: DevOptions, { output }: VerbContext): Promise<void> {
   if (options.dryRun === true) {
-    output.result({ dryRun: true, port: options.port, dataDir: DATA_DIR }, () => `would start everything on port ${options.port}`);
+    output.result(
+      { dryRun: true, port: options.port, dataDir: DATA_DIR },
+      () => `would start everything on port ${options.port}`,
+    );
     return;
   }
   const apiKey = newAdminKey();
@@ -40,7 +45,7 @@ async function runDev(options: DevOptions, { output }: VerbContext): Promise<voi
   const stack = await startLocalStack({
     dataDir: DATA_DIR,
     adminApiKey: apiKey,
-    settings: { MONGODB_DATABASE: 'tallystick_dev', HOST: '127.0.0.1', PORT: options.port, LOG_LEVEL: process.env['LOG_LEVEL'] || 'warn' },
+    settings: { ...DEV_SETTINGS, ...withoutFiles(process.env), HOST: '127.0.0.1', PORT: options.port },
     simulator: { port: Number(options.simulatorPort), callsPerSecond: 25 },
     say: (line) => output.note(output.paint.faint(line)),
   });
@@ -48,13 +53,20 @@ async function runDev(options: DevOptions, { output }: VerbContext): Promise<voi
     const { url } = stack.daemon;
     const simulatorUrl = stack.simulator.url;
     const { mongodbUri, redisUrl } = stack;
-    output.result({ url, apiKey, simulatorUrl, mongodbUri, redisUrl }, () => invitation({ url, apiKey, simulatorUrl, mongodbUri }));
+    output.result({ url, apiKey, simulatorUrl, mongodbUri, redisUrl }, () =>
+      invitation({ url, apiKey, simulatorUrl, mongodbUri }),
+    );
     await stopped;
     output.note('stopping');
   } finally {
     await stack.stop();
   }
   process.exitCode = EXIT.ok;
+}
+
+/** Secrets in files are meant for the real services. */
+function withoutFiles(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.endsWith('_FILE')));
 }
 
 function invitation(at: { url: string; apiKey: string; simulatorUrl: string; mongodbUri: string }): string {

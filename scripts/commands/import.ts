@@ -57,7 +57,8 @@ async function runImport(path: string, options: ImportOptions, context: VerbCont
   }
   const api = context.api();
   const seed = options.shuffleSeed === undefined ? undefined : toInteger('--shuffle-seed', options.shuffleSeed);
-  const state = seed === undefined ? await ImportState.of(path, [api.url, String(shiftDays), String(options.history)]) : undefined;
+  const state =
+    seed === undefined ? await ImportState.of(path, [api.url, String(shiftDays), String(options.history)]) : undefined;
   const done = (await state?.load()) ?? 0;
   if (done > 0) output.note(`going on after ${done} events that were answered before`);
   const source = seed === undefined ? file.lines() : shuffled(file.lines(), seed);
@@ -107,7 +108,11 @@ async function countEvents(file: EventFile): Promise<number> {
   return count;
 }
 
-function toInteger(option: string, text: string, bounds: { min: number; max: number } = { min: 0, max: 2 ** 32 - 1 }): number {
+function toInteger(
+  option: string,
+  text: string,
+  bounds: { min: number; max: number } = { min: 0, max: 2 ** 32 - 1 },
+): number {
   const value = /^-?\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
   if (value >= bounds.min && value <= bounds.max) return value;
   throw usageError(`${option} ${text} is not possible`, `Give a whole number from ${bounds.min} to ${bounds.max}.`);

@@ -21,7 +21,10 @@ function createCommand(): Command {
   return createVerb({
     name: 'create',
     summary: 'Make a key and print it: it is shown this once and stored nowhere.',
-    examples: ['tallystick keys create --scope events:write --name application', 'tallystick keys create --scope admin'],
+    examples: [
+      'tallystick keys create --scope events:write --name application',
+      'tallystick keys create --scope admin',
+    ],
   })
     .addOption(
       new Option('--scope <scope...>', 'what it may do; admin includes the others')
@@ -32,7 +35,10 @@ function createCommand(): Command {
     .option('--expires-days <number>', 'refuse it after so many days')
     .option('--dry-run', 'say what would be made and make nothing')
     .action(
-      async (options: { scope: ApiScope[]; name: string; expiresDays?: string; dryRun?: boolean }, command: Command) => {
+      async (
+        options: { scope: ApiScope[]; name: string; expiresDays?: string; dryRun?: boolean },
+        command: Command,
+      ) => {
         await runVerb(command, async ({ output }) => {
           const now = Date.now();
           const days = options.expiresDays === undefined ? undefined : toDays(options.expiresDays);
@@ -63,7 +69,14 @@ function listCommand(): Command {
             ['id', 'begins with', 'name', 'scopes', 'made', 'state'].map((heading) => ({ heading })),
             found.map((key) => {
               const { id, prefix, name, scopes, createdAt } = key;
-              return [id.slice(0, 12), prefix, name, scopes.join(','), createdAt.toISOString(), stateOf(key, Date.now())];
+              return [
+                id.slice(0, 12),
+                prefix,
+                name,
+                scopes.join(','),
+                createdAt.toISOString(),
+                stateOf(key, Date.now()),
+              ];
             }),
           ),
         );

@@ -59,26 +59,25 @@ function renderMeters(meters: readonly MeterReply[]): string {
 }
 
 function putCommand(): Command {
-  return createApiVerb({
+  const command = createApiVerb({
     name: 'put <key> <json>',
     summary: 'Create a meter or change the given fields of one; JSON as text, @file or -.',
     examples: [
       'tallystick meters put api_calls \'{"eventType":"api_call","aggregation":"sum","stripe":{"eventName":"api_calls"}}\'',
     ],
-  })
-    .option('--dry-run', 'show the meter as it is and the change, and change nothing')
-    .action(async (key: string, json: string, options: { dryRun?: boolean }, command: Command) => {
-      await runVerb(command, async ({ api, output }) => {
-        const body = await readJsonArgument(json);
-        if (options.dryRun === true) {
-          const present = (await api().send({ method: 'GET', path: pathOf(key) })).body;
-          output.result({ dryRun: true, present, change: body }, () => `would put ${key}: ${JSON.stringify(body)}`);
-          return;
-        }
-        const meter = await api().call<MeterReply>({ method: 'PUT', path: pathOf(key), body });
-        output.result(meter, () => renderMeters([meter]));
-      });
+  }).option('--dry-run', 'show the meter as it is and the change, and change nothing');
+  return command.action(async (key: string, json: string, options: { dryRun?: boolean }) => {
+    await runVerb(command, async ({ api, output }) => {
+      const body = await readJsonArgument(json);
+      if (options.dryRun === true) {
+        const present = (await api().send({ method: 'GET', path: pathOf(key) })).body;
+        output.result({ dryRun: true, present, change: body }, () => `would put ${key}: ${JSON.stringify(body)}`);
+        return;
+      }
+      const meter = await api().call<MeterReply>({ method: 'PUT', path: pathOf(key), body });
+      output.result(meter, () => renderMeters([meter]));
     });
+  });
 }
 
 function syncCommand(): Command {

@@ -67,7 +67,7 @@ function toInput({ from, to, customer, apply, dryRun }: ReconcileOptions): Recor
 function render(result: Record<string, unknown>, drifting: readonly Comparison[]): string {
   const verdicts = Object.entries((result['verdicts'] ?? {}) as Record<string, number>);
   const counts = verdicts.map(([verdict, count]) => `${count} ${verdict}`).join(', ') || 'nothing to compare';
-  const head = `${counts}; healed ${String(result['healed'] ?? 0)}, waiting for a person ${String(result['waiting'] ?? 0)}`;
+  const head = `${counts}; healed ${countOf(result, 'healed')}, waiting for a person ${countOf(result, 'waiting')}`;
   if (drifting.length === 0) return head;
   const rows = drifting.map(({ customerId, meter, periodStart, verdict, local, stripe }) => {
     return [customerId, meter, periodStart.slice(0, 10), verdict, local, stripe];
@@ -75,4 +75,8 @@ function render(result: Record<string, unknown>, drifting: readonly Comparison[]
   const columns = ['customer', 'meter', 'period from', 'verdict'].map((heading) => ({ heading }));
   const figures = ['ours', "Stripe's"].map((heading) => ({ heading, align: 'right' as const }));
   return `${head}\n\n${renderTable([...columns, ...figures], rows)}`;
+}
+
+function countOf(result: Record<string, unknown>, name: string): number {
+  return Number(result[name] ?? 0);
 }

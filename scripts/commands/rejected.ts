@@ -71,7 +71,10 @@ function replayCommand(): Command {
           body: event === undefined ? {} : { event },
         };
         if (options.dryRun === true) {
-          output.result({ dryRun: true, id, event }, () => `would replay ${id} ${event === undefined ? 'as it was' : 'corrected'}`);
+          output.result(
+            { dryRun: true, id, event },
+            () => `would replay ${id} ${event === undefined ? 'as it was' : 'corrected'}`,
+          );
           return;
         }
         const replayed = await api().call<{ idempotencyKey: string; customerId: string; outcome: string }>(request);

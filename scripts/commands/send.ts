@@ -49,7 +49,10 @@ export function sendCommand(): Command {
         const result = toIngestResult(answer);
         const [refused] = result.results.filter(({ outcome }) => outcome !== 'duplicate');
         if (refused !== undefined) throw refusal(refused.outcome, refused.error);
-        output.result(result, () => `${result.accepted === 1 ? 'accepted' : 'duplicate'}: ${String(event['idempotencyKey'])}`);
+        output.result(
+          result,
+          () => `${result.accepted === 1 ? 'accepted' : 'duplicate'}: ${String(event['idempotencyKey'])}`,
+        );
         for (const { detail } of result.warnings ?? []) output.note(`note: ${detail}`);
       });
     });

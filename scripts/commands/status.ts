@@ -35,7 +35,12 @@ function render(status: Status): string {
     ),
     ...(blocked.length === 0
       ? []
-      : [renderTable([{ heading: 'blocked because' }, right], blocked.map(({ reason, count }) => [reason, String(count)]))]),
+      : [
+          renderTable(
+            [{ heading: 'blocked because' }, right],
+            blocked.map(({ reason, count }) => [reason, String(count)]),
+          ),
+        ]),
     renderTable(
       [{ heading: 'last run of' }, { heading: 'state' }, { heading: 'ended' }],
       Object.entries(lastRuns).map(([job, { state, endedAt }]) => [job, state, endedAt]),

@@ -38,15 +38,16 @@ export async function importEvents(
   for await (const batch of batches(events, options.batchSize ?? BATCH_SIZE)) {
     const first = started;
     started += batch.length;
-    const request = sendBatch(api, batch, { summary, options })
-      .then(() => {
+    const settle = async (): Promise<void> => {
+      try {
+        await sendBatch(api, batch, { summary, options });
         settled.add(first, batch.length);
         options.onProgress?.(summary, settled.length);
-      })
-      .catch((error: unknown) => {
+      } catch (error) {
         failure ??= error;
-      })
-      .finally(() => inFlight.delete(request));
+      }
+    };
+    const request = settle().finally(() => inFlight.delete(request));
     inFlight.add(request);
     if (inFlight.size >= IN_FLIGHT_MAX) await Promise.race(inFlight);
     if (failure !== undefined || options.signal?.aborted === true) break;

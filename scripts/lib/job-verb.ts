@@ -5,7 +5,7 @@ import { createApiVerb, runVerb, type VerbText } from './verb.ts';
 export interface JobVerbText extends VerbText {
   readonly job: string;
   /** The result in a line for a person. */
-  describe(result: Record<string, unknown>): string;
+  readonly describe: (result: Record<string, unknown>) => string;
 }
 
 /** A verb that runs one job of the daemon and prints its result. */

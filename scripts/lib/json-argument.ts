@@ -14,7 +14,10 @@ export async function readJsonArgument(argument: string): Promise<Record<string,
   } catch {
     // Said below.
   }
-  throw usageError('the argument is not a JSON object', "Give one like '{\"name\":\"Acme\"}', @file.json, or - to read it.");
+  throw usageError(
+    'the argument is not a JSON object',
+    'Give one like \'{"name":"Acme"}\', @file.json, or - to read it.',
+  );
 }
 
 async function readSource(argument: string): Promise<string> {

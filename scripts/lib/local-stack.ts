@@ -5,8 +5,8 @@ export interface LocalStackOptions {
   /** Where the embedded stores keep their data. */
   readonly dataDir: string;
   readonly adminApiKey: string;
-  /** More variables for the daemon, over those of the process. */
-  readonly settings: Readonly<Record<string, string>>;
+  /** The daemon's environment; what is embedded is added to it. */
+  readonly settings: Readonly<Record<string, string | undefined>>;
   readonly simulator: { readonly port: number; readonly callsPerSecond: number };
   readonly say: (line: string) => void;
 }
@@ -44,11 +44,10 @@ export async function startLocalStack(options: LocalStackOptions): Promise<Local
     opened.push(simulator);
     const daemon = await startDaemon(
       loadConfig({
-        ...process.env,
+        ...options.settings,
         ADMIN_API_KEY: options.adminApiKey,
         STRIPE_SECRET_KEY: SIMULATOR_KEY,
         STRIPE_API_BASE: simulator.url,
-        ...options.settings,
         MONGODB_URI: services.mongodbUri,
         REDIS_URL: services.redisUrl,
       }),

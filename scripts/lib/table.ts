@@ -29,7 +29,7 @@ function oneLine(text: string): string {
 }
 
 function widthOf(text: string): number {
-  return [...text].length;
+  return Array.from(new Intl.Segmenter().segment(text)).length;
 }
 
 function pad(text: string, width: number, align: 'left' | 'right'): string {

@@ -18,7 +18,7 @@ export interface VerbContext {
   /** Aborted by Ctrl-C or SIGTERM. */
   readonly signal: AbortSignal;
   /** A client of the daemon. @throws CommandError without an API key. */
-  api(): ApiClient;
+  readonly api: () => ApiClient;
 }
 
 export interface VerbText {
@@ -34,8 +34,10 @@ const DEFAULT_URL = 'http://127.0.0.1:8080';
 /** A verb with `--json`, `--quiet` and examples. */
 export function createVerb({ name, summary, examples }: VerbText): Command {
   const lines = examples.map((example) => `  $ ${example}`).join('\n');
-  return new Command(name)
-    .description(summary)
+  const [verb = name, ...operands] = name.split(' ');
+  const command = new Command(verb).description(summary);
+  for (const operand of operands) command.argument(operand);
+  return command
     .option('--json', 'print the result as JSON')
     .option('--quiet', 'print nothing but JSON that was asked for, and errors')
     .addHelpText('after', `\nExample${examples.length > 1 ? 's' : ''}:\n${lines}`);

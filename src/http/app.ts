@@ -80,6 +80,7 @@ function createApp(deps: AppDeps): App {
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false, allErrors: false } },
     genReqId: () => `${prefix}-${(count += 1).toString(36)}`,
     clientErrorHandler: answerClientError,
+    frameworkErrors: (error, request, reply) => sendError(deps, { error, request, reply }),
   });
 }
 

@@ -137,9 +137,11 @@ function fromFastify(error: unknown): DaemonError | undefined {
     const message = 'The request does not match the schema of this route.';
     return new DaemonError({ kind: 'invalid', code: 'request_invalid', message, context: { errors } });
   }
+  // Other libraries' errors have codes and statuses too, and theirs are not the caller's fault.
+  if (statusCode === undefined || !(code in CODE_OF_FASTIFY || /^FST_/.test(code))) return undefined;
   const known = CODE_OF_FASTIFY[code];
   if (known !== undefined) return new DaemonError({ kind: 'invalid', code: known, message: error.message });
   if (statusCode === 503) return new DaemonError({ kind: 'transient', code: 'stopping', message: error.message });
-  if (statusCode === undefined || statusCode >= 500) return undefined;
+  if (statusCode >= 500) return undefined;
   return new DaemonError({ kind: 'invalid', code: 'request_invalid', message: error.message });
 }

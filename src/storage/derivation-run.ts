@@ -37,7 +37,7 @@ export class DerivationRun {
   readonly #periods: UsagePeriods;
   readonly #unique: DerivedUnique;
   readonly #groups: DerivedGroups;
-  readonly #holdStages: Document[];
+  readonly #derivation: UsageDerivation;
 
   constructor(db: Db, session: ClientSession, holdStages: Document[] = []) {
     this.#session = session;
@@ -46,10 +46,9 @@ export class DerivationRun {
     this.#customers = new Customers(db);
     this.#aggregates = new UsageAggregates(db);
     this.#periods = new UsagePeriods(db);
-    const derivation = new UsageDerivation(db);
-    this.#unique = new DerivedUnique(db, derivation);
-    this.#groups = new DerivedGroups(db, derivation);
-    this.#holdStages = holdStages;
+    this.#derivation = new UsageDerivation(db, holdStages);
+    this.#unique = new DerivedUnique(db, this.#derivation);
+    this.#groups = new DerivedGroups(db, this.#derivation);
   }
 
   /** Every entry that waits, oldest first, and whether it was closed. */
@@ -87,13 +86,12 @@ export class DerivationRun {
     const scope = { cells: step.cells, layout: step.layout, ...(step.window && { window: step.window }) };
     const byEventType = groupBy(step.meters, (meter) => meter.eventType);
     for (const meters of byEventType.values()) {
-      const inDatabase = meters.filter((meter) => meter.aggregation !== 'unique');
-      await this.#aggregates.derive({ scope, meters: inDatabase, holdStages: this.#holdStages }, this.#session);
+      const inOnePass = meters.filter((meter) => meter.aggregation !== 'unique');
+      await this.#aggregates.mergeRows(await this.#derivation.rows(scope, inOnePass, this.#session), this.#session);
       await boundary('aggregate.windows-merged');
       for (const meter of meters) {
         if (meter.aggregation === 'unique') {
-          const rows = await this.#unique.derive(scope, meter, this.#session);
-          await this.#aggregates.mergeRows(rows, this.#session);
+          await this.#unique.store(scope, meter, this.#session);
           await boundary('aggregate.unique-merged');
         }
         if (meter.groupBy.length > 0) {

@@ -1,24 +1,34 @@
 import { type ClientSession, type Db, Decimal128 } from 'mongodb';
+import { groupBy } from '../domain/grouping.ts';
 import type { Meter } from '../domain/meter.ts';
 import { HOUR_MS } from '../domain/window.ts';
 import { UniqueValues, type UniqueValueDocument, uniqueValueText } from './unique-values.ts';
+import { UsageAggregates } from './usage-aggregates.ts';
 import { type DerivationScope, type DerivedRow, rowKey, type UsageDerivation } from './usage-derivation.ts';
 
 /** The windows of `unique` meters: their distinct values, and the rows that count them. */
 export class DerivedUnique {
+  readonly #aggregates: UsageAggregates;
   readonly #values: UniqueValues;
   readonly #derivation: UsageDerivation;
 
   constructor(db: Db, derivation: UsageDerivation) {
+    this.#aggregates = new UsageAggregates(db);
     this.#values = new UniqueValues(db);
     this.#derivation = derivation;
   }
 
-  /** Stores the distinct values of a scope, then returns the rows that count them (values first: see usage-periods). */
-  async derive(scope: DerivationScope, meter: Meter, session: ClientSession): Promise<DerivedRow[]> {
+  /**
+   * Stores the distinct values of a scope, then the rows that count them (values first: see usage-periods). A row that
+   * is stored as it is derived here therefore has its values already.
+   */
+  async store(scope: DerivationScope, meter: Meter, session: ClientSession): Promise<void> {
     const { rows, values } = await this.read(scope, meter, session);
-    await this.#values.add(values, session);
-    return rows;
+    const byWindow = groupBy(values, ({ _id }) => windowText(_id));
+    await this.#aggregates.mergeRows(rows, session, async (differing) => {
+      const missing = differing.flatMap(({ _id }) => byWindow.get(windowText(_id)) ?? []);
+      await this.#values.add(missing, session);
+    });
   }
 
   /** The rows and values of a scope, from raw facts; writes nothing. */
@@ -49,6 +59,10 @@ export class DerivedUnique {
     }
     return { rows: [...windows.values()].map(({ row }) => row), values };
   }
+}
+
+function windowText(key: DerivedRow['_id']): string {
+  return `${key.customerId}\u001f${key.windowStart.getTime()}`;
 }
 
 function rowKeyOf(scope: DerivationScope, meter: Meter, at: { customerId: string; hour: number }): DerivedRow['_id'] {

@@ -49,6 +49,8 @@ export interface MeterSubmissionDocument {
   replaces?: string;
   /** The successor named in `replacedBy` may not have been made yet. */
   replacementPending?: true;
+  /** Names the last change that was made in a batch, so that its maker can tell it from another's. */
+  lastMove?: string;
   history: { at: Date; change: SubmissionChange; reason?: string }[];
   plannedAt: Date;
 }

@@ -1,19 +1,23 @@
 import type { Db } from 'mongodb';
 import type { EntryMove, OutboxEntry } from '../domain/outbox-entry.ts';
 import { canonicalQuantity } from '../domain/quantity.ts';
+import { stateAfter } from '../domain/submission.ts';
 import {
   type ChangeFields,
   type MeterSubmissionDocument,
   MeterSubmissions,
   type SubmissionMove,
 } from './meter-submissions.ts';
+import { MoveBatches } from './move-batches.ts';
 
 /** The outbox as the sending job works with it: which fields each change sets is decided here, once. */
 export class OutboxEntries {
   readonly #submissions: MeterSubmissions;
+  readonly #moves: MoveBatches;
 
   constructor(db: Db) {
     this.#submissions = new MeterSubmissions(db);
+    this.#moves = new MoveBatches(this.#submissions);
   }
 
   async listDue(query: { nowMs: number; firstAttemptMinMs: number; limit: number }): Promise<OutboxEntry[]> {
@@ -38,9 +42,10 @@ export class OutboxEntries {
     for await (const batch of this.#submissions.inState('blocked', batchSize)) yield batch.map(toEntry);
   }
 
+  /** Makes one change; returns the entry as it is then, or undefined when another was quicker. */
   async move(move: EntryMove): Promise<OutboxEntry | undefined> {
-    const moved = await this.#submissions.move(toSubmissionMove(move));
-    return moved === null ? undefined : toEntry(moved);
+    const isMade = await this.#moves.make(toSubmissionMove(move));
+    return isMade ? entryAfter(move) : undefined;
   }
 
   moveAll(moves: readonly EntryMove[]): Promise<number> {
@@ -63,6 +68,23 @@ function toEntry(document: MeterSubmissionDocument): OutboxEntry {
     ...(document.firstAttemptAt && { firstAttemptAtMs: document.firstAttemptAt.getTime() }),
     ...(document.stripeCustomerId !== undefined && { stripeCustomerId: document.stripeCustomerId }),
     ...(document.stripeMeterId !== undefined && { stripeMeterId: document.stripeMeterId }),
+  };
+}
+
+/** The entry once a change took effect, by the fields that `fieldsOf` sets. */
+function entryAfter({ entry, change, atMs, attempt }: EntryMove): OutboxEntry {
+  const state = stateAfter(entry.state, change) ?? entry.state;
+  const isAttempt = change === 'attempt';
+  return {
+    ...entry,
+    state,
+    attempts: entry.attempts + (isAttempt ? 1 : 0),
+    isDoubtful: entry.isDoubtful || change === 'lose-answer',
+    ...(isAttempt && entry.firstAttemptAtMs === undefined && { firstAttemptAtMs: atMs }),
+    ...(attempt && {
+      stripeCustomerId: attempt.destination.stripeCustomerId,
+      stripeMeterId: attempt.destination.meter.id,
+    }),
   };
 }
 

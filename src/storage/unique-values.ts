@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto';
 import { type ClientSession, type Collection, type Db, Decimal128, type Document } from 'mongodb';
 import { canonicalQuantity } from '../domain/quantity.ts';
 import { canonicalProperty } from '../domain/usage-event.ts';
-import { toStorageError } from './errors.ts';
+import { translated } from './errors.ts';
+import { insertAbsent } from './fenced-merge.ts';
 import type { RowRange } from './usage-aggregates.ts';
 import { rowKey } from './usage-derivation.ts';
 
@@ -34,17 +35,29 @@ export class UniqueValues {
   /** Adds values to their windows; those already there stay, under the higher layout. */
   async add(values: readonly UniqueValueDocument[], session: ClientSession): Promise<void> {
     for (let from = 0; from < values.length; from += WRITES_MAX) {
-      try {
-        await this.#collection.bulkWrite(
-          values.slice(from, from + WRITES_MAX).map(({ _id, layout }) => ({
-            updateOne: { filter: { _id }, update: { $max: { layout } }, upsert: true },
-          })),
-          { ordered: false, session },
-        );
-      } catch (error) {
-        throw toStorageError(error);
-      }
+      await this.#addSome(values.slice(from, from + WRITES_MAX), session);
     }
+  }
+
+  /** Looks first: a value that is there costs no write, and an insert a quarter of what an upsert would. */
+  async #addSome(values: readonly UniqueValueDocument[], session: ClientSession): Promise<void> {
+    const found = await translated(
+      this.#collection.find({ _id: { $in: values.map(({ _id }) => _id) } }, { session }).toArray(),
+    );
+    const layouts = new Map(found.map(({ _id, layout }) => [keyText(_id), layout]));
+    const absent = values.filter(({ _id }) => !layouts.has(keyText(_id)));
+    const taken = await insertAbsent(this.#collection, absent, session);
+    const raised = values.filter(({ _id, layout }) => (layouts.get(keyText(_id)) ?? layout) < layout);
+    const writes = [...raised, ...taken.map((index) => absent[index] as UniqueValueDocument)];
+    if (writes.length === 0) return;
+    await translated(
+      this.#collection.bulkWrite(
+        writes.map(({ _id, layout }) => ({
+          updateOne: { filter: { _id }, update: { $max: { layout } }, upsert: true },
+        })),
+        { ordered: false, session },
+      ),
+    );
   }
 
   /** The distinct values of windows that begin in a range. */
@@ -87,4 +100,8 @@ function firstSeenStages(range: RowRange): Document[] {
     },
     { $group: { _id: '$_id.value', windowStart: { $min: '$_id.windowStart' } } },
   ];
+}
+
+function keyText(key: UniqueValueDocument['_id']): string {
+  return `${key.customerId}\u001f${key.meter}\u001f${key.windowStart.getTime()}\u001f${key.value}`;
 }

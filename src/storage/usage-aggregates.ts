@@ -1,11 +1,8 @@
 import { type ClientSession, type Collection, type Db, Decimal128, type Document } from 'mongodb';
-import { type Meter } from '../domain/meter.ts';
 import { inBatches } from './cursor.ts';
-import { OPERATION_MS_MAX } from './database.ts';
-import { toStorageError, translated } from './errors.ts';
-import { mergeDocuments, mergeInto, NEW_ROW_FIELDS } from './fenced-merge.ts';
-import { type DerivationScope, type DerivedRow, derivationStages, rowKey } from './usage-derivation.ts';
-import { USAGE_EVENTS } from './usage-events.ts';
+import { translated } from './errors.ts';
+import { mergeDocuments } from './fenced-merge.ts';
+import { type DerivedRow, rowKey } from './usage-derivation.ts';
 
 /** What planning has made of a row so far; only planning writes it. */
 export interface Planned {
@@ -43,34 +40,15 @@ export class UsageAggregates {
   }
 
   /**
-   * Derives the rows of meters that share an event type and merges them, inside the database.
-   * @param holdStages stages between reading and merging: a test's way to slow one run down.
+   * Stores derived rows under the fence.
+   * @param before called with those that differ from the stored rows, before they are written.
    */
-  async derive(
-    input: { scope: DerivationScope; meters: readonly Meter[]; holdStages?: Document[] },
+  mergeRows(
+    rows: readonly DerivedRow[],
     session: ClientSession,
+    before?: (differing: readonly DerivedRow[]) => Promise<void>,
   ): Promise<void> {
-    const [first] = input.meters;
-    if (first === undefined) return;
-    const stages = [
-      ...derivationStages(input.scope, first.eventType, input.meters),
-      ...(input.holdStages ?? []),
-      NEW_ROW_FIELDS,
-      mergeInto(USAGE_AGGREGATES),
-    ];
-    try {
-      await this.#db
-        .collection(USAGE_EVENTS)
-        .aggregate(stages, { session, maxTimeMS: OPERATION_MS_MAX, allowDiskUse: true })
-        .toArray();
-    } catch (error) {
-      throw toStorageError(error);
-    }
-  }
-
-  /** Merges rows that were derived here rather than in the database, under the same fence. */
-  mergeRows(rows: readonly DerivedRow[], session: ClientSession): Promise<void> {
-    return mergeDocuments({ db: this.#db, into: USAGE_AGGREGATES, rows }, session);
+    return mergeDocuments({ db: this.#db, into: USAGE_AGGREGATES, rows, ...(before && { before }) }, session);
   }
 
   /** The rows of a customer and meter whose windows begin in a half-open range, in order. */

@@ -96,53 +96,74 @@ function accumulatorsOf(meter: Meter, prefix: string): Document {
   };
 }
 
-/** The row of one meter from the grouped document. */
-function rowOf(meter: Meter, prefix: string, scope: DerivationScope): Document {
-  const { window } = scope;
-  const hourStart = { $toDate: { $multiply: [{ $toLong: '$_id.hour' }, HOUR_MS] } };
-  const hourEnd = { $toDate: { $multiply: [{ $add: [{ $toLong: '$_id.hour' }, 1] }, HOUR_MS] } };
-  const value = `$${prefix}Value`;
-  const quantity =
-    meter.aggregation === 'count'
-      ? { $toDecimal: `$${prefix}Count` }
-      : meter.aggregation === 'last'
-        ? `${value}.value`
-        : value;
+/** One customer's hour as `$group` returns it: per meter, by its prefix, what its accumulators came to. */
+interface GroupedHour {
+  _id: { customerId: string; hour: EpochHour };
+  [accumulator: string]: unknown;
+}
+
+/** A meter's part of a grouped hour. */
+interface MeterFigure {
+  readonly eventCount: number;
+  readonly uncountable: number;
+  /** Null when no fact was counted. */
+  readonly value: unknown;
+}
+
+function figureOf(grouped: GroupedHour, prefix: string): MeterFigure {
   return {
-    _id: {
-      customerId: '$_id.customerId',
-      meter: { $literal: meter.key },
-      windowStart: window === undefined ? hourStart : new Date(window.fromMs),
-    },
-    windowEnd: window === undefined ? hourEnd : new Date(window.toMs),
-    layout: { $literal: scope.layout },
-    eventCount: `$${prefix}Count`,
-    uncountable: { $cond: [{ $gt: [`$${prefix}Uncountable`, 0] }, `$${prefix}Uncountable`, '$$REMOVE'] },
-    quantity: { $ifNull: [{ $toDecimal: quantity }, ZERO] },
-    ...(meter.aggregation === 'last' && { last: { $ifNull: [value, '$$REMOVE'] } }),
-    ...(isAdditive(meter.aggregation) && { planDue: true }),
+    eventCount: grouped[`${prefix}Count`] as number,
+    uncountable: (grouped[`${prefix}Uncountable`] as number | undefined) ?? 0,
+    value: grouped[`${prefix}Value`],
   };
 }
 
 /**
- * The stages that derive one row per customer, window and meter from raw facts, for meters of one event type; all
- * aggregations but `unique`, whose values are needed one by one.
+ * The row of one meter. Made here and not by stages: on the way out of a pipeline they cost mongod more than reading
+ * the facts.
  */
-export function derivationStages(scope: DerivationScope, eventType: string, meters: readonly Meter[]): Document[] {
-  const prefixes = meters.map((_, index) => `m${index}`);
+function toRow(
+  meter: Meter,
+  scope: DerivationScope,
+  of: { hour: GroupedHour['_id']; figure: MeterFigure },
+): DerivedRow {
+  const { customerId, hour } = of.hour;
+  const { eventCount, uncountable, value } = of.figure;
+  const last = meter.aggregation === 'last' && value !== null ? (value as NonNullable<DerivedRow['last']>) : undefined;
+  const quantity = meter.aggregation === 'count' ? eventCount : meter.aggregation === 'last' ? last?.value : value;
+  return {
+    _id: rowKey(customerId, meter.key, new Date(scope.window?.fromMs ?? hour * HOUR_MS)),
+    windowEnd: new Date(scope.window?.toMs ?? (hour + 1) * HOUR_MS),
+    layout: scope.layout,
+    eventCount,
+    ...(uncountable > 0 && { uncountable }),
+    quantity: toDecimal128(quantity),
+    ...(last !== undefined && { last }),
+    ...(isAdditive(meter.aggregation) && { planDue: true as const }),
+  };
+}
+
+/** A sum over no decimal is the number 0, and a maximum of nothing is null. */
+function toDecimal128(value: unknown): Decimal128 {
+  if (value instanceof Decimal128) return value;
+  return typeof value === 'number' ? Decimal128.fromString(String(value)) : ZERO;
+}
+
+/** One pass over the facts of an event type for all aggregations but `unique`, whose values are needed one by one. */
+function rowStages(scope: DerivationScope, eventType: string, meters: readonly Meter[]): Document[] {
   return [
     matchFacts(scope, eventType),
     {
       $group: Object.assign(
         { _id: { customerId: '$customerId', hour: '$hour' } },
-        ...meters.map((meter, index) => accumulatorsOf(meter, prefixes[index] ?? '')),
+        ...meters.map((meter, index) => accumulatorsOf(meter, prefixOf(index))),
       ) as Document,
     },
-    { $project: { _id: 0, row: meters.map((meter, index) => rowOf(meter, prefixes[index] ?? '', scope)) } },
-    { $unwind: '$row' },
-    { $replaceRoot: { newRoot: '$row' } },
-    { $match: { $or: [{ eventCount: { $gt: 0 } }, { uncountable: { $gt: 0 } }] } },
   ];
+}
+
+function prefixOf(index: number): string {
+  return `m${index}`;
 }
 
 /** The distinct values of a `unique` meter per customer and hour, with how many facts had each. */
@@ -222,16 +243,27 @@ function groupStages(scope: DerivationScope, meter: Meter): Document[] {
 /** Reads raw facts and returns what they come to. Writes nothing. */
 export class UsageDerivation {
   readonly #db: Db;
+  readonly #holdStages: readonly Document[];
 
-  constructor(db: Db) {
+  /** @param holdStages stages after reading: a test's way to slow one run down before it merges. */
+  constructor(db: Db, holdStages: readonly Document[] = []) {
     this.#db = db;
+    this.#holdStages = holdStages;
   }
 
   /** The rows of meters that share an event type, except `unique` ones. */
   async rows(scope: DerivationScope, meters: readonly Meter[], session: ClientSession): Promise<DerivedRow[]> {
     const [first] = meters;
     if (first === undefined) return [];
-    return this.#read<DerivedRow>(derivationStages(scope, first.eventType, meters), session);
+    const hours = await this.#read<GroupedHour>(rowStages(scope, first.eventType, meters), session);
+    const rows: DerivedRow[] = [];
+    for (const grouped of hours) {
+      for (const [index, meter] of meters.entries()) {
+        const figure = figureOf(grouped, prefixOf(index));
+        if (figure.eventCount + figure.uncountable > 0) rows.push(toRow(meter, scope, { hour: grouped._id, figure }));
+      }
+    }
+    return rows;
   }
 
   /** The distinct values behind a `unique` meter. */
@@ -252,7 +284,7 @@ export class UsageDerivation {
     try {
       return await this.#db
         .collection(USAGE_EVENTS)
-        .aggregate<T>(stages, { session, maxTimeMS: OPERATION_MS_MAX, allowDiskUse: true })
+        .aggregate<T>([...stages, ...this.#holdStages], { session, maxTimeMS: OPERATION_MS_MAX, allowDiskUse: true })
         .toArray();
     } catch (error) {
       throw toStorageError(error);

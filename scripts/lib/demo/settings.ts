@@ -1,6 +1,5 @@
 /** What the demo needs otherwise than in production: nothing waits for lags that the simulator does not have. */
 export const DEMO_SETTINGS: Readonly<Record<string, string>> = {
-  MONGODB_DATABASE: 'tallystick_demo',
   HOST: '127.0.0.1',
   ROLES: 'http,worker,ticker',
   LOG_LEVEL: 'warn',

@@ -1,0 +1,28 @@
+import { Argument, type Command } from 'commander';
+import { EXIT, type ExitCode } from '../lib/exit-codes.ts';
+import { createVerb, runVerb } from '../lib/verb.ts';
+
+const CHECK_NAMES = ['configuration', 'mongodb', 'indexes', 'redis', 'stripe', 'submissions', 'daemon', 'health'];
+/** The exit code of several problems is that of the first kind met here. */
+const URGENCY: readonly ExitCode[] = [EXIT.configuration, EXIT.dependencyDown, EXIT.failure];
+
+export function doctorCommand(): Command {
+  return createVerb({
+    name: 'doctor',
+    summary:
+      'Look for what is wrong with this installation. Silent when all is well, otherwise one line a problem. ' +
+      '`health` is what a container should ask: MongoDB, Redis and the daemon, without calls to Stripe.',
+    examples: ['tallystick doctor', 'tallystick doctor stripe', 'tallystick doctor health'],
+  })
+    .addArgument(new Argument('[check]', 'one check').choices(CHECK_NAMES))
+    .action(async (check: string | undefined, _options: object, command: Command) => {
+      await runVerb(command, async ({ output }) => {
+        const { runChecks } = await import('./doctor/checks.ts');
+        const problems = await runChecks(check);
+        output.result({ problems }, () =>
+          problems.map(({ check: name, what, todo }) => `${name}: ${what} -> ${todo}`.replaceAll('\n', ' ')).join('\n'),
+        );
+        return URGENCY.find((code) => problems.some(({ exitCode }) => exitCode === code)) ?? EXIT.ok;
+      });
+    });
+}

@@ -1,0 +1,66 @@
+import { type Config, type ConfigFault, loadConfig } from '../../../src/config.ts';
+import { DaemonError } from '../../../src/errors.ts';
+import { toCommandError } from '../../lib/command-error.ts';
+import { EXIT } from '../../lib/exit-codes.ts';
+import type { Check, Problem } from './check.ts';
+import { checkDaemon } from './daemon-check.ts';
+import { checkIndexes, checkMongodb, checkSubmissions } from './mongodb-check.ts';
+import { checkRedis } from './redis-check.ts';
+import { checkStripe } from './stripe-check.ts';
+
+/** Every check besides the configuration, in the order in which problems are told. */
+const CHECKS: Readonly<Record<string, Check>> = {
+  mongodb: checkMongodb,
+  indexes: checkIndexes,
+  redis: checkRedis,
+  stripe: checkStripe,
+  submissions: checkSubmissions,
+  daemon: checkDaemon,
+};
+
+/** What a container's health is: without calls to Stripe, whose reads are counted, and without what people must mend. */
+const HEALTH: readonly string[] = ['mongodb', 'redis', 'daemon'];
+/** Checks that say nothing new when MongoDB does not answer. */
+const NEED_MONGODB: readonly string[] = ['indexes', 'submissions', 'stripe'];
+
+export interface FoundProblem extends Problem {
+  readonly check: string;
+}
+
+/** Runs one check, the group `health`, or all of them. */
+export async function runChecks(asked: string | undefined): Promise<FoundProblem[]> {
+  const config = readConfig();
+  if (Array.isArray(config)) return config;
+  const found: FoundProblem[] = [];
+  const names = asked === undefined ? Object.keys(CHECKS) : asked === 'health' ? HEALTH : [asked];
+  for (const name of names) {
+    const isMongodbDown = found.some(({ check, exitCode }) => check === 'mongodb' && exitCode === EXIT.dependencyDown);
+    if (isMongodbDown && NEED_MONGODB.includes(name)) continue;
+    const problems = (await CHECKS[name]?.({ config, isAskedFor: asked !== undefined }).catch(unreachable)) ?? [];
+    found.push(...problems.map((problem) => ({ check: name, ...problem })));
+  }
+  return found;
+}
+
+function readConfig(): Config | FoundProblem[] {
+  try {
+    return loadConfig();
+  } catch (error) {
+    if (!(error instanceof DaemonError)) throw error;
+    const faults = error.context['faults'] as readonly ConfigFault[];
+    return faults.map(({ name, detail }) => ({
+      check: 'configuration',
+      what: `${name} ${detail}`,
+      todo: 'correct it; README.md explains every variable',
+      exitCode: EXIT.configuration,
+    }));
+  }
+}
+
+/** What could not be looked at at all. */
+function unreachable(error: unknown): Problem[] {
+  const { message, why, exitCode } = toCommandError(error);
+  return [
+    { what: why === undefined ? message : `${message} (${why})`, todo: 'start it, or correct its address', exitCode },
+  ];
+}

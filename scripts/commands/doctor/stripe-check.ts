@@ -1,0 +1,76 @@
+import { DaemonError } from '../../../src/errors.ts';
+import { openDatabase } from '../../../src/storage/database.ts';
+import { Meters } from '../../../src/storage/meters.ts';
+import { openStripe } from '../../../src/stripe/client.ts';
+import { type StripeMeter, StripeMeters } from '../../../src/stripe/meters.ts';
+import { readStripeTime } from '../../../src/stripe/server-time.ts';
+import { EXIT } from '../../lib/exit-codes.ts';
+import { type CheckContext, type Problem, skewProblem } from './check.ts';
+
+/** An HTTP date has whole seconds. */
+const DATE_RESOLUTION_MS = 1_000;
+
+/** Stripe takes the key, has a meter for each of ours, and its clock is ours. Without a key nothing is sent. */
+export async function checkStripe({ config }: CheckContext): Promise<Problem[]> {
+  if (config.stripeSecretKey === undefined) return [];
+  const stripe = openStripe({
+    secretKey: config.stripeSecretKey,
+    ...(config.stripeApiBase !== undefined && { apiBase: config.stripeApiBase }),
+  });
+  const beforeMs = Date.now();
+  let theirMs: number | undefined;
+  let stripeMeters: StripeMeter[];
+  try {
+    theirMs = await readStripeTime(stripe);
+    stripeMeters = await new StripeMeters(stripe).list();
+  } catch (error) {
+    if (!(error instanceof DaemonError)) throw error;
+    return [toProblem(error)];
+  }
+  const read = { theirMs: theirMs ?? beforeMs, beforeMs, afterMs: Date.now(), resolutionMs: DATE_RESOLUTION_MS };
+  const skew = skewProblem("Stripe's", read);
+  const database = openDatabase({ uri: config.mongodbUri, name: config.mongodbDatabase });
+  try {
+    const ours = (await new Meters(database.db).list()).flatMap(({ stripe: target }) => target?.eventName ?? []);
+    return [
+      ...(skew === undefined ? [] : [{ what: skew, todo: 'synchronise our clock by NTP', exitCode: EXIT.failure }]),
+      ...ours.flatMap((eventName) => meterProblems(eventName, stripeMeters)),
+    ];
+  } finally {
+    await database.close();
+  }
+}
+
+function toProblem(error: DaemonError): Problem {
+  if (error.code === 'stripe_key_refused') {
+    return {
+      what: `Stripe refuses the key (${String(error.context['statusCode'])})`,
+      todo: 'set STRIPE_SECRET_KEY to a valid key; a restricted one needs to write meter events and read meters',
+      exitCode: EXIT.configuration,
+    };
+  }
+  const isAway = error.kind === 'transient';
+  return {
+    what: error.message,
+    todo: isAway ? 'usage is kept meanwhile; see status.stripe.com and STRIPE_API_BASE' : 'see docs/errors.md',
+    exitCode: isAway ? EXIT.dependencyDown : EXIT.failure,
+  };
+}
+
+function meterProblems(eventName: string, stripeMeters: readonly StripeMeter[]): Problem[] {
+  const meter = stripeMeters.find((candidate) => candidate.eventName === eventName);
+  const problem = (what: string, todo: string): Problem => ({ what, todo, exitCode: EXIT.failure });
+  if (meter === undefined) {
+    return [problem(`Stripe has no meter with the event name ${eventName}`, 'run `tallystick meters sync`')];
+  }
+  const anew = 'it cannot be changed: make a sum meter without a time window under another event name';
+  return [
+    ...(meter.isActive ? [] : [problem(`Stripe's meter ${eventName} is inactive`, 'reactivate it at Stripe')]),
+    ...(meter.formula === 'sum'
+      ? []
+      : [problem(`Stripe's meter ${eventName} has the formula ${meter.formula} and needs sum`, anew)]),
+    ...(meter.eventTimeWindow === null
+      ? []
+      : [problem(`Stripe's meter ${eventName} has the event_time_window ${meter.eventTimeWindow}`, anew)]),
+  ];
+}

@@ -1,0 +1,163 @@
+import { DirtyHours, toPairText } from '../../../src/storage/dirty-hours.ts';
+import { readBoundaryNames } from './boundaries.ts';
+import { callSimulator, meterBody, type Population, settle, settleAndCompare } from './target.ts';
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+const BATCHES = 4;
+const JOBS = ['requeue-usage', 'aggregate-usage', 'submit-meter-events', 'reconcile-usage'];
+/** Boundaries that a round comes to often: the crash comes at any of the first visits. */
+const OFTEN = /^(submit|ingest\.(journal-written|events-inserted|journal-confirmed|events-appended))/;
+const SKIPS = 3;
+
+/** What brings a process to a boundary that a plain round never comes to; `after` undoes it. */
+interface Provocation {
+  before(population: Population): Promise<void>;
+  after?(population: Population): Promise<void>;
+}
+
+/**
+ * Ends a process at every boundary of the sources, one after the other, and lets another one take over.
+ * @returns what differs afterwards, and the boundaries that no process came to.
+ */
+export async function crashAtEveryBoundary(
+  population: Population,
+  options: { batchSize: number; say: (line: string) => void; only?: readonly string[] },
+): Promise<string[]> {
+  const names = readBoundaryNames().filter((name) => options.only === undefined || options.only.includes(name));
+  const faults: string[] = [];
+  // Usage that some provocations build on.
+  await sendBatches(population, options.batchSize);
+  faults.push(...(await settleAndCompare(population)));
+  for (const name of names) {
+    const found = await crashAt(name, population, options.batchSize);
+    options.say(`  ${name}: ${found.length === 0 ? 'same end' : `${found.length} violations`}`);
+    faults.push(...found.map((fault) => `${name}: ${fault}`));
+    if (found.length > 0) break;
+  }
+  return faults;
+}
+
+async function crashAt(name: string, population: Population, batchSize: number): Promise<string[]> {
+  const { target, mill } = population;
+  const provocation = PROVOCATIONS[name];
+  await provocation?.before(population);
+  await target.crashAt(name, OFTEN.test(name) ? mill.below(SKIPS) : 0);
+  await sendBatches(population, batchSize);
+  if (name.startsWith('replay.')) await replayOne(population);
+  for (const job of JOBS) await target.run(job);
+  const isReached = target.hasCrashed();
+  await provocation?.after?.(population);
+  return [...(isReached ? [] : ['no process came to it']), ...(await settleAndCompare(population))];
+}
+
+async function sendBatches({ target, mill }: Population, batchSize: number): Promise<void> {
+  for (let batches = 0; batches < BATCHES; batches += 1) {
+    const batch = mill.mixedBatch(batchSize);
+    await target.send(batch);
+    mill.acknowledge(batch);
+  }
+}
+
+async function replayOne({ target, mill }: Population): Promise<void> {
+  const entry = await target.db.collection<{ _id: string }>('rejected_events').findOne({ code: 'quantity_invalid' });
+  const any = entry ?? (await target.db.collection<{ _id: string }>('rejected_events').findOne({}));
+  if (any === null) throw new Error('nothing was rejected');
+  const event = mill.event();
+  await target.replay(any._id, event);
+  mill.acknowledge({ valid: [event] });
+}
+
+/** A row that cannot be merged: its customer-hour fails, alone. */
+const POISONED_ROW: Provocation = {
+  before: async ({ target, mill }) => {
+    const rows = target.db.collection<PoisonedRow>('usage_aggregates');
+    const row = await rows.findOne({ '_id.meter': 'calls', eventCount: { $gt: 0 } });
+    if (row === null) throw new Error('there is no row to poison');
+    const event = mill.event({ customerId: row._id.customerId, hourMs: row._id.windowStart.getTime() });
+    await target.send({ events: [event], valid: [event], conflicts: 0, rejected: 0 });
+    mill.acknowledge({ valid: [event] });
+    await rows.updateOne({ _id: row._id }, [{ $set: { kept: '$revision', revision: 'poison' } }]);
+  },
+  after: async ({ target }) => {
+    const rows = target.db.collection('usage_aggregates');
+    await rows.updateMany({ revision: 'poison' }, [{ $set: { revision: '$kept' } }, { $unset: 'kept' }]);
+  },
+};
+
+interface PoisonedRow {
+  _id: { customerId: string; meter: string; windowStart: Date };
+}
+
+/** An entry that a process left open a day ago. */
+const ABANDONED_ENTRY: Provocation = {
+  before: async ({ target, customers }) => {
+    const row = await target.db.collection<PoisonedRow>('usage_aggregates').findOne({ '_id.customerId': customers[0] });
+    const hour = Math.floor((row?._id.windowStart.getTime() ?? 0) / HOUR_MS);
+    const pair = toPairText({ customerId: customers[0] ?? '', hour });
+    await new DirtyHours(target.db).open([pair], new Date(0));
+  },
+};
+
+const NEW_METER: Provocation = {
+  before: async ({ target, meters, anchorMs }) => {
+    const meter = { key: `extra_${meters.length}`, aggregation: 'sum' as const };
+    meters.push(meter);
+    await target.putMeter(meter.key, meterBody(meter, anchorMs));
+    await target.run('sync-meters');
+  },
+};
+
+const MOVED_ANCHOR: Provocation = {
+  before: async ({ target, customers, anchorMs, meters, mill }) => {
+    const days = 1 + meters.length + mill.below(20);
+    const billingAnchor = new Date(anchorMs - days * DAY_MS).toISOString();
+    await target.putCustomer(customers[0] ?? '', { billingAnchor, billingInterval: 'year' });
+  },
+};
+
+/** Stripe loses a meter event; `foreign` adds somebody else's, so that no submission explains what is missing. */
+function lostAtStripe(foreign: boolean): Provocation {
+  return {
+    before: async ({ target }) => {
+      await settle(target);
+      const lost = await target.db.collection<SentSubmission>('meter_submissions').findOne({
+        meter: 'calls',
+        subject: 'window',
+        state: { $in: ['accepted', 'duplicate', 'confirmed'] },
+        value: { $gt: 20 },
+      } as object);
+      if (lost === null) throw new Error('there is no submission to lose');
+      await callSimulator(target, '/v1/billing/meter_event_adjustments', {
+        event_name: 'calls',
+        type: 'cancel',
+        'cancel[identifier]': lost._id,
+      });
+      if (!foreign) return;
+      await callSimulator(target, '/v1/billing/meter_events', {
+        event_name: 'calls',
+        identifier: `foreign-${lost._id}`.slice(0, 100),
+        timestamp: String(Math.floor(lost.timestamp.getTime() / 1000)),
+        'payload[stripe_customer_id]': lost.stripeCustomerId,
+        'payload[value]': '1.000001',
+      });
+    },
+  };
+}
+
+interface SentSubmission {
+  _id: string;
+  stripeCustomerId: string;
+  timestamp: Date;
+}
+
+const PROVOCATIONS: Readonly<Record<string, Provocation>> = {
+  'aggregate.pairs-set-aside': POISONED_ROW,
+  'aggregate.entries-given-up': ABANDONED_ENTRY,
+  'requeue.hours-recorded': NEW_METER,
+  'requeue.meter-finished': NEW_METER,
+  'requeue.planning-made-due': MOVED_ANCHOR,
+  'requeue.customer-finished': MOVED_ANCHOR,
+  'reconcile.submission-replaced': lostAtStripe(false),
+  'reconcile.topped-up': lostAtStripe(true),
+};

@@ -1,0 +1,145 @@
+import { ingestUsageEvents } from '../../../jobs/ingest-usage-events.ts';
+import { putCustomer } from '../../../jobs/put-customer.ts';
+import { putMeter } from '../../../jobs/put-meter.ts';
+import { replayRejectedEvent } from '../../../jobs/replay-rejected-event.ts';
+import { onBoundary } from '../../../src/boundary.ts';
+import type { UsageEvent } from '../../../src/domain/usage-event.ts';
+import type { Database } from '../../../src/storage/database.ts';
+import { toUsageEventDocument } from '../../../src/storage/usage-events.ts';
+import { jobHandlers } from '../../../src/wiring/job-handlers.ts';
+import type { JobParts } from '../../../src/wiring/job-parts.ts';
+import { openJobParts } from './job-parts.ts';
+import type { SkippingClock } from './skipping-clock.ts';
+import { letTimePass, type Target } from './target.ts';
+import type { Batch } from './usage-mill.ts';
+
+const EVENT_AGE_MS_MAX = 34 * 86_400_000;
+const CRASHES_MAX = 10;
+const crashed = Symbol('crashed');
+
+/**
+ * The daemon's parts inside this process. A crash is a promise that never settles: what stood there stands for ever,
+ * and everything goes on with new parts, as after a restart.
+ */
+export class InProcessTarget implements Target {
+  readonly db: Database['db'];
+  readonly simulatorUrl: string;
+  readonly #open: () => JobParts;
+  #parts: JobParts;
+  #crash: Promise<typeof crashed>;
+  #hasCrashed = false;
+
+  constructor(input: { database: Database; mongodbUri: string; simulatorUrl: string; clock: SkippingClock }) {
+    this.db = input.database.db;
+    this.simulatorUrl = input.simulatorUrl;
+    this.#open = () => openJobParts(input);
+    this.#parts = this.#open();
+    this.#crash = never();
+  }
+
+  get parts(): JobParts {
+    return this.#parts;
+  }
+
+  async crashAt(name: string, skip: number): Promise<void> {
+    this.#hasCrashed = false;
+    let left = skip;
+    this.#crash = new Promise((resolve) => {
+      onBoundary((reached) => {
+        if (this.#hasCrashed) return never();
+        if (reached !== name) return undefined;
+        left -= 1;
+        if (left >= 0) return undefined;
+        this.#hasCrashed = true;
+        resolve(crashed);
+        return never();
+      });
+    });
+  }
+
+  hasCrashed(): boolean {
+    return this.#hasCrashed;
+  }
+
+  async send(batch: Batch): Promise<void> {
+    await this.#survive(async () => {
+      const { stores, clock } = this.#parts;
+      const result = await ingestUsageEvents(
+        {
+          append: (events, bytes) => this.#append(events, bytes),
+          keepRejected: (refused, at) => stores.rejectedEvents.keep(refused, at),
+          meteredEventTypes: () => undefined,
+          observeDelay: () => {},
+          clock,
+        },
+        { events: { values: [...batch.events], faults: new Map() }, bytes: 1_000, ageMsMax: EVENT_AGE_MS_MAX },
+      );
+      checkCounts(batch, result);
+    });
+    await this.#survive(() => this.#parts.stores.usageLog.drain());
+  }
+
+  async run(job: string): Promise<Record<string, unknown>> {
+    return this.#survive(() => {
+      const handler = jobHandlers(this.#parts)[job];
+      if (handler === undefined) throw new Error(`no job is named ${job}`);
+      return handler({ input: {}, signal: new AbortController().signal });
+    });
+  }
+
+  async replay(id: string, event: object): Promise<void> {
+    await this.#survive(async () => {
+      const { rejectedEvents: rejected } = this.#parts.stores;
+      const append = (events: readonly UsageEvent[], bytes: number) => this.#append(events, bytes);
+      const input = { id, event, ageMsMax: EVENT_AGE_MS_MAX };
+      await replayRejectedEvent({ rejected, append, clock: this.#parts.clock }, input);
+    });
+  }
+
+  async putMeter(key: string, change: object): Promise<void> {
+    const { clock, stores } = this.#parts;
+    await putMeter({ clock, meters: stores.meters }, { key, change });
+  }
+
+  async putCustomer(customerId: string, change: object): Promise<void> {
+    const { clock, stores } = this.#parts;
+    await putCustomer({ clock, customers: stores.customers, usage: stores.usageAggregates }, { customerId, change });
+  }
+
+  #append(events: readonly UsageEvent[], bytes: number) {
+    const { stores, clock } = this.#parts;
+    return stores.usageLog.append(
+      events.map((event) => toUsageEventDocument(event, clock.now())),
+      bytes,
+    );
+  }
+
+  /** Does something again, with new parts, until no crash comes in between. */
+  async #survive<T>(work: () => Promise<T>): Promise<T> {
+    for (let crashes = 0; crashes < CRASHES_MAX; crashes += 1) {
+      const outcome = await Promise.race([work(), this.#crash]);
+      if (outcome !== crashed) return outcome;
+      onBoundary(undefined);
+      this.#crash = never();
+      this.#parts = this.#open();
+      await letTimePass(this.db);
+    }
+    throw new Error(`something was cut off ${CRASHES_MAX} times`);
+  }
+}
+
+function never<T>(): Promise<T> {
+  return new Promise(() => {});
+}
+
+/** A request's counts have to be those that its events ask for. */
+export function checkCounts(
+  batch: Batch,
+  result: { accepted: number; duplicates: number; conflicts: number; rejected: number },
+): void {
+  const isRight =
+    result.accepted + result.duplicates === batch.valid.length &&
+    result.conflicts === batch.conflicts &&
+    result.rejected === batch.rejected;
+  if (!isRight) throw new Error(`wrong outcome counts: ${JSON.stringify(result)}`);
+}

@@ -1,0 +1,57 @@
+import { randomUUID } from 'node:crypto';
+import type { Clock } from '../../../src/clock.ts';
+import { loadConfig } from '../../../src/config.ts';
+import { createLogger } from '../../../src/logger.ts';
+import type { Database } from '../../../src/storage/database.ts';
+import { openStripe } from '../../../src/stripe/client.ts';
+import { EventSummaries } from '../../../src/stripe/event-summaries.ts';
+import { MeterEvents } from '../../../src/stripe/meter-events.ts';
+import { StripeMeters } from '../../../src/stripe/meters.ts';
+import type { JobParts } from '../../../src/wiring/job-parts.ts';
+import { openStores } from '../../../src/wiring/stores.ts';
+
+const SECRET_KEY = 'sk_test_torture';
+
+/** What differs from production: nothing waits for lags that the simulator does not have, and any heal is allowed. */
+export const TORTURE_SETTINGS: Readonly<Record<string, string>> = {
+  STRIPE_SECRET_KEY: SECRET_KEY,
+  WINDOW_SETTLE_MS: '0',
+  SUMMARY_LAG_MAX_MS: '0',
+  SUMMARY_REREAD_MS: '200',
+  SUMMARY_READS_PER_RUN_MAX: '10000',
+  STRIPE_CALLS_PER_SECOND_MAX: '10000',
+  HEAL_FRACTION_MAX: '1',
+};
+
+/** The daemon's jobs and stores as one process has them, without Redis and without pacing. */
+export function openJobParts(input: {
+  database: Database;
+  mongodbUri: string;
+  simulatorUrl: string;
+  clock: Clock;
+}): JobParts {
+  const { database, clock } = input;
+  const config = loadConfig({
+    ...TORTURE_SETTINGS,
+    MONGODB_URI: input.mongodbUri,
+    REDIS_URL: 'redis://127.0.0.1:1',
+    STRIPE_API_BASE: input.simulatorUrl,
+  });
+  const log = createLogger({ level: 'silent' });
+  const stripe = openStripe({ secretKey: SECRET_KEY, apiBase: input.simulatorUrl });
+  const meters = new StripeMeters(stripe);
+  return {
+    config,
+    stores: openStores(database, { ...config, holder: randomUUID(), clock, log }),
+    stripe: {
+      meters,
+      meterEvents: new MeterEvents(stripe),
+      summaries: new EventSummaries(stripe),
+      rate: { take: () => Promise.resolve() },
+      listMeters: () => meters.list(),
+    },
+    installation: 'torture1',
+    clock,
+    log,
+  };
+}
