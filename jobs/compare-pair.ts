@@ -82,7 +82,10 @@ export interface ComparePairDeps {
   readonly ledger: {
     sums(scope: Scope): Promise<Omit<LedgerFigures, 'local'>>;
     deliveredByHour(scope: Scope): Promise<Map<number, Quantity>>;
-    lastAttemptOfHour(scope: Scope, hourMs: number): Promise<number | undefined>;
+    attemptsOfHour(
+      scope: Scope,
+      hourMs: number,
+    ): Promise<{ readonly isUnanswered: boolean; readonly lastAttemptAtMs?: number }>;
     deliveredOfHour(scope: Scope, hourMs: number): Promise<DeliveredSubmission[]>;
     confirm(scope: Scope, at: Date): Promise<void>;
     replace(identifier: string, reason: string, at: Date): Promise<boolean>;
@@ -206,9 +209,10 @@ async function drillDown(
   const hours: HourDifference[] = [];
   let settlesFromMs = Number.NEGATIVE_INFINITY;
   for (const hour of differing) {
-    const lastAttemptMs = await deps.ledger.lastAttemptOfHour(scope, hour.hourMs);
+    const { isUnanswered, lastAttemptAtMs } = await deps.ledger.attemptsOfHour(scope, hour.hourMs);
     // Both reads have to lie beyond the lag: two equal reads within it say only that nothing arrived in between.
-    const oldFromMs = (lastAttemptMs ?? 0) + deps.summaryLagMaxMs;
+    // What is on its way (an earlier heal, too) may be what is missing.
+    const oldFromMs = isUnanswered ? Number.POSITIVE_INFINITY : (lastAttemptAtMs ?? 0) + deps.summaryLagMaxMs;
     if (nowMs >= oldFromMs) settlesFromMs = Math.max(settlesFromMs, oldFromMs);
     const isSettled = agrees && first.atMs >= oldFromMs && isSameReading(first, hour);
     hours.push({ ...hour, isSettled });

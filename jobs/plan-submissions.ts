@@ -85,7 +85,7 @@ async function planBatch(
     const next = await deps.outbox.nextFigure(row, meter, context.endedByMs);
     if (next !== undefined) {
       plans.push(planRow(row, next, { customer, installation: deps.installation, nowMs: deps.clock.now() }));
-    } else if (row.planned !== undefined && row.planned.quantity === row.quantity) {
+    } else if ((row.planned?.quantity ?? '0') === row.quantity) {
       plans.push({ kind: 'settled', row });
     }
   }

@@ -11,7 +11,7 @@ import { openRedis } from './redis/connection.ts';
 import { openDatabase } from './storage/database.ts';
 import { ensureIndexes } from './storage/indexes.ts';
 import { installationId } from './storage/installation.ts';
-import { startTicker, startWorker } from './wiring/background.ts';
+import { queuePlace, startTicker, startWorker } from './wiring/background.ts';
 import { gaugesOf } from './wiring/gauges.ts';
 import { jobHandlers } from './wiring/job-handlers.ts';
 import type { JobParts } from './wiring/job-parts.ts';
@@ -51,7 +51,7 @@ async function start(config: Config, log: Logger, releases: Release[]): Promise<
   const installation = await installationId(database.db, new Date(clock.now()));
   const redis = openRedis(config.redisUrl, onRedisError);
   releases.push({ name: 'redis', release: async () => redis.disconnect() });
-  const queue = new JobQueue(config.redisUrl, onRedisError);
+  const queue = new JobQueue(queuePlace(config), onRedisError);
   releases.push({ name: 'queue', release: () => queue.close() });
   const stores = openStores(database, { ...config, holder: randomUUID(), clock, log });
   releases.push({ name: 'usage log', release: () => stores.usageLog.drain() });

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { configVariables, loadConfig } from '../../src/config.ts';
+import type { ConfigVariable } from '../../src/config.ts';
 import { renderTable } from '../lib/table.ts';
 import { createVerb, runVerb } from '../lib/verb.ts';
 
@@ -26,7 +26,9 @@ function printCommand(): Command {
     examples: ['tallystick config print', 'tallystick config print --json'],
   }).action(async (_options: object, command: Command) => {
     await runVerb(command, async ({ output }) => {
-      const settings = readSettings(process.env);
+      // Loaded here: the schema language takes a while, and no other verb needs it at once.
+      const { configVariables, loadConfig } = await import('../../src/config.ts');
+      const settings = readSettings(configVariables, process.env);
       output.result(settings, () =>
         renderTable(
           ['variable', 'value', 'from'].map((heading) => ({ heading })),
@@ -38,8 +40,8 @@ function printCommand(): Command {
   });
 }
 
-function readSettings(env: NodeJS.ProcessEnv): Setting[] {
-  return configVariables.map(({ name, default: preset, secret }) => {
+function readSettings(variables: readonly ConfigVariable[], env: NodeJS.ProcessEnv): Setting[] {
+  return variables.map(({ name, default: preset, secret }) => {
     const given = env[name] || undefined;
     const file = secret === true ? env[`${name}_FILE`] || undefined : undefined;
     if (given !== undefined) return { name, value: secret === true ? HIDDEN : given, source: 'environment' };

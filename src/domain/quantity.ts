@@ -35,8 +35,8 @@ export type QuantityFault = 'type' | 'format' | 'negative' | 'digits';
 export function parseQuantity(input: unknown): { quantity: Quantity } | { fault: QuantityFault } {
   if (typeof input === 'string') return parseText(input);
   if (typeof input !== 'number') return { fault: 'type' };
-  if (input < 0) return { fault: 'negative' };
   if (!Number.isFinite(input)) return { fault: 'format' };
+  if (input < 0) return { fault: 'negative' };
   if (Number.isInteger(input) && input > Number.MAX_SAFE_INTEGER + 1) return { fault: 'digits' };
   return parseText(String(input));
 }

@@ -80,7 +80,9 @@ function createApp(deps: AppDeps): App {
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false, allErrors: false } },
     genReqId: () => `${prefix}-${(count += 1).toString(36)}`,
     clientErrorHandler: answerClientError,
-    frameworkErrors: (error, request, reply) => sendError(deps, { error, request, reply }),
+    frameworkErrors: (error, request, reply) => {
+      void sendError(deps, { error, request, reply });
+    },
   });
 }
 

@@ -127,7 +127,9 @@ function errorsOf(error: DaemonError): readonly ProblemError[] | undefined {
 
 function fromFastify(error: unknown): DaemonError | undefined {
   if (!(error instanceof Error)) return undefined;
-  const { statusCode, code, validation, validationContext } = error as FastifyError;
+  const { statusCode, code, validation, validationContext } = error as Omit<FastifyError, 'code'> & {
+    code?: unknown;
+  };
   if (validation !== undefined) {
     const errors = validation.map(({ instancePath, message, params }) => {
       const name = params['additionalProperty'] ?? params['missingProperty'];
@@ -138,8 +140,9 @@ function fromFastify(error: unknown): DaemonError | undefined {
     return new DaemonError({ kind: 'invalid', code: 'request_invalid', message, context: { errors } });
   }
   // Other libraries' errors have codes and statuses too, and theirs are not the caller's fault.
-  if (statusCode === undefined || !(code in CODE_OF_FASTIFY || /^FST_/.test(code))) return undefined;
-  const known = CODE_OF_FASTIFY[code];
+  const name = typeof code === 'string' ? code : '';
+  const known = CODE_OF_FASTIFY[name];
+  if (statusCode === undefined || (known === undefined && !name.startsWith('FST_'))) return undefined;
   if (known !== undefined) return new DaemonError({ kind: 'invalid', code: known, message: error.message });
   if (statusCode === 503) return new DaemonError({ kind: 'transient', code: 'stopping', message: error.message });
   if (statusCode >= 500) return undefined;

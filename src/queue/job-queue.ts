@@ -4,6 +4,17 @@ import { DaemonError } from '../errors.ts';
 
 export const QUEUE_NAME = 'tallystick';
 
+/** Where a queue is: installations that share a Redis are told apart by their database. */
+export interface QueuePlace {
+  readonly redisUrl: string;
+  readonly database: string;
+}
+
+/** What begins every key of a queue. */
+export function queuePrefix(place: QueuePlace): string {
+  return `tallystick:${place.database}`;
+}
+
 export interface JobTicket {
   /** The requested run that this job carries out; absent for ticks and sweeps. */
   readonly run?: string;
@@ -19,9 +30,9 @@ export class JobQueue {
   readonly #connection: Redis;
   readonly #queue: Queue<JobTicket>;
 
-  constructor(redisUrl: string, onError: (error: Error) => void) {
-    this.#connection = connect(redisUrl, onError);
-    this.#queue = new Queue<JobTicket>(QUEUE_NAME, { connection: this.#connection });
+  constructor(place: QueuePlace, onError: (error: Error) => void) {
+    this.#connection = connect(place.redisUrl, onError);
+    this.#queue = new Queue<JobTicket>(QUEUE_NAME, { connection: this.#connection, prefix: queuePrefix(place) });
     this.#queue.on('error', onError);
   }
 

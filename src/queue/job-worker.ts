@@ -3,7 +3,7 @@ import { DelayedError, type Job, UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Clock } from '../clock.ts';
 import { DaemonError } from '../errors.ts';
-import { connect, type JobTicket, QUEUE_NAME } from './job-queue.ts';
+import { connect, type JobTicket, QUEUE_NAME, type QueuePlace, queuePrefix } from './job-queue.ts';
 
 /** What a job's function is given. */
 export interface JobContext {
@@ -15,7 +15,7 @@ export interface JobContext {
 export type JobHandler = (context: JobContext) => Promise<Record<string, unknown>>;
 
 export interface JobWorkerDeps {
-  readonly redisUrl: string;
+  readonly place: QueuePlace;
   readonly handlers: Readonly<Record<string, JobHandler>>;
   readonly runs: {
     find(id: string): Promise<{ _id: string; state: string; input: Record<string, unknown> } | null>;
@@ -63,9 +63,10 @@ export class JobWorker {
   constructor(deps: JobWorkerDeps) {
     this.#deps = deps;
     const onError = (err: Error): void => deps.log.warn({ err }, 'worker has trouble with redis');
-    this.#connection = connect(deps.redisUrl, onError);
+    this.#connection = connect(deps.place.redisUrl, onError);
     this.#worker = new Worker<JobTicket>(QUEUE_NAME, (job, token) => this.#process(job, token), {
       connection: this.#connection,
+      prefix: queuePrefix(deps.place),
       concurrency: CONCURRENCY,
       lockDuration: LEASE_MS,
     });

@@ -28,12 +28,15 @@ export class CallRate {
   readonly #redis: Redis;
   readonly #clock: Clock;
   readonly #perSecondMax: number;
+  readonly #key: string;
   #localDueMs = 0;
 
-  constructor(parts: { redis: Redis; clock: Clock; perSecondMax: number }) {
+  /** @param parts.account names the account that the rate belongs to; installations on the same one share it. */
+  constructor(parts: { redis: Redis; clock: Clock; perSecondMax: number; account: string }) {
     this.#redis = parts.redis;
     this.#clock = parts.clock;
     this.#perSecondMax = parts.perSecondMax;
+    this.#key = `tallystick:stripe-calls:${parts.account}`;
   }
 
   /** Waits for a slot. */
@@ -46,7 +49,7 @@ export class CallRate {
     if (this.#redis.status !== 'ready') return undefined;
     try {
       const intervalUs = Math.ceil(1_000_000 / this.#perSecondMax);
-      const waitMs = await this.#redis.eval(TAKE_SLOT, 1, 'tallystick:stripe-calls', intervalUs, BURST_MS * 1000);
+      const waitMs = await this.#redis.eval(TAKE_SLOT, 1, this.#key, intervalUs, BURST_MS * 1000);
       return Number(waitMs);
     } catch {
       // Redis is a bell, not a ledger: without it the pace is only slower.

@@ -154,8 +154,8 @@ async function mergeFenced(
   if (rows.length === 0) return;
   const stages = [
     { $documents: rows.map((row) => ({ $literal: row })) },
-    // The row may be gone again, and is new then.
-    { $set: { revision: 1, planDue: { $cond: [{ $ne: ['$quantity', 0] }, '$planDue', '$$REMOVE'] } } },
+    // The row may be gone again, and is new then. An empty one keeps `planDue`: what was planned of it has to go back.
+    { $set: { revision: 1 } },
     { $merge: { into, on: '_id', whenMatched: FENCE, whenNotMatched: 'insert' } },
   ];
   await translated(db.aggregate(stages, { session, maxTimeMS: OPERATION_MS_MAX }).toArray());

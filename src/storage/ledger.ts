@@ -102,9 +102,21 @@ export class Ledger {
     return new Map(found.map(({ _id, value }) => [_id.getTime(), canonicalQuantity(value.toString())]));
   }
 
-  /** When a submission of an hour was last attempted. */
-  async lastAttemptOfHour(scope: LedgerScope, hourMs: number): Promise<number | undefined> {
-    return (await this.sums({ ...scope, fromMs: hourMs, toMs: hourMs + HOUR_MS })).lastAttemptAtMs;
+  /**
+   * When a submission of an hour was last attempted, and whether one is still on its way. A top-up counts as on its way
+   * also while it is blocked: else the same shortfall would be made up for twice.
+   */
+  async attemptsOfHour(
+    scope: LedgerScope,
+    hourMs: number,
+  ): Promise<{ isUnanswered: boolean; lastAttemptAtMs?: number }> {
+    const hour = { ...scope, fromMs: hourMs, toMs: hourMs + HOUR_MS };
+    const { lastAttemptAtMs } = await this.sums(hour);
+    const unanswered = await this.#db.collection<MeterSubmissionDocument>(METER_SUBMISSIONS).findOne({
+      ...filterOf(hour),
+      $or: [{ state: { $in: [...IN_FLIGHT_STATES] } }, { state: 'blocked', subject: 'heal' }],
+    });
+    return { isUnanswered: unanswered !== null, ...(lastAttemptAtMs !== undefined && { lastAttemptAtMs }) };
   }
 
   /** The delivered submissions of an hour. */

@@ -82,12 +82,13 @@ export class Outbox {
       case 'max':
         return this.#nextWindow(row, { endedByMs, comparison: 'above', fromMs: row.startMs });
       case 'last':
+        // The planned window itself too: a late fact may have changed it.
         return (
           (await this.#nextWindow(row, {
             endedByMs,
             comparison: 'different',
-            fromMs: row.planned === undefined ? row.startMs : row.planned.atMs + 1,
-          })) ?? this.#correction(row, endedByMs)
+            fromMs: row.planned?.atMs ?? row.startMs,
+          })) ?? this.#lastBeforePlanned(row, endedByMs)
         );
       case 'unique':
         return this.#nextDistinct(row, endedByMs);
@@ -116,7 +117,23 @@ export class Outbox {
     return query.comparison === 'above' ? this.#correction(row, query.endedByMs) : undefined;
   }
 
-  /** A figure that went down, or changed in a window that was planned before: stamped where planning stands. */
+  /** Where the windows that planning had come to hold no facts any more (a calendar changed), the last one before. */
+  async #lastBeforePlanned(row: PlannableRow, endedByMs: number): Promise<NextFigure | undefined> {
+    const { planned, customerId, meter } = row;
+    if (planned === undefined || planned.atMs + HOUR_MS > endedByMs) return undefined;
+    const lastIn = async (fromMs: number, toMs: number): Promise<string | undefined> => {
+      const range = { customerId, meter, from: new Date(fromMs), to: new Date(toMs) };
+      const rows = await this.#aggregates.range(range);
+      const last = rows.findLast(({ eventCount, windowEnd }) => eventCount > 0 && windowEnd.getTime() <= endedByMs);
+      return last && canonicalQuantity(last.quantity.toString());
+    };
+    // One that is still there holds what was planned: the figure moved in a window that has not ended.
+    if ((await lastIn(planned.atMs, row.endMs)) !== undefined) return undefined;
+    const quantity = (await lastIn(row.startMs, planned.atMs)) ?? '0';
+    return quantity === planned.quantity ? undefined : { quantity, atMs: planned.atMs };
+  }
+
+  /** A figure that went down: stamped where planning stands. */
   #correction(row: PlannableRow, endedByMs: number): NextFigure | undefined {
     if (row.planned === undefined || row.planned.atMs + HOUR_MS > endedByMs) return undefined;
     const hasFallen = compareQuantities(row.quantity, row.planned.quantity) < 0;

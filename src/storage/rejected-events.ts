@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Collection, Db } from 'mongodb';
-import { toStorageError } from './errors.ts';
+import { toStorageError, translated } from './errors.ts';
 
 /** Input that was refused, kept for a person: the dead letters. */
 export interface RejectedEventDocument {
@@ -76,7 +76,7 @@ export class RejectedEvents {
     code?: string;
     limit: number;
   }): Promise<RejectedEventDocument[]> {
-    return this.#collection
+    const found = this.#collection
       .find({
         ...(query.code !== undefined && { code: query.code }),
         ...(query.before !== undefined && {
@@ -89,15 +89,16 @@ export class RejectedEvents {
       .sort({ lastAt: -1, _id: -1 })
       .limit(query.limit)
       .toArray();
+    return translated(found);
   }
 
   find(id: string): Promise<RejectedEventDocument | null> {
-    return this.#collection.findOne({ _id: id });
+    return translated(this.#collection.findOne({ _id: id }));
   }
 
   /** Returns whether the entry was there. */
   async delete(id: string): Promise<boolean> {
-    return (await this.#collection.deleteOne({ _id: id })).deletedCount === 1;
+    return (await translated(this.#collection.deleteOne({ _id: id }))).deletedCount === 1;
   }
 
   count(): Promise<number> {

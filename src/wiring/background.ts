@@ -1,6 +1,7 @@
 import { sweepDueWork } from '../../jobs/sweep-due-work.ts';
 import { ATTEMPT_SPAN_MS_MAX } from '../domain/submission.ts';
-import type { JobQueue } from '../queue/job-queue.ts';
+import type { Config } from '../config.ts';
+import type { JobQueue, QueuePlace } from '../queue/job-queue.ts';
 import { type JobHandler, JobWorker } from '../queue/job-worker.ts';
 import { startTicks } from '../queue/ticks.ts';
 import type { JobParts } from './job-parts.ts';
@@ -12,10 +13,15 @@ export interface Running {
   stop(): Promise<void>;
 }
 
+/** The queue that belongs to this configuration. */
+export function queuePlace(config: Config): QueuePlace {
+  return { redisUrl: config.redisUrl, database: config.mongodbDatabase };
+}
+
 /** Starts the worker of this process. */
 export function startWorker(parts: JobParts, queue: JobQueue, handlers: Record<string, JobHandler>): Running {
   const worker = new JobWorker({
-    redisUrl: parts.config.redisUrl,
+    place: queuePlace(parts.config),
     handlers,
     runs: parts.stores.runs,
     leases: parts.stores.leases,

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import type { Clock } from '../clock.ts';
 import type { Config } from '../config.ts';
@@ -33,7 +34,12 @@ export function openStripeSide(config: Config, redis: Redis, clock: Clock): Stri
     meters,
     meterEvents: new MeterEvents(stripe),
     summaries: new EventSummaries(stripe),
-    rate: new CallRate({ redis, clock, perSecondMax: config.stripeCallsPerSecondMax }),
+    rate: new CallRate({
+      redis,
+      clock,
+      perSecondMax: config.stripeCallsPerSecondMax,
+      account: accountOf(config.stripeSecretKey, config.stripeApiBase),
+    }),
     listMeters: () => {
       if (remembered === undefined || clock.now() - remembered.atMs > METERS_REMEMBERED_MS) {
         const list = meters.list();
@@ -43,6 +49,14 @@ export function openStripeSide(config: Config, redis: Redis, clock: Clock): Stri
       return remembered.list;
     },
   };
+}
+
+/** A name for the account behind a key that tells nothing of the key. */
+function accountOf(secretKey: string, apiBase: string | undefined): string {
+  return createHash('sha256')
+    .update(`${secretKey} ${apiBase ?? ''}`)
+    .digest('hex')
+    .slice(0, 12);
 }
 
 /** The error of a job that needs Stripe and has no key. */

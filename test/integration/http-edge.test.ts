@@ -183,7 +183,8 @@ describe('the app', () => {
       const empty = await lent.app.inject({ method: 'POST', url, headers, payload: '' });
       expect(empty.json()).toMatchObject({ status: 404, code: 'rejected_event_not_found' });
       const wrong = await lent.app.inject({ method: 'POST', url, headers, payload: '[]' });
-      expect(wrong.json()).toMatchObject({ status: 400, code: 'request_invalid', errors: [{ pointer: '' }] });
+      expect(wrong.json()).toMatchObject({ status: 400, code: 'request_invalid' });
+      expect(wrong.json()).toHaveProperty('errors.0.pointer', '');
     });
   });
 

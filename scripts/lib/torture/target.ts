@@ -91,8 +91,8 @@ export async function callSimulator(target: Target, path: string, form: Record<s
 }
 
 /**
- * Lets the time pass that a dead process's leases and unsettled attempts last. Nothing else depends on it: leases
- * save work, and an attempt in doubt is made again under its identifier.
+ * Lets the time pass that a dead process's leases and unsettled attempts last, and tells its journal entries apart.
+ * Correctness depends on none of it: leases save work, and an attempt in doubt is made again under its identifier.
  */
 export async function letTimePass(db: Database['db']): Promise<void> {
   await db.collection('leases').updateMany({}, { $set: { expiresAt: new Date(0) } });
@@ -101,6 +101,8 @@ export async function letTimePass(db: Database['db']): Promise<void> {
     .updateMany({ state: 'sending' }, [
       { $set: { lastAttemptAt: { $subtract: ['$lastAttemptAt', SENDING_MS_MAX] } } },
     ]);
+  // Nobody will close these: they are derived in every run, for a day.
+  await db.collection('dirty_hours').updateMany({ closedAt: { $exists: false } }, { $set: { leftOpen: true } });
 }
 
 /** Runs every job until nothing is left to do. Returns what is left when it does not come to an end. */
@@ -119,7 +121,7 @@ export async function settle(target: Target): Promise<string[]> {
 
 async function workLeft(db: Database['db']): Promise<string[]> {
   const counts = {
-    'journal entries': await db.collection('dirty_hours').countDocuments({}),
+    'journal entries': await db.collection('dirty_hours').countDocuments({ leftOpen: { $ne: true } }),
     'windows due': await db.collection('usage_aggregates').countDocuments({ planDue: true }),
     'periods due': await db.collection('usage_periods').countDocuments({ planDue: true }),
     'submissions unanswered': await db

@@ -1,0 +1,85 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { CustomerHour } from '../../../src/domain/derivation-plan.ts';
+import { epochHourOf } from '../../../src/domain/window.ts';
+import { DIRTY_HOURS } from '../../../src/storage/dirty-hours.ts';
+import type { Database } from '../../../src/storage/database.ts';
+import { customerOf, type EventSeries } from './event-series.ts';
+import { aggregate, type RunCost, saveMeters } from './measure-aggregation.ts';
+import { atLeast, atMost, type Figure, median, perSecond, seconds } from './report.ts';
+import { seriesOver } from './series.ts';
+import type { Sizes } from './sizes.ts';
+import type { Stack } from './stack.ts';
+
+const PART = 'growth';
+const TENTHS = 10;
+/** Fewer than EVENT_AGE_DAYS_MAX, so that nothing is refused. */
+const DAYS = 30;
+const REPEATS = 5;
+/** The daemon closes its journal entries within seconds after the last event. */
+const JOURNAL_CLOSED_MS = 5_000;
+
+/** Whether ingest and the aggregation of an hour stay as quick as the log grows far beyond mongod's cache. */
+export async function measureGrowth(stack: Stack, sizes: Sizes): Promise<Figure[]> {
+  const database = await stack.open('bench');
+  const daemon = await stack.startDaemon({ database: 'bench', roles: 'http' });
+  const { growthEvents, customers } = sizes;
+  const series = seriesOver({ hours: DAYS * 24, count: growthEvents, customers });
+  await saveMeters(database, series.startMs);
+  const events = growthEvents / TENTHS;
+  const elapsedMs: number[] = [];
+  const costs: RunCost[] = [];
+  for (let tenth = 0; tenth < TENTHS; tenth += 1) {
+    const order = { connections: 16, eventsPerRequest: 100, series, firstIndex: tenth * events, events };
+    elapsedMs.push((await stack.load(daemon, order)).elapsedMs);
+    const hour = hourAt(series, (tenth + 0.5) * events);
+    if (tenth === 0 || tenth === TENTHS - 1) costs.push(await costOfHour(stack, database, { hour, customers }));
+  }
+  const [startCost, endCost] = costs;
+  if (startCost === undefined || endCost === undefined) throw new Error('nothing was measured');
+  const [first = 0] = elapsedMs;
+  const last = elapsedMs.at(-1) ?? 0;
+  return [
+    {
+      part: PART,
+      what: `first tenth of ${growthEvents.toLocaleString('en-US')} events`,
+      value: perSecond(events, first),
+    },
+    { part: PART, what: 'last tenth', value: perSecond(events, last) },
+    atLeast({ part: PART, what: 'last ÷ first' }, first / last, 0.75),
+    { part: PART, what: "one hour's aggregation at the start: time", value: seconds(startCost.elapsedMs / 1_000) },
+    { part: PART, what: 'at the end: time', value: seconds(endCost.elapsedMs / 1_000) },
+    {
+      part: PART,
+      what: 'at the start / end: mongod CPU',
+      value: `${seconds(startCost.mongodCpuSeconds)} / ${seconds(endCost.mongodCpuSeconds)}`,
+    },
+    atMost(
+      { part: PART, what: 'mongod CPU at the end ÷ at the start' },
+      endCost.mongodCpuSeconds / startCost.mongodCpuSeconds,
+      1.25,
+    ),
+  ];
+}
+
+function hourAt(series: EventSeries, index: number): number {
+  return epochHourOf(series.startMs + (index * series.stepMicros) / 1_000);
+}
+
+/** Derives the usage of every customer in some hours in a row, one hour at a time: the median of their costs. */
+async function costOfHour(stack: Stack, database: Database, at: { hour: number; customers: number }): Promise<RunCost> {
+  // What ingest has queued is not to be measured: it is thrown away once its entries are closed.
+  await delay(JOURNAL_CLOSED_MS);
+  await database.db.collection(DIRTY_HOURS).deleteMany({});
+  const costs: RunCost[] = [];
+  for (let repeat = 0; repeat < REPEATS; repeat += 1) {
+    const pairs: CustomerHour[] = Array.from({ length: at.customers }, (_, number) => ({
+      customerId: customerOf(number),
+      hour: at.hour + repeat,
+    }));
+    costs.push(await aggregate(stack, database, pairs));
+  }
+  return {
+    elapsedMs: median(costs.map((cost) => cost.elapsedMs)),
+    mongodCpuSeconds: median(costs.map((cost) => cost.mongodCpuSeconds)),
+  };
+}

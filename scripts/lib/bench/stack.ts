@@ -1,0 +1,83 @@
+/** Servers and processes of one part, ended with it. */
+import { readEmbeddedEnvironment } from '../../../src/embedded/environment.ts';
+import { startEmbeddedMongo } from '../../../src/embedded/mongo.ts';
+import { startEmbeddedRedis } from '../../../src/embedded/redis.ts';
+import { resolveMongod } from '../../../src/embedded/resolve-mongod.ts';
+import { resolveRedis } from '../../../src/embedded/resolve-redis.ts';
+import { type Database, openDatabase } from '../../../src/storage/database.ts';
+import { ensureIndexes } from '../../../src/storage/indexes.ts';
+import { Child } from './child.ts';
+import type { LoadOrder, LoadResult } from './load.ts';
+
+export interface Served {
+  readonly url: string;
+  readonly pid: number;
+}
+
+export interface Stack {
+  /** A database with our collections and indexes. */
+  open(name: string): Promise<Database>;
+  /** The real daemon in its own process. */
+  startDaemon(options: { database: string; roles: string }): Promise<Served>;
+  /** The bare HTTP form in its own process. */
+  startBare(database: string): Promise<Served>;
+  load(to: Served, order: Omit<LoadOrder, 'url' | 'headers'>): Promise<LoadResult>;
+  readonly mongodPid: number;
+}
+
+const ADMIN_KEY = 'bench-0123456789-0123456789';
+/** Small on purpose, as beside an application: data outgrows it. */
+const MONGOD_ARGUMENTS = ['--wiredTigerCacheSizeGB', '0.25'];
+
+export async function withStack<T>(work: (stack: Stack) => Promise<T>): Promise<T> {
+  const opened: (() => Promise<unknown>)[] = [];
+  try {
+    return await work(await openStack(opened));
+  } finally {
+    for (const close of opened.toReversed()) await close();
+  }
+}
+
+async function openStack(opened: (() => Promise<unknown>)[]): Promise<Stack> {
+  const environment = readEmbeddedEnvironment();
+  const silent = (): void => {};
+  const mongo = await startEmbeddedMongo({ program: await resolveMongod(environment, silent), args: MONGOD_ARGUMENTS });
+  opened.push(() => mongo.stop());
+  const redis = await startEmbeddedRedis({ program: await resolveRedis(environment, silent) });
+  opened.push(() => redis.stop());
+  const start = async (role: string, env: Record<string, string>): Promise<Child> => {
+    const child = await Child.start(role, { MONGODB_URI: mongo.uri, REDIS_URL: redis.url, ...env });
+    opened.push(() => child.stop());
+    return child;
+  };
+  const serve = async (role: string, env: Record<string, string>): Promise<Served> => {
+    const child = await start(role, env);
+    return { url: (child.ready as { url: string }).url, pid: child.pid };
+  };
+  const generator = await start('load', {});
+  return {
+    mongodPid: mongo.nodes[0]?.pid ?? 0,
+    open: async (name) => {
+      const database = openDatabase({ uri: mongo.uri, name });
+      opened.push(() => database.close());
+      await ensureIndexes(database.db);
+      return database;
+    },
+    startDaemon: ({ database, roles }) =>
+      serve('daemon', {
+        MONGODB_DATABASE: database,
+        ROLES: roles,
+        ADMIN_API_KEY: ADMIN_KEY,
+        PORT: '0',
+        LOG_LEVEL: 'warn',
+        EVENTS_PER_SECOND_MAX: '10000000',
+      }),
+    startBare: (database) => serve('bare', { MONGODB_DATABASE: database }),
+    load: (to, order) =>
+      generator.ask<LoadResult>({
+        ...order,
+        url: to.url,
+        headers: { authorization: `Bearer ${ADMIN_KEY}`, 'content-type': 'application/json' },
+      }),
+  };
+}

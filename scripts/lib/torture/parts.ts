@@ -1,0 +1,106 @@
+import { crashAtEveryBoundary } from './crash-points.ts';
+import { submitThroughFaults } from './faulty-stripe.ts';
+import { freezeBetweenWrites } from './frozen-process.ts';
+import { InProcessTarget } from './in-process-target.ts';
+import { killUnderLoad } from './kill-daemon.ts';
+import { overlapRuns } from './overlapping-runs.ts';
+import { SkippingClock } from './skipping-clock.ts';
+import { type Services, withDaemon, withParts, withServices } from './stack.ts';
+import { openRedis } from '../../../src/redis/connection.ts';
+import { openDatabase } from '../../../src/storage/database.ts';
+
+export interface PartOptions {
+  readonly seed: number;
+  readonly isQuick: boolean;
+  readonly say: (line: string) => void;
+}
+
+export interface TorturePart {
+  readonly title: string;
+  /** Returns every violation, with what differed. */
+  run(options: PartOptions): Promise<string[]>;
+}
+
+const FAULT_SEEDS = 5;
+
+/** The parts by their letters. */
+export const PARTS: Readonly<Record<string, TorturePart>> = {
+  a: {
+    title: 'the daemon is killed (-9) under load, clients send again',
+    run: ({ seed, isQuick, say }) =>
+      withServices(1, (services) =>
+        withDaemon(services, { name: 'a', seed, customers: 4, hours: 24 }, (population) =>
+          killUnderLoad(population, { kills: isQuick ? 5 : 20, say }),
+        ),
+      ),
+  },
+  b: {
+    title: 'a process ends at each boundary between side effects',
+    run: ({ seed, isQuick, say }) =>
+      withServices(1, (services) => {
+        const size = { seed, customers: 2, hours: isQuick ? 4 : 12 };
+        const onDeath = (): Promise<void> => flushRedis(services);
+        return withDaemon(services, { name: 'b', ...size, onDeath }, async (population) => {
+          const faults = await crashAtEveryBoundary(population, { batchSize: isQuick ? 4 : 10, say });
+          return [...population.target.violations, ...faults];
+        });
+      }),
+  },
+  d: {
+    title: 'Stripe fails three calls in ten, in every way',
+    run: async ({ seed, isQuick, say }) => {
+      const faults: string[] = [];
+      await withServices(1, async ({ mongo }) => {
+        for (let round = 0; round < FAULT_SEEDS; round += 1) {
+          const place = { mongodbUri: mongo.uri, databaseName: `torture_d_${round}` };
+          const size = { seed: seed + round, customers: 20, hours: 200 };
+          const found = await withParts(place, size, (population) =>
+            submitThroughFaults(population, { submissions: isQuick ? 400 : 2_000, say }),
+          );
+          faults.push(...found.map((fault) => `seed ${seed + round}: ${fault}`));
+        }
+      });
+      return faults;
+    },
+  },
+  f: {
+    title: 'two aggregation runs overlap; a process is frozen for longer than any limit',
+    run: ({ seed, isQuick, say }) =>
+      withServices(1, async (services) => {
+        const place = { mongodbUri: services.mongo.uri, databaseName: 'torture_f' };
+        const overlap = await withParts(place, { seed, customers: 2, hours: 3 }, (population) =>
+          overlapRuns(population, { rounds: isQuick ? 3 : 10, holdMs: 400, say }),
+        );
+        const frozen = await withDaemon(services, { name: 'f_frozen', seed, customers: 3, hours: 12 }, (population) => {
+          const giveUp = (): Promise<void> => aggregateElsewhere(services, 'torture_f_frozen');
+          return freezeBetweenWrites(population, { giveUp, say });
+        });
+        return [...overlap, ...frozen];
+      }),
+  },
+};
+
+/** Redis is only the bell: without its queue nothing waits for the locks of a dead worker. */
+async function flushRedis({ redis }: Services): Promise<void> {
+  const connection = openRedis(redis.url, () => {});
+  try {
+    await new Promise((resolve) => {
+      connection.once('ready', resolve);
+    });
+    await connection.flushall();
+  } finally {
+    connection.disconnect();
+  }
+}
+
+/** An aggregation run in another process than the daemon's: this one. */
+async function aggregateElsewhere({ mongo }: Services, name: string): Promise<void> {
+  const database = openDatabase({ uri: mongo.uri, name });
+  try {
+    const clock = new SkippingClock(Date.now());
+    const simulatorUrl = 'http://127.0.0.1:1';
+    await new InProcessTarget({ database, mongodbUri: mongo.uri, simulatorUrl, clock }).run('aggregate-usage');
+  } finally {
+    await database.close();
+  }
+}
