@@ -21,6 +21,6 @@ COPY --from=packages /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
 USER node
 EXPOSE 8080
-HEALTHCHECK --interval=30s --timeout=10s --start-period=30s --retries=3 CMD ["node", "dist/scripts/tallystick.js", "doctor"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s --retries=3 CMD ["node", "dist/scripts/tallystick.js", "doctor", "health"]
 ENTRYPOINT ["node", "dist/scripts/tallystick.js"]
 CMD ["start"]

@@ -28,6 +28,10 @@ const verbs = [devCommand, startCommand, doctorCommand, sendCommand, importComma
 const more = [reconcileCommand, statusCommand, metersCommand, customersCommand, keysCommand, rejectedCommand];
 for (const createCommand of [...verbs, ...more, configCommand]) program.addCommand(createCommand());
 throwOnMistakes(program);
+// `tallystick status | head` closes the pipe early: that is the reader's right.
+process.stdout.on('error', (error: NodeJS.ErrnoException) =>
+  process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.failure),
+);
 
 try {
   await program.parseAsync();

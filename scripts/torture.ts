@@ -52,11 +52,7 @@ function describeParts(): string {
 }
 
 /** Returns whether nothing differed. */
-async function runPart(
-  name: string,
-  part: TorturePart,
-  options: { seed: number; isQuick: boolean },
-): Promise<boolean> {
+async function runPart(name: string, part: TorturePart, options: { seed: number; isQuick: boolean }): Promise<boolean> {
   output.note(`\n(${name}) ${part.title}`);
   const startedAt = performance.now();
   const faults = await part

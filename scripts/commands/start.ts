@@ -1,6 +1,4 @@
 import type { Command } from 'commander';
-import { CommandError } from '../lib/command-error.ts';
-import { EXIT } from '../lib/exit-codes.ts';
 import { createVerb, runVerb } from '../lib/verb.ts';
 
 export function startCommand(): Command {
@@ -23,23 +21,5 @@ async function start(isDryRun: boolean, note: (text: string) => void): Promise<v
     return;
   }
   const { main } = await import('../../src/main.ts');
-  try {
-    await main();
-  } catch (error) {
-    throw isAddressInUse(error) ? addressInUse(error) : error;
-  }
-}
-
-function isAddressInUse(error: unknown): error is Error {
-  return error instanceof Error && (error as NodeJS.ErrnoException).code === 'EADDRINUSE';
-}
-
-function addressInUse(error: Error): CommandError {
-  return new CommandError({
-    what: 'the daemon cannot listen',
-    why: error.message,
-    todo: 'Another process has the port, perhaps another tallystick: stop it, or set PORT.',
-    exitCode: EXIT.configuration,
-    cause: error,
-  });
+  await main();
 }

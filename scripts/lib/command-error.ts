@@ -40,6 +40,7 @@ export function interrupted(todo?: string): CommandError {
 export function toCommandError(error: unknown): CommandError {
   if (error instanceof CommandError) return error;
   if (error instanceof DaemonError) return fromDaemonError(error);
+  if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') return addressInUse(error);
   const why = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return new CommandError({
     what: 'the command itself failed',
@@ -67,6 +68,16 @@ function fromDaemonError(error: DaemonError): CommandError {
     why: cause ?? error.code,
     todo: isDown ? '`tallystick doctor` names what is down.' : `docs/errors.md explains ${error.code}.`,
     exitCode: isDown ? EXIT.dependencyDown : EXIT.failure,
+    cause: error,
+  });
+}
+
+function addressInUse(error: Error): CommandError {
+  return new CommandError({
+    what: 'the daemon cannot listen',
+    why: error.message,
+    todo: 'Another process has the port, perhaps another tallystick: stop it, or choose another (PORT, or --port).',
+    exitCode: EXIT.configuration,
     cause: error,
   });
 }

@@ -17,6 +17,8 @@ export interface PlannableRow {
   /** Start of the window or period, UTC milliseconds. */
   readonly startMs: number;
   readonly endMs: number;
+  /** Holds no usage: with a planned figure, a period that a changed calendar does away with. */
+  readonly isEmpty?: boolean;
   readonly quantity: Quantity;
   readonly revision: number;
   readonly planned?: PlannedSoFar;

@@ -57,6 +57,7 @@ export class Outbox {
         meter: row._id.meter,
         startMs: row._id.periodStart.getTime(),
         endMs: row.periodEnd.getTime(),
+        isEmpty: row.eventCount === 0,
         quantity: canonicalQuantity(row.quantity.toString()),
         revision: row.revision,
         ...(row.planned && { planned: toPlannedSoFar(row.planned) }),
@@ -78,6 +79,8 @@ export class Outbox {
    * @param endedByMs windows that end later are left for the next time.
    */
   async nextFigure(row: PlannableRow, meter: Meter, endedByMs: number): Promise<NextFigure | undefined> {
+    // Windows in its range belong to another period by now; nothing more can come, so there is nothing to wait for.
+    if (row.isEmpty === true) return this.#correction(row, Number.POSITIVE_INFINITY);
     switch (meter.aggregation) {
       case 'max':
         return this.#nextWindow(row, { endedByMs, comparison: 'above', fromMs: row.startMs });
@@ -129,7 +132,7 @@ export class Outbox {
     };
     // One that is still there holds what was planned: the figure moved in a window that has not ended.
     if ((await lastIn(planned.atMs, row.endMs)) !== undefined) return undefined;
-    const quantity = (await lastIn(row.startMs, planned.atMs)) ?? '0';
+    const quantity = (await lastIn(row.startMs, Math.min(planned.atMs, row.endMs))) ?? '0';
     return quantity === planned.quantity ? undefined : { quantity, atMs: planned.atMs };
   }
 

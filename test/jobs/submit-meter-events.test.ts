@@ -7,9 +7,9 @@ afterEach(() => onBoundary(undefined));
 
 const SUM = meterOf({ key: 'calls', stripe: { eventName: 'calls' } });
 
-async function prepare({ stores, run }: Pipeline, meters = [SUM]): Promise<void> {
-  await storeMeters(stores.database.db, meters);
-  await run('sync-meters');
+async function prepare(pipeline: Pipeline, meters = [SUM]): Promise<void> {
+  await storeMeters(pipeline.stores.database.db, meters);
+  await pipeline.run('sync-meters');
 }
 
 /** What Stripe counted, per customer; and the states of all submissions. */

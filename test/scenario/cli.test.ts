@@ -115,6 +115,8 @@ describe('the command line', () => {
     const unset = await tallystick(['start'], { env: { PORT: 'eighty' } });
     expect(unset.code).toBe(3);
     for (const name of ['MONGODB_URI', 'REDIS_URL', 'PORT']) expect(unset.stderr).toContain(name);
+    const taken = await tallystick(['start'], { env: { ...world.env, PORT: new URL(world.daemon.url).port } });
+    expect([taken.code, taken.stderr]).toEqual([3, expect.stringContaining('Another process has the port')]);
   });
 
   it('prints the configuration without its secrets', async () => {

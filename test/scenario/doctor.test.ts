@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { MongoClient } from 'mongodb';
+import { type Db, MongoClient } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import { readEmbeddedEnvironment } from '../../src/embedded/environment.ts';
 import { findFreePorts } from '../../src/embedded/ports.ts';
@@ -13,10 +13,9 @@ import { startEmbeddedRedis } from '../../src/embedded/redis.ts';
 import { resolveMongod } from '../../src/embedded/resolve-mongod.ts';
 import { resolveRedis } from '../../src/embedded/resolve-redis.ts';
 import { startSimulator } from '../../src/simulator/simulator.ts';
-import { toMeterDocument } from '../../src/storage/meters.ts';
 import { METER_SUBMISSIONS } from '../../src/storage/meter-submissions.ts';
 import { ensureIndexes } from '../../src/storage/indexes.ts';
-import { METERS } from '../../src/storage/meters.ts';
+import { METERS, toMeterDocument } from '../../src/storage/meters.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import type { Meter } from '../../src/domain/meter.ts';
 import { type CommandResult, tallystick } from '../support/command-line.ts';
@@ -48,7 +47,7 @@ function doctor(env: Environment, ...args: string[]): Promise<CommandResult> {
 
 /** Lends a database that a daemon was started on, a simulator, and the environment that names them. */
 async function withInstallation(
-  use: (env: Environment, at: { simulatorUrl: string; db: import('mongodb').Db }) => Promise<void>,
+  use: (env: Environment, at: { simulatorUrl: string; db: Db }) => Promise<void>,
 ): Promise<void> {
   await withDatabase(async (db) => {
     await ensureIndexes(db);
@@ -69,7 +68,7 @@ async function withInstallation(
   });
 }
 
-async function addMeter(db: import('mongodb').Db, key: string): Promise<void> {
+async function addMeter(db: Db, key: string): Promise<void> {
   const document = toMeterDocument(meter(key), { revision: 1, updatedAt: at });
   await db.collection<{ _id: string }>(METERS).insertOne(document);
 }

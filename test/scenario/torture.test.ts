@@ -1,57 +1,92 @@
 /** A bounded torture: the parts of scripts/torture that need no process of their own, at a smaller size. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { crashAtEveryBoundary } from '../../scripts/lib/torture/crash-points.ts';
-import { InProcessTarget } from '../../scripts/lib/torture/in-process-target.ts';
-import { SkippingClock } from '../../scripts/lib/torture/skipping-clock.ts';
-import { METERS, populate, type Population } from '../../scripts/lib/torture/target.ts';
-import { UsageMill } from '../../scripts/lib/torture/usage-mill.ts';
+import { readBoundaryNames } from '../../scripts/lib/torture/boundaries.ts';
+import { submitThroughFaults } from '../../scripts/lib/torture/faulty-stripe.ts';
+import { overlapRuns } from '../../scripts/lib/torture/overlapping-runs.ts';
+import { type InProcessPopulation, withParts } from '../../scripts/lib/torture/stack.ts';
+import { settleAndCompare } from '../../scripts/lib/torture/target.ts';
 import { onBoundary } from '../../src/boundary.ts';
-import { startSimulator } from '../../src/simulator/simulator.ts';
-import { openDatabase } from '../../src/storage/database.ts';
-import { ensureIndexes } from '../../src/storage/indexes.ts';
 import { mongodbUri, withDatabase } from '../support/services.ts';
 
-const START_MS = Date.parse('2026-06-15T12:00:00Z');
-const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
+const FROZEN_MS = 25 * 3_600_000;
+const quietly = { say: (): void => {} };
 
 afterEach(() => onBoundary(undefined));
 
-async function withPopulation(seed: number, use: (population: Population) => Promise<void>): Promise<void> {
-  await withDatabase(async (db) => {
-    const clock = new SkippingClock(START_MS);
-    const simulator = await startSimulator({ clock, rateLimitPerSecond: 0, seed });
-    const database = openDatabase({ uri: mongodbUri(), name: db.databaseName });
-    try {
-      await ensureIndexes(database.db);
-      const target = new InProcessTarget({
-        database,
-        mongodbUri: mongodbUri(),
-        simulatorUrl: simulator.url,
-        clock,
-      });
-      const customers = ['c0', 'c1'];
-      const range = { fromMs: START_MS - DAY_MS, toMs: START_MS - DAY_MS + 6 * HOUR_MS };
-      const population = {
-        target,
-        mill: new UsageMill(seed, customers, range),
-        meters: [...METERS],
-        customers,
-        anchorMs: START_MS - 12 * HOUR_MS - 3 * DAY_MS,
-      };
-      await populate(population);
-      await use(population);
-    } finally {
-      await database.close();
-      await simulator.stop();
-    }
-  });
+/** Lends a small population on a database of its own. */
+function withPopulation(
+  size: { seed: number; customers: number; hours: number },
+  use: (population: InProcessPopulation) => Promise<void>,
+): Promise<void> {
+  return withDatabase((db) => withParts({ mongodbUri: mongodbUri(), databaseName: db.databaseName }, size, use));
 }
 
 describe('a process that ends between two side effects', () => {
+  it('has boundaries to end at in every stage', () => {
+    const stages = new Set(readBoundaryNames().map((name) => name.split('.')[0]));
+    expect([...stages]).toEqual(
+      expect.arrayContaining(['aggregate', 'ingest', 'plan', 'reconcile', 'replay', 'requeue', 'submit']),
+    );
+  });
+
   it('is taken over with the same end at every boundary of the sources', { timeout: 120_000 }, () =>
-    withPopulation(1, async (population) => {
-      expect(await crashAtEveryBoundary(population, { batchSize: 4, say: console.log })).toEqual([]);
+    withPopulation({ seed: 1, customers: 2, hours: 4 }, async (population) => {
+      expect(await crashAtEveryBoundary(population, { ...quietly, batchSize: 4 })).toEqual([]);
     }),
   );
 });
+
+describe('three calls in ten to Stripe failing', () => {
+  it('leave each submission counted exactly once', { timeout: 60_000 }, () =>
+    withPopulation({ seed: 3, customers: 10, hours: 20 }, async (population) => {
+      expect(await submitThroughFaults(population, { ...quietly, submissions: 200 })).toEqual([]);
+    }),
+  );
+});
+
+describe('aggregation runs', () => {
+  it('overlap without losing an event that arrived meanwhile', { timeout: 60_000 }, () =>
+    withPopulation({ seed: 5, customers: 2, hours: 2 }, async (population) => {
+      expect(await overlapRuns(population, { ...quietly, rounds: 2, holdMs: 200 })).toEqual([]);
+    }),
+  );
+
+  it.each(['ingest.journal-written', 'ingest.events-inserted', 'ingest.journal-confirmed'])(
+    'give up the entry of a process frozen for 25 hours at %s, and nothing is left underived',
+    (place) =>
+      withPopulation({ seed: 9, customers: 2, hours: 3 }, async (population) => {
+        const { target, mill } = population;
+        const frozen = holdAt(place);
+        const batch = mill.batch(6);
+        const sent = target.send(batch);
+        await frozen.reached;
+        await target.db
+          .collection('dirty_hours')
+          .updateMany({}, [{ $set: { openedAt: { $subtract: ['$openedAt', FROZEN_MS] } } }]);
+        expect(await target.run('aggregate-usage')).toMatchObject({ entries: 1 });
+        expect(await target.db.collection('dirty_hours').countDocuments({})).toBe(0);
+        frozen.release();
+        await sent;
+        mill.acknowledge(batch);
+        expect(await settleAndCompare(population)).toEqual([]);
+      }),
+  );
+});
+
+/** Holds whoever comes to a boundary first. */
+function holdAt(place: string): { reached: Promise<void>; release: () => void } {
+  let release = (): void => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const reached = new Promise<void>((resolve) => {
+    onBoundary((name) => {
+      if (name !== place) return undefined;
+      onBoundary(undefined);
+      resolve();
+      return held;
+    });
+  });
+  return { reached, release };
+}

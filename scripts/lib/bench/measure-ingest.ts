@@ -1,5 +1,6 @@
 import { documentsOf, insertBare } from './bare.ts';
 import { recentSeries } from './series.ts';
+import { cpuSecondsOf } from './processes.ts';
 import { atLeast, type Figure, median, perSecond } from './report.ts';
 import type { Sizes } from './sizes.ts';
 import type { Stack } from './stack.ts';
@@ -18,15 +19,24 @@ export async function measureIngest(stack: Stack, sizes: Sizes): Promise<Figure[
   await stack.load(daemon, { ...load, firstIndex: 0, events: count / 5 });
   await insertBare(bare, documentsOf(series, 0, count / 5));
   const bareMs: number[] = [];
+  const cpu = { bareMongod: 0, mongod: 0, daemon: 0 };
   const daemonMs: number[] = [];
   const p99: number[] = [];
   for (let round = 1; round <= sizes.rounds; round += 1) {
     const firstIndex = round * count;
-    bareMs.push(await insertBare(bare, documentsOf(series, firstIndex, count)));
+    const documents = documentsOf(series, firstIndex, count);
+    const before = cpuSecondsOf(stack.mongodPid);
+    bareMs.push(await insertBare(bare, documents));
+    const between = cpuSecondsOf(stack.mongodPid);
+    const daemonBefore = cpuSecondsOf(daemon.pid);
     const result = await stack.load(daemon, { ...load, firstIndex, events: count });
+    cpu.bareMongod += between - before;
+    cpu.mongod += cpuSecondsOf(stack.mongodPid) - between;
+    cpu.daemon += cpuSecondsOf(daemon.pid) - daemonBefore;
     daemonMs.push(result.elapsedMs);
     p99.push(result.p99Ms);
   }
+  const microsEach = (seconds: number): string => `${((seconds * 1e6) / (count * sizes.rounds)).toFixed(1)} µs`;
   const ratios = daemonMs.map((elapsedMs, round) => (bareMs[round] ?? Number.NaN) / elapsedMs);
   return [
     { part: PART, what: 'bare insertMany, 1,000 events, 4 in flight', value: perSecond(count, median(bareMs)) },
@@ -35,6 +45,9 @@ export async function measureIngest(stack: Stack, sizes: Sizes): Promise<Figure[
       what: `daemon, ${EVENTS_PER_REQUEST} events a request, ${CONNECTIONS} connections`,
       value: perSecond(count, median(daemonMs)),
     },
+    { part: PART, what: 'mongod CPU an event, under the bare driver', value: microsEach(cpu.bareMongod) },
+    { part: PART, what: 'mongod CPU an event, under the daemon', value: microsEach(cpu.mongod) },
+    { part: PART, what: 'daemon CPU an event', value: microsEach(cpu.daemon) },
     { part: PART, what: 'p99 of these requests', value: `${median(p99).toFixed(0)} ms` },
     atLeast({ part: PART, what: 'daemon ÷ bare (aim: 0.75)' }, median(ratios), 0.6),
   ];

@@ -1,5 +1,6 @@
 import { DirtyHours, toPairText } from '../../../src/storage/dirty-hours.ts';
 import { readBoundaryNames } from './boundaries.ts';
+import { pause } from './load.ts';
 import { callSimulator, meterBody, type Population, settle, settleAndCompare } from './target.ts';
 
 const HOUR_MS = 3_600_000;
@@ -9,6 +10,8 @@ const JOBS = ['requeue-usage', 'aggregate-usage', 'submit-meter-events', 'reconc
 /** Boundaries that a round comes to often: the crash comes at any of the first visits. */
 const OFTEN = /^(submit|ingest\.(journal-written|events-inserted|journal-confirmed|events-appended))/;
 const SKIPS = 3;
+const LATE_MS_MAX = 5_000;
+const POLL_MS = 100;
 
 /** What brings a process to a boundary that a plain round never comes to; `after` undoes it. */
 interface Provocation {
@@ -46,9 +49,15 @@ async function crashAt(name: string, population: Population, batchSize: number):
   await sendBatches(population, batchSize);
   if (name.startsWith('replay.')) await replayOne(population);
   for (const job of JOBS) await target.run(job);
-  const isReached = target.hasCrashed();
+  const isReached = await comesToIt(population);
   await provocation?.after?.(population);
   return [...(isReached ? [] : ['no process came to it']), ...(await settleAndCompare(population))];
+}
+
+/** A journal entry is closed only seconds after its last commit. */
+async function comesToIt({ target }: Population): Promise<boolean> {
+  for (let waitedMs = 0; waitedMs < LATE_MS_MAX && !target.hasCrashed(); waitedMs += POLL_MS) await pause(POLL_MS);
+  return target.hasCrashed();
 }
 
 async function sendBatches({ target, mill }: Population, batchSize: number): Promise<void> {

@@ -55,7 +55,7 @@ export class DaemonProcess {
 
   /** Waits until a process that died has a living successor. */
   async recovered(): Promise<void> {
-    for (let seen = -1; seen !== this.#deaths; ) {
+    for (let seen = -1; seen !== this.#deaths;) {
       seen = this.#deaths;
       await this.#restarting;
     }

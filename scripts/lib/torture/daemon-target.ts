@@ -4,6 +4,7 @@ import { CommandError } from '../command-error.ts';
 import { EXIT } from '../exit-codes.ts';
 import type { DaemonProcess } from './daemon-process.ts';
 import { checkCounts } from './in-process-target.ts';
+import { pause } from './load.ts';
 import type { Target } from './target.ts';
 import type { Batch } from './usage-mill.ts';
 
@@ -122,10 +123,4 @@ interface RunView {
   readonly state: string;
   readonly result?: Record<string, unknown>;
   readonly error?: { readonly message: string };
-}
-
-function pause(delayMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, delayMs);
-  });
 }

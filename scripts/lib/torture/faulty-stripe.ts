@@ -47,7 +47,10 @@ export async function submitThroughFaults(
 }
 
 /** One event in every customer's hour, so that each window becomes a submission of each additive meter. */
-async function makeWindows({ target, mill, customers, clock }: InProcessPopulation, submissions: number): Promise<void> {
+async function makeWindows(
+  { target, mill, customers, clock }: InProcessPopulation,
+  submissions: number,
+): Promise<void> {
   const hours = Math.ceil(submissions / customers.length / 2);
   const endMs = Math.floor(clock.now() / HOUR_MS) * HOUR_MS;
   let valid: SentEvent[] = [];

@@ -23,6 +23,8 @@ export async function killUnderLoad(
   await load.stop();
   const differences = await settleAndCompare(population);
   const statuses = [...target.statuses].map(([status, count]) => `${count} × ${status}`).join(', ');
-  options.say(`  ${target.daemon.deaths} kills, ${load.requests} requests, ${mill.acknowledged.size} events; ${statuses}`);
+  options.say(
+    `  ${target.daemon.deaths} kills, ${load.requests} requests, ${mill.acknowledged.size} events; ${statuses}`,
+  );
   return [...target.violations, ...differences];
 }

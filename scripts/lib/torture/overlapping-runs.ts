@@ -1,5 +1,6 @@
 import { aggregateUsage } from '../../../jobs/aggregate-usage.ts';
 import { inDerivationRun } from '../../../src/storage/derivation-run.ts';
+import { pause } from './load.ts';
 import type { InProcessPopulation } from './stack.ts';
 import { settleAndCompare } from './target.ts';
 
@@ -30,7 +31,9 @@ export async function overlapRuns(
     if (differences.length > 0) return differences.map((difference) => `round ${round + 1}: ${difference}`);
   }
   const { merged } = await countRows(target);
-  options.say(`  ${options.rounds} rounds of one slow and ${BATCHES_MEANWHILE} fast runs, ${merged} rows, all equal raw`);
+  options.say(
+    `  ${options.rounds} rounds of one slow and ${BATCHES_MEANWHILE} fast runs, ${merged} rows, all equal raw`,
+  );
   return [];
 }
 
@@ -58,10 +61,4 @@ async function sendBatch({ target, mill }: InProcessPopulation): Promise<void> {
 
 async function countRows({ db }: InProcessPopulation['target']): Promise<{ merged: number }> {
   return { merged: await db.collection('usage_aggregates').countDocuments({}) };
-}
-
-function pause(delayMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, delayMs);
-  });
 }

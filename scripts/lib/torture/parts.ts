@@ -3,6 +3,8 @@ import { submitThroughFaults } from './faulty-stripe.ts';
 import { freezeBetweenWrites } from './frozen-process.ts';
 import { InProcessTarget } from './in-process-target.ts';
 import { killUnderLoad } from './kill-daemon.ts';
+import { losePrimary } from './lose-primary.ts';
+import { loseRedis } from './lose-redis.ts';
 import { overlapRuns } from './overlapping-runs.ts';
 import { SkippingClock } from './skipping-clock.ts';
 import { type Services, withDaemon, withParts, withServices } from './stack.ts';
@@ -46,6 +48,16 @@ export const PARTS: Readonly<Record<string, TorturePart>> = {
         });
       }),
   },
+  c: {
+    title: 'Redis is emptied, killed and absent',
+    run: ({ seed, isQuick, say }) =>
+      withServices(1, (services) =>
+        withDaemon(services, { name: 'c', seed, customers: 4, hours: 24 }, (population) => {
+          const flush = (): Promise<void> => flushRedis(services);
+          return loseRedis(population, { redis: services.redis, flush, awayMs: isQuick ? 4_000 : 10_000, say });
+        }),
+      ),
+  },
   d: {
     title: 'Stripe fails three calls in ten, in every way',
     run: async ({ seed, isQuick, say }) => {
@@ -62,6 +74,16 @@ export const PARTS: Readonly<Record<string, TorturePart>> = {
       });
       return faults;
     },
+  },
+  e: {
+    title: 'the primary of three nodes is killed under load; both secondaries are away',
+    run: ({ seed, isQuick, say }) =>
+      withServices(3, (services) =>
+        withDaemon(services, { name: 'e', seed, customers: 4, hours: 24 }, (population) => {
+          const { mongo } = services;
+          return losePrimary(population, { mongo, kills: isQuick ? 1 : 3, lonelyMs: isQuick ? 12_000 : 30_000, say });
+        }),
+      ),
   },
   f: {
     title: 'two aggregation runs overlap; a process is frozen for longer than any limit',

@@ -98,9 +98,7 @@ export async function letTimePass(db: Database['db']): Promise<void> {
   await db.collection('leases').updateMany({}, { $set: { expiresAt: new Date(0) } });
   await db
     .collection('meter_submissions')
-    .updateMany({ state: 'sending' }, [
-      { $set: { lastAttemptAt: { $subtract: ['$lastAttemptAt', SENDING_MS_MAX] } } },
-    ]);
+    .updateMany({ state: 'sending' }, [{ $set: { lastAttemptAt: { $subtract: ['$lastAttemptAt', SENDING_MS_MAX] } } }]);
   // Nobody will close these: they are derived in every run, for a day.
   await db.collection('dirty_hours').updateMany({ closedAt: { $exists: false } }, { $set: { leftOpen: true } });
 }
