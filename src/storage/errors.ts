@@ -72,6 +72,11 @@ function isTransient(error: MongoError): boolean {
     error.hasErrorLabel('RetryableWriteError') ||
     error.hasErrorLabel('TransientTransactionError') ||
     TRANSIENT_CODES.has(error.code) ||
-    (error instanceof MongoBulkWriteError && error.result.getWriteConcernError() !== undefined)
+    (error instanceof MongoBulkWriteError && (error.result.getWriteConcernError() !== undefined || isUnanswered(error)))
   );
+}
+
+/** The driver wraps a lost connection, or a primary it could not find, in a bulk error without any code or class. */
+function isUnanswered(error: MongoBulkWriteError): boolean {
+  return error.code === undefined && error.result.getWriteErrors().length === 0;
 }

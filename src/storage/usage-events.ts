@@ -4,6 +4,7 @@ import { canonicalQuantity } from '../domain/quantity.ts';
 import { fingerprintOf, type PropertyValue, type UsageEvent } from '../domain/usage-event.ts';
 import { type EpochHour, epochHourOf } from '../domain/window.ts';
 import { inBatches } from './cursor.ts';
+import { toDecimal128 } from './decimal128.ts';
 import { hasOnlyDuplicateKeys, toStorageError, translated } from './errors.ts';
 
 /** The raw facts: append-only, one document an event. Its `_id` is the dedupe; no other field repeats the key. */
@@ -45,7 +46,7 @@ export function toUsageEventDocument(event: UsageEvent, receivedAtMs: number): U
     customerId: event.customerId,
     eventType: event.eventType,
     occurredAt: new Date(event.occurredAtMs),
-    quantity: Decimal128.fromString(event.quantity),
+    quantity: toDecimal128(event.quantity),
     ...(event.userId !== undefined && { userId: event.userId }),
     ...(event.properties !== undefined && { properties: toStoredProperties(event.properties) }),
     hour: epochHourOf(event.occurredAtMs),
@@ -61,7 +62,7 @@ function toStoredProperties(properties: NonNullable<UsageEvent['properties']>): 
 }
 
 export function toStoredProperty(value: PropertyValue): StoredPropertyValue {
-  return typeof value === 'object' ? Decimal128.fromString(value.number) : value;
+  return typeof value === 'object' ? toDecimal128(value.number) : value;
 }
 
 /** One raw event as the API shows it. */

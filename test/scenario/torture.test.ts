@@ -1,6 +1,6 @@
 /** A bounded torture: the parts of scripts/torture that need no process of their own, at a smaller size. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { crashAtEveryBoundary } from '../../scripts/lib/torture/crash-points.ts';
+import { crashAtEveryBoundary, lostAtStripe } from '../../scripts/lib/torture/crash-points.ts';
 import { readBoundaryNames } from '../../scripts/lib/torture/boundaries.ts';
 import { submitThroughFaults } from '../../scripts/lib/torture/faulty-stripe.ts';
 import { overlapRuns } from '../../scripts/lib/torture/overlapping-runs.ts';
@@ -72,6 +72,50 @@ describe('aggregation runs', () => {
         expect(await settleAndCompare(population)).toEqual([]);
       }),
   );
+});
+
+describe('what torture has found', () => {
+  it('sends a last value that a late event changed in the window that was planned last', () =>
+    withPopulation({ seed: 2, customers: 1, hours: 1 }, async (population) => {
+      const { target, mill, customers } = population;
+      for (let late = 0; late < 4; late += 1) {
+        const event = mill.event({ customerId: customers[0] ?? '' });
+        await target.send({ events: [event], valid: [event], conflicts: 0, rejected: 0 });
+        mill.acknowledge({ valid: [event] });
+        expect(await settleAndCompare(population)).toEqual([]);
+      }
+    }));
+
+  it('takes back the figures of a period that a moved anchor does away with', () =>
+    withPopulation({ seed: 4, customers: 1, hours: 3 }, async (population) => {
+      const { target, mill, customers, anchorMs } = population;
+      for (const days of [0, 3, 1]) {
+        const billingAnchor = new Date(anchorMs - days * 24 * 3_600_000).toISOString();
+        await target.putCustomer(customers[0] ?? '', { billingAnchor, billingInterval: 'year' });
+        const batch = mill.batch(8);
+        await target.send(batch);
+        mill.acknowledge(batch);
+        expect(await settleAndCompare(population)).toEqual([]);
+      }
+    }));
+
+  it('makes up for a shortfall once, also when the heal waits to be sent through several reconciliations', () =>
+    withPopulation({ seed: 6, customers: 2, hours: 3 }, async (population) => {
+      const { target, mill } = population;
+      const sendMore = async (): Promise<void> => {
+        const batch = mill.batch(20);
+        await target.send(batch);
+        mill.acknowledge(batch);
+      };
+      await sendMore();
+      await lostAtStripe(true).before(population);
+      // Only pairs with new submissions are read again.
+      await sendMore();
+      for (const job of ['aggregate-usage', 'submit-meter-events']) await target.run(job);
+      for (let runs = 0; runs < 3; runs += 1) await target.run('reconcile-usage');
+      expect(await target.db.collection('meter_submissions').countDocuments({ subject: 'heal' })).toBe(1);
+      expect(await settleAndCompare(population)).toEqual([]);
+    }));
 });
 
 /** Holds whoever comes to a boundary first. */

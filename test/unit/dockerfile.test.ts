@@ -100,7 +100,7 @@ describe('the Dockerfile', () => {
   it('starts and examines the daemon by verbs that exist', () => {
     const [verb = ''] = commandOf('CMD');
     expect(commandOf('ENTRYPOINT')).toEqual(['node', entry]);
-    expect(commandOf('HEALTHCHECK')).toEqual(['node', entry, 'doctor']);
+    expect(commandOf('HEALTHCHECK')).toEqual(['node', entry, 'doctor', 'health']);
     expect(manifest.bin['tallystick']).toBe(entry);
     const sources = [sourceOf(entry), `scripts/commands/${verb}.ts`, 'scripts/commands/doctor.ts'];
     expect(sources.filter((path) => !existsSync(join(REPOSITORY, path)))).toEqual([]);

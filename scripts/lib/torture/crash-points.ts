@@ -14,7 +14,7 @@ const LATE_MS_MAX = 5_000;
 const POLL_MS = 100;
 
 /** What brings a process to a boundary that a plain round never comes to; `after` undoes it. */
-interface Provocation {
+export interface Provocation {
   before(population: Population): Promise<void>;
   after?(population: Population): Promise<void>;
 }
@@ -126,7 +126,7 @@ const MOVED_ANCHOR: Provocation = {
 };
 
 /** Stripe loses a meter event; `foreign` adds somebody else's, so that no submission explains what is missing. */
-function lostAtStripe(foreign: boolean): Provocation {
+export function lostAtStripe(foreign: boolean): Provocation {
   return {
     before: async ({ target }) => {
       await settle(target);

@@ -2,8 +2,10 @@ import type { EmbeddedMongo, EmbeddedMongoNode } from '../../../src/embedded/mon
 import type { Database } from '../../../src/storage/database.ts';
 import { Load, pause } from './load.ts';
 import type { DaemonPopulation } from './stack.ts';
-import { settleAndCompare } from './target.ts';
+import { letTimePass, settleAndCompare } from './target.ts';
 
+/** A journal entry is closed within this time of its last commit. */
+const ENTRY_MS_MAX = 5_000;
 const ELECTION_POLL_MS = 250;
 const ELECTION_MS_MAX = 60_000;
 
@@ -37,6 +39,9 @@ export async function losePrimary(
   await primaryOf(target.db, mongo);
   await pause(3_000);
   await load.stop();
+  // Entries whose inserts had no clear answer stay open for a day, and are derived in every run until then.
+  await pause(ENTRY_MS_MAX);
+  await letTimePass(target.db);
   const statuses = [...target.statuses].map(([status, count]) => `${count} × ${status}`).join(', ');
   say(`  both secondaries away for ${lonelyMs / 1000} s; ${load.requests} requests, answers ${statuses}`);
   return [...target.violations, ...(await settleAndCompare(population))];

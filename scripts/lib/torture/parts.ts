@@ -42,7 +42,8 @@ export const PARTS: Readonly<Record<string, TorturePart>> = {
       withServices(1, (services) => {
         const size = { seed, customers: 2, hours: isQuick ? 4 : 12 };
         const onDeath = (): Promise<void> => flushRedis(services);
-        return withDaemon(services, { name: 'b', ...size, onDeath }, async (population) => {
+        // Without the ticker: its sweep would come to some boundaries before they are armed.
+        return withDaemon(services, { name: 'b', ...size, roles: 'http,worker', onDeath }, async (population) => {
           const faults = await crashAtEveryBoundary(population, { batchSize: isQuick ? 4 : 10, say });
           return [...population.target.violations, ...faults];
         });

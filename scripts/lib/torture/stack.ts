@@ -60,7 +60,7 @@ export interface DaemonPopulation extends Population {
 /** Lends the daemon's process with meters and customers, on a database of its own and the machine's clock. */
 export async function withDaemon<T>(
   services: Services,
-  part: Size & { name: string; onDeath?: () => Promise<void> },
+  part: Size & { name: string; roles?: string; onDeath?: () => Promise<void> },
   use: (population: DaemonPopulation) => Promise<T>,
 ): Promise<T> {
   const database = openDatabase({ uri: services.mongo.uri, name: `torture_${part.name}` });
@@ -84,6 +84,7 @@ export async function withDaemon<T>(
       HOST: '127.0.0.1',
       PORT: String(port),
       LOG_LEVEL: 'warn',
+      ...(part.roles !== undefined && { ROLES: part.roles }),
     },
   });
   try {

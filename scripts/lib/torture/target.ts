@@ -1,5 +1,4 @@
 import type { Database } from '../../../src/storage/database.ts';
-import type { BillingCustomer } from '../../../src/domain/billing-customer.ts';
 import { Customers } from '../../../src/storage/customers.ts';
 import { type CountedMeter, findDifferences, type StripeTotal } from './truth.ts';
 import type { Batch, UsageMill } from './usage-mill.ts';
@@ -141,7 +140,7 @@ export async function settleAndCompare(population: Population): Promise<string[]
   const differences = await findDifferences({
     db: target.db,
     meters,
-    billing: billing as Map<string, BillingCustomer>,
+    billing,
     acknowledged: mill.acknowledged,
     totals,
   });
