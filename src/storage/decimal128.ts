@@ -26,3 +26,9 @@ export function toDecimal128(quantity: Quantity): Decimal128 {
   bytes.writeUInt32LE((EXPONENT_BIAS + exponent) * EXPONENT_FACTOR + (isNegative ? SIGN_BIT : 0), 12);
   return new Decimal128(bytes);
 }
+
+/** Whether a decimal is zero, of whatever sign and exponent: the 113 bits of its coefficient are. */
+export function isZeroDecimal128({ bytes }: Decimal128): boolean {
+  for (let index = 0; index < 14; index += 1) if (bytes[index] !== 0) return false;
+  return ((bytes[14] ?? 0) & 1) === 0;
+}

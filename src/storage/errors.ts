@@ -37,6 +37,7 @@ export function hasOnlyDuplicateKeys(error: unknown): error is MongoBulkWriteErr
  * care re-send under the same `_id`.
  */
 export function toStorageError(error: unknown): unknown {
+  if (isBareSocketError(error)) return unavailable(error);
   if (!(error instanceof MongoError)) return error;
   return new DaemonError({
     kind: isTransient(error) ? 'transient' : 'defect',
@@ -79,4 +80,20 @@ function isTransient(error: MongoError): boolean {
 /** The driver wraps a lost connection, or a primary it could not find, in a bulk error without any code or class. */
 function isUnanswered(error: MongoBulkWriteError): boolean {
   return error.code === undefined && error.result.getWriteErrors().length === 0;
+}
+
+/** The driver lets an error of Node's own socket through when the other side ended it just before a write. */
+const SOCKET_CODES = new Set<unknown>(['EPIPE', 'ECONNRESET', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_WRITE_AFTER_END']);
+
+function isBareSocketError(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && SOCKET_CODES.has(error.code);
+}
+
+function unavailable(cause: unknown): DaemonError {
+  return new DaemonError({
+    kind: 'transient',
+    code: 'store_unavailable',
+    message: 'The connection to MongoDB broke.',
+    cause,
+  });
 }

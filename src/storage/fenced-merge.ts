@@ -1,6 +1,6 @@
 import type { ClientSession, Collection, Db, Decimal128, Document, Filter, OptionalUnlessRequiredId } from 'mongodb';
-import { canonicalQuantity, isZeroQuantity } from '../domain/quantity.ts';
 import { OPERATION_MS_MAX } from './database.ts';
+import { isZeroDecimal128 } from './decimal128.ts';
 import { hasOnlyDuplicateKeys, toStorageError, translated } from './errors.ts';
 
 /**
@@ -142,7 +142,7 @@ function isDerivedAlike(stored: FencedRow, row: FencedRow): boolean {
 
 /** A new row; an empty one has nothing to plan. */
 function toNewRow({ planDue, ...row }: FencedRow): FencedRow & { revision: number } {
-  const isDue = planDue === true && !isZeroQuantity(canonicalQuantity(row.quantity.toString()));
+  const isDue = planDue === true && !isZeroDecimal128(row.quantity);
   return { ...row, revision: 1, ...(isDue && { planDue }) };
 }
 

@@ -3,6 +3,7 @@ import { isAdditive, type Meter } from '../domain/meter.ts';
 import type { Period } from '../domain/period.ts';
 import { type EpochHour, HOUR_MS } from '../domain/window.ts';
 import { OPERATION_MS_MAX } from './database.ts';
+import { toDecimal128 } from './decimal128.ts';
 import { toStorageError } from './errors.ts';
 import { conditionOf, fieldPath, valueOf } from './fact-expressions.ts';
 import { USAGE_EVENTS } from './usage-events.ts';
@@ -137,16 +138,16 @@ function toRow(
     layout: scope.layout,
     eventCount,
     ...(uncountable > 0 && { uncountable }),
-    quantity: toDecimal128(quantity),
+    quantity: toQuantity(quantity),
     ...(last !== undefined && { last }),
     ...(isAdditive(meter.aggregation) && { planDue: true as const }),
   };
 }
 
-/** A sum over no decimal is the number 0, and a maximum of nothing is null. */
-function toDecimal128(value: unknown): Decimal128 {
+/** A count is a number, a sum over no decimal the number 0, and a maximum of nothing null. */
+function toQuantity(value: unknown): Decimal128 {
   if (value instanceof Decimal128) return value;
-  return typeof value === 'number' ? Decimal128.fromString(String(value)) : ZERO;
+  return typeof value === 'number' ? toDecimal128(String(value)) : ZERO;
 }
 
 /** One pass over the facts of an event type for all aggregations but `unique`, whose values are needed one by one. */

@@ -246,6 +246,17 @@ describe('UsageLog on three nodes', () => {
       expect(outcomes[0]).toBe('duplicate');
       expect(['accepted', 'duplicate']).toContain(outcomes[1]);
       expect(await count(database.db, 'usage_events')).toBe(2);
+      // Every node gone between the journal and the insert: the driver's bulk error then has no code and no class.
+      onBoundary((name) =>
+        name === 'ingest.journal-written'
+          ? Promise.all(mongo.nodes.map((node) => node.kill())).then(() => undefined)
+          : undefined,
+      );
+      await expect(log.append([eventOf('c')], 10)).rejects.toMatchObject({
+        kind: 'transient',
+        code: 'store_unavailable',
+      });
+      onBoundary(undefined);
       await log.drain();
     } finally {
       await database.close();

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { Decimal128 } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import { parseSignedNumber } from '../../src/domain/quantity.ts';
-import { toDecimal128 } from '../../src/storage/decimal128.ts';
+import { isZeroDecimal128, toDecimal128 } from '../../src/storage/decimal128.ts';
 
 const digits = (maxLength: number): fc.Arbitrary<string> => fc.stringMatching(new RegExp(`^[0-9]{1,${maxLength}}$`));
 
@@ -46,4 +46,11 @@ describe('a decimal from a quantity', () => {
       }),
     );
   });
+
+  it.each(['0', '-0', '0.00', '0E+6111', '1', '-0.000000000001', '1E-6176', '9999999999999999999999999999999999'])(
+    'is told from zero: %s',
+    (text) => {
+      expect(isZeroDecimal128(Decimal128.fromString(text))).toBe(!/[1-9]/.test(text.replace(/E.*/, '')));
+    },
+  );
 });

@@ -24,7 +24,7 @@ export async function measureGrowth(stack: Stack, sizes: Sizes): Promise<Figure[
   const daemon = await stack.startDaemon({ database: 'bench', roles: 'http' });
   const { growthEvents, customers } = sizes;
   const series = seriesOver({ hours: DAYS * 24, count: growthEvents, customers });
-  await saveMeters(database, series.startMs);
+  await saveMeters(database, ['count', 'sum', 'max'], series.startMs);
   const events = growthEvents / TENTHS;
   const elapsedMs: number[] = [];
   const costs: RunCost[] = [];

@@ -44,8 +44,9 @@ export async function crashAtEveryBoundary(
 async function crashAt(name: string, population: Population, batchSize: number): Promise<string[]> {
   const { target, mill } = population;
   const provocation = PROVOCATIONS[name];
-  await provocation?.before(population);
+  // First: what a provocation changes may ring for a job at once.
   await target.crashAt(name, OFTEN.test(name) ? mill.below(SKIPS) : 0);
+  await provocation?.before(population);
   await sendBatches(population, batchSize);
   if (name.startsWith('replay.')) await replayOne(population);
   for (const job of JOBS) await target.run(job);
