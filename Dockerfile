@@ -15,6 +15,8 @@ RUN npm ci --omit=dev
 
 FROM node:24-bookworm-slim
 ENV NODE_ENV=production HOST=0.0.0.0 PORT=8080
+# Events in flight outlive Node's default young generation and are then collected twice: more memory and CPU, not less.
+ENV NODE_OPTIONS=--max-semi-space-size=32
 WORKDIR /app
 COPY package.json ./
 COPY --from=packages /app/node_modules ./node_modules

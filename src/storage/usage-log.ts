@@ -3,15 +3,11 @@ import { boundary } from '../boundary.ts';
 import type { Clock } from '../clock.ts';
 import { DaemonError } from '../errors.ts';
 import { type DirtyHours, DIRTY_PAIRS_PER_ENTRY_MAX, toPairText } from './dirty-hours.ts';
+import { COMMITS_IN_FLIGHT_MAX, GroupCommit } from './group-commit.ts';
 import type { UsageEventDocument, UsageEvents } from './usage-events.ts';
 
 /** How long one journal entry takes on the pairs of new commits before it is sealed. */
 const ENTRY_SPAN_MS_MAX = 3_000;
-/** Events and bytes of one insert. */
-const COMMIT_EVENTS_MAX = 1_000;
-const COMMIT_BYTES_MAX = 4 * 1024 * 1024;
-/** Inserts in flight: a second one keeps the server busy while the answer of the first is on its way. */
-const COMMITS_IN_FLIGHT_MAX = 2;
 /** Share of duplicates in recent commits beyond which keys are looked up before the insert (a refused insert costs mongod about six times a new one). */
 const LOOKUP_SHARE = 0.2;
 
@@ -27,14 +23,6 @@ interface OpenEntry {
   sealed: boolean;
   /** An insert under this entry had no clear answer: it must stay open. */
   failed: boolean;
-}
-
-/** Part of one request's events, waiting for a commit. */
-interface Slice {
-  readonly documents: readonly UsageEventDocument[];
-  readonly bytes: number;
-  readonly finish: (outcomes: AppendOutcome[]) => void;
-  readonly fail: (error: unknown) => void;
 }
 
 export interface UsageLogParts {
@@ -58,27 +46,23 @@ export class UsageLog {
   readonly #events: UsageEvents;
   readonly #dirtyHours: DirtyHours;
   readonly #clock: Clock;
-  readonly #queueBytesMax: number;
   readonly #onCloseFailed: (error: unknown) => void;
-  readonly #queue: Slice[] = [];
-  #queuedBytes = 0;
-  #inFlight = 0;
+  readonly #commits: GroupCommit<UsageEventDocument, AppendOutcome>;
   #duplicateShare = 0;
   #entry: OpenEntry | undefined;
   readonly #closing = new Set<Promise<void>>();
-  #idle: (() => void)[] = [];
 
   constructor(parts: UsageLogParts) {
     this.#events = parts.events;
     this.#dirtyHours = parts.dirtyHours;
     this.#clock = parts.clock;
-    this.#queueBytesMax = parts.queueBytesMax;
+    this.#commits = new GroupCommit((documents) => this.#store(documents), parts.queueBytesMax);
     this.#onCloseFailed = parts.onCloseFailed;
   }
 
   /** Bytes of events that wait for a commit. */
   get queuedBytes(): number {
-    return this.#queuedBytes;
+    return this.#commits.queuedBytes;
   }
 
   /**
@@ -86,80 +70,15 @@ export class UsageLog {
    * @param bytes the size of the input they came from, for the bounds.
    * @throws DaemonError `transient` when no durable answer can be given; sending the same again is safe.
    */
-  async append(documents: readonly UsageEventDocument[], bytes: number): Promise<AppendOutcome[]> {
-    if (documents.length === 0) return [];
-    if (this.#queuedBytes + bytes > this.#queueBytesMax) {
-      throw new DaemonError({
-        kind: 'transient',
-        code: 'ingest_queue_full',
-        message: 'More events wait to be stored than this process may hold.',
-        context: { queuedBytes: this.#queuedBytes },
-      });
-    }
-    const slices: Promise<AppendOutcome[]>[] = [];
-    for (let from = 0; from < documents.length; from += COMMIT_EVENTS_MAX) {
-      const part = documents.slice(from, from + COMMIT_EVENTS_MAX);
-      slices.push(this.#enqueue(part, Math.ceil((bytes * part.length) / documents.length)));
-    }
-    return (await Promise.all(slices)).flat();
+  append(documents: readonly UsageEventDocument[], bytes: number): Promise<AppendOutcome[]> {
+    return this.#commits.append(documents, bytes);
   }
 
   /** Waits until everything queued is answered and every entry of this process is closed. */
   async drain(): Promise<void> {
-    while (this.#inFlight > 0 || this.#queue.length > 0) {
-      await new Promise<void>((resolve) => this.#idle.push(resolve));
-    }
+    await this.#commits.whenIdle();
     if (this.#entry !== undefined) this.#seal(this.#entry);
     while (this.#closing.size > 0) await Promise.all(this.#closing);
-  }
-
-  #enqueue(documents: readonly UsageEventDocument[], bytes: number): Promise<AppendOutcome[]> {
-    return new Promise((finish, fail) => {
-      this.#queue.push({ documents, bytes, finish, fail });
-      this.#queuedBytes += bytes;
-      this.#pump();
-    });
-  }
-
-  #pump(): void {
-    while (this.#inFlight < COMMITS_IN_FLIGHT_MAX && this.#queue.length > 0) {
-      const slices = this.#takeSlices();
-      this.#inFlight += 1;
-      void this.#commit(slices).finally(() => {
-        this.#inFlight -= 1;
-        for (const slice of slices) this.#queuedBytes -= slice.bytes;
-        this.#pump();
-        if (this.#inFlight === 0) for (const wake of this.#idle.splice(0)) wake();
-      });
-    }
-  }
-
-  #takeSlices(): Slice[] {
-    let events = 0;
-    let bytes = 0;
-    let count = 0;
-    for (const slice of this.#queue) {
-      events += slice.documents.length;
-      bytes += slice.bytes;
-      if (count > 0 && (events > COMMIT_EVENTS_MAX || bytes > COMMIT_BYTES_MAX)) break;
-      count += 1;
-    }
-    return this.#queue.splice(0, count);
-  }
-
-  /** Answers every slice, one way or the other; never throws. */
-  async #commit(slices: readonly Slice[]): Promise<void> {
-    try {
-      const documents = slices.flatMap((slice) => slice.documents);
-      const outcomes = await this.#store(documents);
-      let from = 0;
-      for (const slice of slices) {
-        slice.finish(outcomes.slice(from, from + slice.documents.length));
-        from += slice.documents.length;
-      }
-    } catch (error) {
-      for (const slice of slices) slice.fail(error);
-    }
   }
 
   async #store(documents: readonly UsageEventDocument[]): Promise<AppendOutcome[]> {

@@ -97,6 +97,12 @@ describe('the Dockerfile', () => {
     expect(image.find(({ keyword }) => keyword === 'USER')?.words).toEqual(['node']);
   });
 
+  it('gives Node what the benchmarks give it', () => {
+    const [setting = ''] = image.find(({ words }) => words[0]?.startsWith('NODE_OPTIONS=') === true)?.words ?? [];
+    expect(setting).toMatch(/^NODE_OPTIONS=--/);
+    expect(read('scripts/bench')).toContain(`export ${setting}`);
+  });
+
   it('starts and examines the daemon by verbs that exist', () => {
     const [verb = ''] = commandOf('CMD');
     expect(commandOf('ENTRYPOINT')).toEqual(['node', entry]);

@@ -5,8 +5,10 @@ import { createLogger } from '../../../src/logger.ts';
 import type { Database } from '../../../src/storage/database.ts';
 import { openStripe } from '../../../src/stripe/client.ts';
 import { EventSummaries } from '../../../src/stripe/event-summaries.ts';
+import { MeterEventAdjustments } from '../../../src/stripe/meter-event-adjustments.ts';
 import { MeterEvents } from '../../../src/stripe/meter-events.ts';
 import { StripeMeters } from '../../../src/stripe/meters.ts';
+import { openStripeObjects } from '../../../src/stripe/objects.ts';
 import type { JobParts } from '../../../src/wiring/job-parts.ts';
 import { openStores } from '../../../src/wiring/stores.ts';
 
@@ -29,10 +31,13 @@ export function openJobParts(input: {
   mongodbUri: string;
   simulatorUrl: string;
   clock: Clock;
+  /** Instead of the settings of a torture run. */
+  settings?: Readonly<Record<string, string>>;
 }): JobParts {
   const { database, clock } = input;
   const config = loadConfig({
     ...TORTURE_SETTINGS,
+    ...input.settings,
     MONGODB_URI: input.mongodbUri,
     REDIS_URL: 'redis://127.0.0.1:1',
     STRIPE_API_BASE: input.simulatorUrl,
@@ -45,8 +50,10 @@ export function openJobParts(input: {
     stores: openStores(database, { ...config, holder: randomUUID(), clock, log }),
     stripe: {
       meters,
-      meterEvents: new MeterEvents(stripe),
+      meterEvents: new MeterEvents(stripe, clock),
+      adjustments: new MeterEventAdjustments(stripe),
       summaries: new EventSummaries(stripe),
+      objects: openStripeObjects(stripe, () => Promise.resolve()),
       rate: { take: () => Promise.resolve() },
       listMeters: () => meters.list(),
     },
