@@ -13,9 +13,9 @@ export function answer(body: object): Answer {
   return { status: 200, render: () => text };
 }
 
-/** The inside of Stripe's error envelope (Stripe docs, Errors). */
+/** The inside of Stripe's error envelope (Stripe docs, Errors). Most errors of v2 have no type. */
 export interface ErrorBody {
-  type: 'invalid_request_error' | 'idempotency_error' | 'api_error';
+  type?: 'invalid_request_error' | 'idempotency_error' | 'api_error' | 'card_error';
   code?: string;
   message: string;
   param?: string;
@@ -56,6 +56,11 @@ export function missingResource(noun: string, id: string): Refusal {
     message: `No such ${noun}: '${id}'`,
     param: 'id',
   });
+}
+
+/** The same in the words of v2, whose errors mostly carry no type. */
+export function missingInV2(noun: string, id: string): Refusal {
+  return new Refusal(404, { code: 'not_found', message: `No such ${noun}: '${id}'` });
 }
 
 /** 429 of the rate limiter (Stripe docs, Rate limits). */

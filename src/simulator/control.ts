@@ -1,6 +1,8 @@
-import { ManualClock } from '../clock.ts';
 import type { FaultKind, FaultPlan, ScriptedFault } from './faults.ts';
+import { isMovable } from './movable-clock.ts';
 import type { Simulation } from './simulation.ts';
+import { changeSwitches } from './switches.ts';
+import type { DestinationOptions } from './webhooks/destinations.ts';
 
 /** What a person or another process may ask of a running simulator, as JSON under `/_sim/`. */
 export interface ControlAnswer {
@@ -17,21 +19,54 @@ interface FaultsRequest {
   clear?: boolean;
 }
 
+interface AdvanceRequest {
+  toMs?: unknown;
+  byMs?: unknown;
+}
+
+type Handler = (simulation: Simulation, body: string) => ControlAnswer | Promise<ControlAnswer>;
+
+const handlers: Readonly<Record<string, Handler>> = {
+  'GET /_sim/totals': (simulation) =>
+    ok({ totals: simulation.totals(), asyncRejections: simulation.asyncRejections.length }),
+  'GET /_sim/requests': (simulation) => ok({ requests: simulation.requests() }),
+  'POST /_sim/faults': (simulation, body) => ok(changeFaults(simulation, JSON.parse(body) as FaultsRequest)),
+  'POST /_sim/clock': (simulation, body) => moveClock(simulation, JSON.parse(body) as { advanceMs?: unknown }),
+  'POST /_sim/advance': (simulation, body) => advance(simulation, JSON.parse(body) as AdvanceRequest),
+  'GET /_sim/switches': (simulation) => ok({ switches: simulation.switches }),
+  'POST /_sim/switches': (simulation, body) => {
+    changeSwitches(simulation.switches, JSON.parse(body) as Record<string, unknown>);
+    return ok({ switches: simulation.switches });
+  },
+  'GET /_sim/events': (simulation) => ok({ events: simulation.events(), thinEvents: simulation.thinEvents() }),
+  'POST /_sim/trigger': (simulation, body) => {
+    simulation.trigger(String((JSON.parse(body) as { type?: unknown }).type));
+    return ok({});
+  },
+  'POST /_sim/resend': (simulation, body) => {
+    simulation.resend(String((JSON.parse(body) as { eventId?: unknown }).eventId));
+    return ok({});
+  },
+  'GET /_sim/destinations': (simulation) => ok({ destinations: simulation.destinations() }),
+  'POST /_sim/destinations': (simulation, body) =>
+    ok(simulation.addDestination(JSON.parse(body) as DestinationOptions)),
+  'POST /_sim/destinations/remove': (simulation, body) =>
+    ok({ removed: simulation.removeDestination(String((JSON.parse(body) as { id?: unknown }).id)) }),
+  'GET /_sim/deliveries': (simulation) => ok({ deliveries: simulation.deliveries() }),
+  'POST /_sim/deliver': async (simulation, body) => {
+    const { settle } = JSON.parse(body) as { settle?: unknown };
+    return ok({ deliveries: await (settle === true ? simulation.settleDeliveries() : simulation.deliverDue()) });
+  },
+};
+
 /** `undefined` where there is no such control route. */
-export function control(simulation: Simulation, request: string, body: string): ControlAnswer | undefined {
+export async function control(
+  simulation: Simulation,
+  request: string,
+  body: string,
+): Promise<ControlAnswer | undefined> {
   try {
-    switch (request) {
-      case 'GET /_sim/totals':
-        return ok({ totals: simulation.totals(), asyncRejections: simulation.asyncRejections.length });
-      case 'GET /_sim/requests':
-        return ok({ requests: simulation.requests() });
-      case 'POST /_sim/faults':
-        return ok(changeFaults(simulation, JSON.parse(body) as FaultsRequest));
-      case 'POST /_sim/clock':
-        return moveClock(simulation, JSON.parse(body) as { advanceMs?: unknown });
-      default:
-        return undefined;
-    }
+    return await handlers[request]?.(simulation, body === '' ? '{}' : body);
   } catch (err) {
     if (err instanceof SyntaxError || err instanceof RangeError) return { status: 400, body: { error: err.message } };
     throw err;
@@ -45,13 +80,26 @@ function changeFaults(simulation: Simulation, { plan, next, clear }: FaultsReque
   return {};
 }
 
-function moveClock(simulation: Simulation, { advanceMs }: { advanceMs?: unknown }): ControlAnswer {
-  if (!(simulation.clock instanceof ManualClock)) return { status: 409, body: { error: 'the clock is not manual' } };
+/** Moves the clock in one step: what falls due on the way is done afterwards. */
+function moveClock({ clock }: Simulation, { advanceMs }: { advanceMs?: unknown }): ControlAnswer {
+  if (!isMovable(clock)) return { status: 409, body: { error: 'the clock is not manual' } };
   if (typeof advanceMs !== 'number' || !(advanceMs >= 0)) {
     return { status: 400, body: { error: 'advanceMs must be a number of milliseconds' } };
   }
-  simulation.clock.advance(advanceMs);
-  return ok({ now: new Date(simulation.clock.now()).toISOString() });
+  clock.advance(advanceMs);
+  return ok({ now: new Date(clock.now()).toISOString() });
+}
+
+/** Moves the clock with a stop wherever something is due. */
+async function advance(simulation: Simulation, { toMs, byMs }: AdvanceRequest): Promise<ControlAnswer> {
+  const { clock } = simulation;
+  if (!isMovable(clock)) return { status: 409, body: { error: 'the clock is not manual' } };
+  const target = typeof byMs === 'number' ? clock.now() + byMs : toMs;
+  if (typeof target !== 'number' || !Number.isFinite(target)) {
+    return { status: 400, body: { error: 'toMs or byMs must be a number of milliseconds' } };
+  }
+  await simulation.advanceTo(target);
+  return ok({ now: new Date(clock.now()).toISOString() });
 }
 
 function ok(body: unknown): ControlAnswer {

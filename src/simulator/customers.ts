@@ -1,6 +1,7 @@
 import type { Stripe } from 'stripe';
-import { answer, invalidRequest, missingResource } from './answer.ts';
+import { answer, missingResource } from './answer.ts';
 import type { Answer } from './answer.ts';
+import { mergeMetadata } from './metadata.ts';
 import { paginate } from './pagination.ts';
 import { expand, pageFields } from './parameters.ts';
 import type { Fields, Parameters } from './parameters.ts';
@@ -23,8 +24,15 @@ export class Customers {
   readonly #account: Account;
   readonly #customers = new Map<string, Stripe.Customer | Stripe.DeletedCustomer>();
 
+  #onDeleted: (id: string) => void = () => {};
+
   constructor(account: Account) {
     this.#account = account;
+  }
+
+  /** `listener` hears of a customer that is gone. */
+  onDeleted(listener: (id: string) => void): void {
+    this.#onDeleted = listener;
   }
 
   /** Whether usage may name this customer. */
@@ -62,6 +70,7 @@ export class Customers {
     if (!this.exists(id)) throw missingResource('customer', id);
     const deleted: Stripe.DeletedCustomer = { id, object: 'customer', deleted: true };
     this.#customers.set(id, deleted);
+    this.#onDeleted(id);
     return deleted;
   }
 
@@ -127,20 +136,4 @@ function change(customer: Stripe.Customer, parameters: Parameters): void {
     if (parameters.has(field)) customer[field] = parameters.text(field) ?? null;
   }
   customer.metadata = metadata;
-}
-
-/** Adds and replaces keys; an empty value removes its key, an empty `metadata` all (Stripe docs, Metadata). */
-function mergeMetadata(present: Stripe.Metadata, parameters: Parameters): Stripe.Metadata {
-  const merged = new Map(parameters.isUnset('metadata') ? [] : Object.entries(present));
-  for (const [key, value] of parameters.map('metadata')) {
-    if (key.length > 40 || value.length > 500) {
-      throw invalidRequest('Metadata keys can be at most 40, values at most 500 characters long.', {
-        param: `metadata[${key}]`,
-      });
-    }
-    if (value === '') merged.delete(key);
-    else merged.set(key, value);
-  }
-  if (merged.size > 50) throw invalidRequest('Metadata can have at most 50 keys.', { param: 'metadata' });
-  return Object.fromEntries(merged);
 }

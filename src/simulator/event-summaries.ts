@@ -49,6 +49,9 @@ function listSummaries({ account, meters, customers, usage }: SummariesDeps, { p
   }
   const window = parameters.text('value_grouping_window');
   const range = readRange(parameters);
+  if ((range.to - range.from) * 1000 > account.switches.summaryRangeMaxMs) {
+    throw invalidRequest('The time range is too long.', { param: 'end_time' });
+  }
   const pair = usage.pair(customer, meter);
   const rows: Summary[] = [];
   for (const part of partsOf(range, window, pair)) {

@@ -62,6 +62,10 @@ export class Meters {
     return meter;
   }
 
+  newest(): Meter | undefined {
+    return [...this.#meters.values()].at(-1);
+  }
+
   retrieve(id: string): Meter {
     const meter = this.#meters.get(id);
     if (meter === undefined) throw missingResource('billing meter', id);

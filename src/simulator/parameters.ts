@@ -1,4 +1,5 @@
 import { invalidRequest } from './answer.ts';
+import { readDigits } from './decimal.ts';
 import type { FormTree, FormValue } from './form.ts';
 
 /** What one parameter of a route may be. Lengths are characters. */
@@ -8,11 +9,22 @@ export type Field =
   | { kind: 'choice'; of: readonly string[]; required?: true }
   | { kind: 'group'; fields: Fields; required?: true }
   | { kind: 'map'; required?: true }
+  | { kind: 'boolean' }
+  /** An exact integer, or bounds under `[gt]`, `[gte]`, `[lt]` and `[lte]`. */
+  | { kind: 'range' }
+  /** A plain decimal number, as text. */
+  | { kind: 'decimal' }
+  /** `name[0][…]`: a list of groups. */
+  | { kind: 'groups'; fields: Fields; required?: true }
+  /** `name[]` or `name[0]`: a list of texts. */
   | { kind: 'list' };
 export type Fields = Readonly<Record<string, Field>>;
 
 /** Every route takes `expand[]`. */
 export const expand: Fields = { expand: { kind: 'list' } };
+
+const bound: Field = { kind: 'integer' };
+const boundFields: Fields = { gt: bound, gte: bound, lt: bound, lte: bound };
 
 /** The parameters of every list (Stripe docs, Pagination). */
 export const pageFields: Fields = {
@@ -50,6 +62,18 @@ function checkValue(value: FormValue, field: Field, param: string): void {
       if (value === '' && field.required === undefined) return;
       for (const [key, entry] of asTree(value, param)) asText(entry, qualify(param, key));
       return;
+    case 'boolean':
+      return checkChoice(asText(value, param), ['true', 'false'], param);
+    case 'decimal':
+      return checkDecimal(asText(value, param), param);
+    case 'range':
+      if (typeof value === 'string') return checkInteger(value, {}, param);
+      return checkParameters(value, boundFields, param);
+    case 'groups':
+      for (const [index, entry] of asTree(value, param)) {
+        checkParameters(asTree(entry, qualify(param, index)), field.fields, qualify(param, index));
+      }
+      return;
     case 'list':
       return;
   }
@@ -75,6 +99,10 @@ function checkInteger(text: string, field: { min?: number; max?: number }, param
   if (field.max !== undefined && value > field.max) {
     throw invalidRequest(`This value must be less than or equal to ${field.max}.`, { code, param });
   }
+}
+
+function checkDecimal(text: string, param: string): void {
+  if (readDigits(text) === undefined) throw invalidRequest(`Invalid decimal: ${text}`, { param });
 }
 
 function checkChoice(text: string, choices: readonly string[], param: string): void {
@@ -139,6 +167,38 @@ export class Parameters {
 
   requiredInteger(name: string): number {
     return Number(this.requiredText(name));
+  }
+
+  /** The truth value, or `undefined` where it is absent. */
+  boolean(name: string): boolean | undefined {
+    const text = this.text(name);
+    return text === undefined ? undefined : text === 'true';
+  }
+
+  /** Whether `value` lies where a `range` parameter allows; anything does where it is absent. */
+  rangeHas(name: string, value: number): boolean {
+    const given = this.#tree.get(name);
+    if (given === undefined || given === '') return true;
+    if (typeof given === 'string') return value === Number(given);
+    const { gt, gte, lt, lte } = Object.fromEntries(given) as Record<string, string | undefined>;
+    if (gt !== undefined && !(value > Number(gt))) return false;
+    if (gte !== undefined && !(value >= Number(gte))) return false;
+    if (lt !== undefined && !(value < Number(lt))) return false;
+    return lte === undefined || value <= Number(lte);
+  }
+
+  /** The texts of a list; none where it is absent. */
+  list(name: string): string[] {
+    const value = this.#tree.get(name);
+    if (!(value instanceof Map)) return [];
+    return [...value.values()].filter((entry) => typeof entry === 'string');
+  }
+
+  /** The groups of a list, in its order; none where it is absent. */
+  groups(name: string): Parameters[] {
+    const value = this.#tree.get(name);
+    if (!(value instanceof Map)) return [];
+    return [...value.values()].map((entry) => new Parameters(entry instanceof Map ? entry : new Map()));
   }
 
   /** The parameters under `name[…]`; none where it is absent. */

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts';
+import type { Agenda } from './agenda.ts';
 import type { Answer } from './answer.ts';
 import type { Fields, Parameters } from './parameters.ts';
 import type { SeededRandom } from './random.ts';
@@ -9,6 +10,8 @@ export interface Account {
   readonly clock: Clock;
   readonly random: SeededRandom;
   readonly switches: Switches;
+  /** What the account does by itself later. */
+  readonly agenda: Agenda;
 }
 
 /** One call that passed the layers before its endpoint. */
@@ -19,7 +22,7 @@ export interface Call {
   readonly idempotencyKey: string | undefined;
 }
 
-/** One endpoint. A resource's file gives its routes; `account.ts` puts them into the table. */
+/** One endpoint. A resource's file gives its routes; `simulated-account.ts` puts them into the table. */
 export interface Route {
   /** Method and path as Stripe's reference writes them: `GET /v1/billing/meters/{id}`. */
   readonly name: string;

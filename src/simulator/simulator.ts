@@ -8,6 +8,7 @@ import type { Outcome, WireRequest } from './pipeline.ts';
 import { Simulation } from './simulation.ts';
 import type { SimulationOptions } from './simulation.ts';
 
+const lookEveryMs = 100;
 const bodyBytesMax = 1024 * 1024;
 /** Longer than a test pauses, so that no client meets a connection that is just being closed. */
 const keepAliveMs = 120_000;
@@ -17,6 +18,8 @@ export interface SimulatorOptions extends Partial<SimulationOptions> {
   host?: string;
   /** Default 0: any free port. */
   port?: number;
+  /** Whether time passes by itself: what is due happens and is sent without being asked for. Default no. */
+  automatic?: boolean;
 }
 
 /** A simulation that listens: `new Stripe(key, {host, port, protocol: 'http', telemetry: false})` talks to it. */
@@ -30,7 +33,7 @@ export type Simulator = Simulation & {
 
 /** Starts a stateful double of Stripe's API on a port of this machine. Everything is in memory. */
 export async function startSimulator(options: SimulatorOptions = {}): Promise<Simulator> {
-  const { host = '127.0.0.1', port = 0, clock = systemClock, seed = 1, ...settings } = options;
+  const { host = '127.0.0.1', port = 0, clock = systemClock, seed = 1, automatic = false, ...settings } = options;
   const stopping = new AbortController();
   const defects: unknown[] = [];
   const simulation = new Simulation({ ...settings, clock, seed }, stopping.signal);
@@ -42,12 +45,24 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
   });
   await listen(server, host, port);
   const bound = (server.address() as AddressInfo).port;
+  const running = automatic
+    ? keepRunning(simulation, stopping.signal).catch((err: unknown) => defects.push(err))
+    : undefined;
   const stop = async (): Promise<void> => {
     stopping.abort();
+    await running;
     await close(server);
     if (defects.length > 0) throw new AggregateError(defects, 'the Stripe simulator failed on a request');
   };
   return Object.assign(simulation, { url: `http://${host}:${bound}`, host, port: bound, stop });
+}
+
+/** Lets happen and sends what is due, at the latest `lookEveryMs` after its time. */
+async function keepRunning(simulation: Simulation, stopping: AbortSignal): Promise<void> {
+  while (!stopping.aborted) {
+    await simulation.deliverDue();
+    await simulation.clock.sleep(lookEveryMs, stopping);
+  }
 }
 
 async function serve(simulation: Simulation, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -59,7 +74,7 @@ async function serve(simulation: Simulation, request: IncomingMessage, response:
   const method = request.method ?? 'GET';
   const [path = '', query = ''] = (request.url ?? '').split('?');
   if (path.startsWith('/_sim/')) {
-    const { status, body: json } = control(simulation, `${method} ${path}`, body) ?? { status: 404, body: {} };
+    const { status, body: json } = (await control(simulation, `${method} ${path}`, body)) ?? { status: 404, body: {} };
     response.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(json)}\n`);
     return;
   }

@@ -118,6 +118,10 @@ export class UsageLog {
     this.#cancelled.set(row, atMs + this.#visibleAt.at(row) - this.#receivedAt.at(row));
   }
 
+  isRejected(row: number): boolean {
+    return this.#rejected.has(row);
+  }
+
   isCancelled(row: number): boolean {
     return this.#cancelled.has(row);
   }

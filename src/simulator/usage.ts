@@ -68,6 +68,7 @@ export class Usage {
     if (row === undefined) return undefined;
     const { switches, clock } = this.#account;
     if (switches.identifierReuseAfterCancel && this.#log.isCancelled(row)) return undefined;
+    if (switches.identifierReuseAfterRejection && this.#log.isRejected(row)) return undefined;
     return clock.now() - this.#log.receivedAt(row) < switches.identifierHorizonMs ? row : undefined;
   }
 

@@ -89,6 +89,46 @@ export function withMeter(options: SimulatorOptions, use: (ready: MeterFixture) 
   });
 }
 
+export interface SubscriptionFixture extends MeterFixture {
+  /** Monthly, metered, 0.5 cents a unit. */
+  price: Stripe.Price;
+  subscribe: (options?: Partial<Stripe.SubscriptionCreateParams>) => Promise<Stripe.Subscription>;
+}
+
+/** A simulator with one customer, the sum meter `calls` and a monthly price on it. */
+export function withPrice(
+  options: SimulatorOptions,
+  use: (ready: SubscriptionFixture) => Promise<void>,
+): Promise<void> {
+  return withMeter(options, async (fixture) => {
+    const { stripe, customerId, meterId } = fixture;
+    const price = await stripe.prices.create({
+      currency: 'usd',
+      product_data: { name: 'Calls' },
+      recurring: { interval: 'month', usage_type: 'metered', meter: meterId },
+      unit_amount_decimal: Stripe.Decimal.from('0.5'),
+    });
+    await use({
+      ...fixture,
+      price,
+      subscribe: (more = {}) =>
+        stripe.subscriptions.create({ customer: customerId, items: [{ price: price.id }], ...more }),
+    });
+  });
+}
+
+/** The period of the only item of a subscription, as instants. */
+export function periodOf({ items }: Stripe.Subscription): [from: string, to: string] {
+  const [item] = items.data;
+  if (item === undefined) throw new Error('a subscription without items');
+  return [toInstant(item.current_period_start), toInstant(item.current_period_end)];
+}
+
+/** Unix seconds as an instant to the second. */
+export function toInstant(seconds: number | null): string {
+  return seconds === null ? 'never' : new Date(seconds * 1000).toISOString().replace('.000Z', 'Z');
+}
+
 /** What a refused call says, or `undefined` where it succeeded. */
 export async function refusalOf(call: Promise<unknown>): Promise<Stripe.errors.StripeError | undefined> {
   try {
