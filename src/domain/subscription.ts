@@ -1,0 +1,110 @@
+import { DateTime } from 'luxon';
+import type { BillingCalendar, BillingInterval } from './period.ts';
+import type { HourCuts } from './window.ts';
+
+/** One price of a subscription. */
+export interface SubscriptionItem {
+  readonly id: string;
+  readonly priceId: string;
+  /** The Stripe meter whose usage the price bills; absent for prices without usage. */
+  readonly stripeMeterId?: string;
+  /** `day`, `week`, `month` or `year`; Stripe may invent more. */
+  readonly interval: string;
+  readonly intervalCount: number;
+  readonly currentPeriodStart: Date;
+  readonly currentPeriodEnd: Date;
+}
+
+/** A subscription at Stripe, as it was when it was last fetched. */
+export interface Subscription {
+  /** Stripe's id. */
+  readonly _id: string;
+  readonly stripeCustomerId: string;
+  readonly status: string;
+  readonly items: readonly SubscriptionItem[];
+  readonly billingCycleAnchor: Date;
+  /** The day of the month that periods begin on, where it was chosen: the anchor may be a shorter month's last day. */
+  readonly anchorDay?: number;
+  readonly startAt: Date;
+  /** When it ended; absent while it has not. */
+  readonly endedAt?: Date;
+  /** When it is to end. */
+  readonly cancelAt?: Date;
+}
+
+/** From short to long. */
+const INTERVALS: readonly BillingInterval[] = ['day', 'week', 'month', 'year'];
+/** Bounds on what one customer's windows are split by: the calendars that decide first, and the latest instants. */
+const ALSO_MAX = 20;
+const SPLITS_MAX = 200;
+/** How many periods are looked through for a month that has the anchor's day. */
+const ANCHOR_STEPS_MAX = 12;
+
+/**
+ * The billing calendar of a customer from all of its subscriptions that bill usage: of those that have not ended, the one
+ * that started first decides; if all have ended, the one that ended last. It depends on nothing but the subscriptions, so
+ * that no order of news about them matters.
+ * @returns undefined when no subscription bills usage.
+ */
+export function mirroredCalendar(subscriptions: readonly Subscription[]): HourCuts | undefined {
+  const billing = subscriptions.filter(billsUsage).sort(bySeniority);
+  const calendars = new Map(
+    billing
+      .flatMap(calendarsOf)
+      .map((calendar) => [`${calendar.anchorMs} ${calendar.count} ${calendar.interval}`, calendar]),
+  );
+  const [calendar, ...also] = calendars.values();
+  if (calendar === undefined) return undefined;
+  const splits = billing.flatMap(({ startAt, endedAt }) => [startAt, ...(endedAt === undefined ? [] : [endedAt])]);
+  const splitsMs = [...new Set(splits.map((instant) => instant.getTime()))].sort((a, b) => a - b);
+  return { calendar, also: also.slice(0, ALSO_MAX), splitsMs: splitsMs.slice(-SPLITS_MAX) };
+}
+
+/** Whether any usage is on its invoices. One that never became complete has none. */
+function billsUsage(subscription: Subscription): boolean {
+  return !subscription.status.startsWith('incomplete') && calendarsOf(subscription).length > 0;
+}
+
+function bySeniority(a: Subscription, b: Subscription): number {
+  if ((a.endedAt === undefined) !== (b.endedAt === undefined)) return a.endedAt === undefined ? -1 : 1;
+  const byTime =
+    a.endedAt !== undefined && b.endedAt !== undefined
+      ? b.endedAt.getTime() - a.endedAt.getTime()
+      : a.startAt.getTime() - b.startAt.getTime();
+  return byTime === 0 ? compareTexts(a._id, b._id) : byTime;
+}
+
+/** The calendars of a subscription's usage, the shortest period first. */
+function calendarsOf(subscription: Subscription): Required<BillingCalendar>[] {
+  const calendars = subscription.items.flatMap(({ stripeMeterId, interval: name, intervalCount: count }) => {
+    const interval = INTERVALS.find((known) => known === name);
+    if (stripeMeterId === undefined || interval === undefined) return [];
+    return [{ anchorMs: anchorOf(subscription, interval, count), interval, count }];
+  });
+  return calendars.sort(
+    (a, b) =>
+      INTERVALS.indexOf(a.interval) - INTERVALS.indexOf(b.interval) || a.count - b.count || a.anchorMs - b.anchorMs,
+  );
+}
+
+/**
+ * Where the subscription's periods are counted from. With a chosen day of the month (31, say) and a first period that
+ * begins in a shorter month, the anchor is that month's last day, while later periods begin on the 31st: so the first
+ * period that begins on the chosen day is the anchor.
+ */
+function anchorOf(subscription: Subscription, interval: BillingInterval, count: number): number {
+  const { billingCycleAnchor, anchorDay } = subscription;
+  const anchor = DateTime.fromJSDate(billingCycleAnchor, { zone: 'utc' });
+  if (anchorDay === undefined || anchorDay <= anchor.day || (interval !== 'month' && interval !== 'year')) {
+    return anchor.toMillis();
+  }
+  for (let step = 1; step <= ANCHOR_STEPS_MAX; step += 1) {
+    const start = anchor.plus(interval === 'year' ? { years: step * count } : { months: step * count });
+    if ((start.daysInMonth ?? 0) >= anchorDay) return start.set({ day: anchorDay }).toMillis();
+  }
+  return anchor.toMillis();
+}
+
+function compareTexts(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

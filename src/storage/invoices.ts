@@ -1,0 +1,104 @@
+import { type Collection, type Db, Decimal128, type Filter } from 'mongodb';
+import { type FinalPeriod, finalPeriods, type Invoice, type InvoiceLine } from '../domain/invoice.ts';
+import { canonicalQuantity } from '../domain/quantity.ts';
+import { isDuplicateKey, toStorageError, translated } from './errors.ts';
+
+type StoredLine = Omit<InvoiceLine, 'quantityDecimal'> & { quantityDecimal?: Decimal128 };
+
+/** An invoice at Stripe as it was last fetched. */
+export interface InvoiceDocument extends Omit<Invoice, 'lines'> {
+  lines: StoredLine[];
+  /** The latest end of a line that bills usage; absent without one. */
+  usageTo?: Date;
+  /** Rises with every fetch that was stored, for compare-and-set. */
+  mirrorRevision: number;
+}
+
+export const INVOICES = 'invoices';
+
+/** The mirror of invoices. */
+export class InvoiceMirror {
+  readonly #collection: Collection<InvoiceDocument>;
+
+  constructor(db: Db) {
+    this.#collection = db.collection<InvoiceDocument>(INVOICES);
+  }
+
+  async find(id: string): Promise<(Invoice & { mirrorRevision: number }) | null> {
+    const found = await translated(this.#collection.findOne({ _id: id }));
+    return found === null ? null : { ...toInvoice(found), mirrorRevision: found.mirrorRevision };
+  }
+
+  /**
+   * Stores what was fetched after the given revision was read; undefined: after nothing was found.
+   * @returns whether nobody stored another fetch meanwhile.
+   */
+  async save(invoice: Invoice, previousRevision: number | undefined): Promise<boolean> {
+    const document = toDocument(invoice, (previousRevision ?? 0) + 1);
+    try {
+      if (previousRevision === undefined) {
+        await this.#collection.insertOne(document);
+        return true;
+      }
+      const filter = { _id: document._id, mirrorRevision: previousRevision };
+      return (await this.#collection.replaceOne(filter, document)).matchedCount === 1;
+    } catch (error) {
+      if (isDuplicateKey(error)) return false;
+      throw toStorageError(error);
+    }
+  }
+
+  /** Removes one that Stripe has no more; returns whether nobody stored another fetch meanwhile. */
+  async remove(id: string, previousRevision: number): Promise<boolean> {
+    const filter = { _id: id, mirrorRevision: previousRevision };
+    return (await translated(this.#collection.deleteOne(filter))).deletedCount === 1;
+  }
+
+  /** Drafts that Stripe will finalise, and those that bill usage, in order of id, after one. */
+  async drafts(after: string, limit: number): Promise<Invoice[]> {
+    const query = this.#collection.find({ status: 'draft', _id: { $gt: after } });
+    return (await translated(query.sort({ _id: 1 }).limit(limit).toArray())).map(toInvoice);
+  }
+
+  /**
+   * Which periods of which Stripe meters are closed, for each of these customers at Stripe; those without have no entry.
+   * @param since leaves out periods that ended before it.
+   */
+  async finalised(stripeCustomerIds: readonly string[], since?: Date): Promise<Map<string, FinalPeriod[]>> {
+    const filter: Filter<InvoiceDocument> = {
+      stripeCustomerId: { $in: [...stripeCustomerIds] },
+      usageTo: since === undefined ? { $exists: true } : { $gte: since },
+    };
+    const closed = new Map<string, FinalPeriod[]>();
+    for (const found of await translated(this.#collection.find(filter).toArray())) {
+      const periods = finalPeriods(toInvoice(found));
+      if (periods.length === 0) continue;
+      closed.set(found.stripeCustomerId, [...(closed.get(found.stripeCustomerId) ?? []), ...periods]);
+    }
+    return closed;
+  }
+}
+
+function toDocument(invoice: Invoice, mirrorRevision: number): InvoiceDocument {
+  const ends = invoice.lines.flatMap(({ stripeMeterId, to }) => (stripeMeterId === undefined ? [] : [to.getTime()]));
+  return {
+    ...invoice,
+    lines: invoice.lines.map(({ quantityDecimal, ...line }) => ({
+      ...line,
+      ...(quantityDecimal !== undefined && { quantityDecimal: Decimal128.fromString(quantityDecimal) }),
+    })),
+    ...(ends.length > 0 && { usageTo: new Date(Math.max(...ends)) }),
+    mirrorRevision,
+  };
+}
+
+function toInvoice(document: InvoiceDocument): Invoice {
+  const { mirrorRevision: _revision, usageTo: _usageTo, lines, ...invoice } = document;
+  return {
+    ...invoice,
+    lines: lines.map(({ quantityDecimal, ...line }) => ({
+      ...line,
+      ...(quantityDecimal !== undefined && { quantityDecimal: canonicalQuantity(quantityDecimal.toString()) }),
+    })),
+  };
+}
