@@ -2,7 +2,8 @@
  * Seeded simulations in process, on a virtual clock: each seed lives a week of usage with everything that goes wrong,
  * then comes to rest; raw usage, aggregates and what Stripe counted (or what waits on a visible list) have to agree.
  */
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Command } from 'commander';
 import { readEmbeddedEnvironment } from '../src/embedded/environment.ts';
 import { startEmbeddedMongo } from '../src/embedded/mongo.ts';
@@ -27,9 +28,9 @@ async function simulate(): Promise<ExitCode> {
     .option('--seeds <number>', 'how many', String(SEEDS_DEFAULT))
     .option('--seed <number>', 'the first of them; alone with --seeds 1 it replays one', '1')
     .option('--days <number>', 'virtual days of each', String(DAYS_DEFAULT))
-    .option('--diary <file>', 'where to write what a failing seed did')
+    .option('--diaries <folder>', 'where to write what each failing seed did', join('.tallystick', 'simulate'))
     .addHelpText('after', '\nExample:\n  $ scripts/simulate --seeds 20000\n  $ scripts/simulate --seed 42 --seeds 1');
-  const options = command.parse().opts<{ seeds: string; seed: string; days: string; diary?: string }>();
+  const options = command.parse().opts<{ seeds: string; seed: string; days: string; diaries: string }>();
   const [seeds, first, days] = [options.seeds, options.seed, options.days].map(Number) as [number, number, number];
   if (![seeds, first, days].every((value) => Number.isSafeInteger(value) && value > 0)) {
     output.note('simulate: --seeds, --seed and --days are whole numbers above 0');
@@ -40,7 +41,7 @@ async function simulate(): Promise<ExitCode> {
   const database = openDatabase({ uri: mongo.uri, name: 'simulate' });
   try {
     await ensureIndexes(database.db);
-    return await simulateAll({ database, mongodbUri: mongo.uri }, { seeds, first, days, diary: options.diary });
+    return await simulateAll({ database, mongodbUri: mongo.uri }, { seeds, first, days, diaries: options.diaries });
   } finally {
     await database.close();
     await mongo.stop();
@@ -49,7 +50,7 @@ async function simulate(): Promise<ExitCode> {
 
 async function simulateAll(
   place: Parameters<typeof simulateSeed>[0],
-  options: { seeds: number; first: number; days: number; diary: string | undefined },
+  options: { seeds: number; first: number; days: number; diaries: string },
 ): Promise<ExitCode> {
   const { seeds, first, days } = options;
   const failed: number[] = [];
@@ -62,8 +63,10 @@ async function simulateAll(
     if (result.violations.length > 0) {
       failed.push(seed);
       for (const violation of result.violations) output.note(output.paint.bad(`seed ${seed}: ${violation}`));
-      output.note(`  to replay: scripts/simulate --seed ${seed} --seeds 1 --days ${days} --diary seed-${seed}.txt`);
-      if (options.diary !== undefined) writeFileSync(options.diary, `${result.diary.join('\n')}\n`);
+      const diary = join(options.diaries, `seed-${seed}.txt`);
+      mkdirSync(options.diaries, { recursive: true });
+      writeFileSync(diary, `${[...result.violations, ...result.diary].join('\n')}\n`);
+      output.note(`  what it did: ${diary}; to replay: scripts/simulate --seed ${seed} --seeds 1 --days ${days}`);
     }
     const done = seed - first + 1;
     if (done % PROGRESS_EVERY === 0) output.note(`${done} of ${seeds} seeds, ${failed.length} failed`);

@@ -17,6 +17,7 @@ const JOBS = [
   'submit-meter-events',
   'catch-up-events',
   'process-webhooks',
+  'settle-late-usage',
   'resolve-submissions',
   'reconcile-usage',
 ];
@@ -44,6 +45,7 @@ export async function simulateSeed(
     const falseHeals = new FalseHeals(world);
     await week.live(world, days, () => falseHeals.look());
     const violations = await comeToRest(world, week, falseHeals);
+    if (violations.length > 0) week.diary.push(...(await ledgerOf(world)));
     const submissions = await place.database.db.collection('meter_submissions').countDocuments();
     const calls = world.simulator.requests()['POST /v1/billing/meter_events']?.requests ?? 0;
     return { seed, violations, events: week.sent.length, submissions, calls, diary: week.diary };
@@ -74,4 +76,16 @@ async function findWork({ database: { db } }: World): Promise<string[]> {
     .find({ state: { $in: ['planned', 'sending', 'in_doubt'] } })
     .toArray();
   return open.map(({ _id, state }) => `${String(_id)} is still ${String(state)}`);
+}
+
+/** Both halves in full, for whoever has to find out why the seed fails. */
+async function ledgerOf({ database: { db }, simulator }: World): Promise<string[]> {
+  const submissions = await db.collection('meter_submissions').find().sort({ _id: 1 }).toArray();
+  const events = simulator.meterEvents();
+  return [
+    'SUBMISSIONS',
+    ...submissions.map((document) => JSON.stringify(document)),
+    'STRIPE',
+    ...events.map((event) => JSON.stringify(event)),
+  ];
 }

@@ -11,13 +11,24 @@ const STEP_MS_MAX = 5 * HOUR_MS;
 const EVENTS_MAX = 5;
 const USERS = 6;
 const BOUNDARIES_MAX = 12;
-const JOBS = ['aggregate-usage', 'submit-meter-events', 'reconcile-usage', 'resolve-submissions'] as const;
+const JOBS = [
+  'aggregate-usage',
+  'submit-meter-events',
+  'catch-up-events',
+  'process-webhooks',
+  'settle-late-usage',
+  'resolve-submissions',
+  'reconcile-usage',
+] as const;
 /** How likely a step runs each of them. */
 const JOB_SHARES: Readonly<Record<(typeof JOBS)[number], number>> = {
   'aggregate-usage': 0.6,
   'submit-meter-events': 0.6,
-  'reconcile-usage': 0.2,
+  'catch-up-events': 0.3,
+  'process-webhooks': 0.3,
+  'settle-late-usage': 0.1,
   'resolve-submissions': 0.2,
+  'reconcile-usage': 0.2,
 };
 
 export const METERS = [
