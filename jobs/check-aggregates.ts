@@ -2,7 +2,7 @@ import type { BillingCustomer } from '../src/domain/billing-customer.ts';
 import { type CustomerHour, type DerivationStep, planDerivation } from '../src/domain/derivation-plan.ts';
 import type { Meter } from '../src/domain/meter.ts';
 import { type EpochHour, epochHourOf } from '../src/domain/window.ts';
-import type { Pair } from './compare-pair.ts';
+import type { Pair } from './pair.ts';
 
 /** A row whose stored figure is not what raw facts come to. */
 export interface RowDifference {

@@ -1,32 +1,61 @@
 import { boundary } from '../src/boundary.ts';
 import type { Clock } from '../src/clock.ts';
-import type { BillingCustomer } from '../src/domain/billing-customer.ts';
+import type { RowName } from '../src/domain/outbox-entry.ts';
+import type { DestinationMeter } from '../src/domain/destination.ts';
+import { dueAtMsOf } from '../src/domain/pacing.ts';
 import { isAdditive, type Meter } from '../src/domain/meter.ts';
-import {
-  type NextFigure,
-  type PlannableRow,
-  type PlannedSubmission,
-  planRow,
-  type RowPlan,
-} from '../src/domain/submission-plan.ts';
+import type { PlannableRow, PlannedSubmission, RowPlan } from '../src/domain/submission-plan.ts';
+import { HOUR_MS } from '../src/domain/window.ts';
+import { planPeriods, type PlanRowsContext, type PlanRowsDeps, planWindows } from './plan-rows.ts';
 
-export interface PlanSubmissionsDeps {
-  readonly outbox: {
-    dueWindows(meters: readonly string[], endedByMs: number): AsyncGenerator<PlannableRow[]>;
-    duePeriods(meters: readonly string[]): AsyncGenerator<PlannableRow[]>;
-    unanswered(rows: readonly PlannableRow[]): Promise<Set<string>>;
-    nextFigure(row: PlannableRow, meter: Meter, endedByMs: number): Promise<NextFigure | undefined>;
-    store(plans: readonly RowPlan[], at: Date, between: () => Promise<void>): Promise<number>;
+export interface PlanSubmissionsDeps extends PlanRowsDeps {
+  readonly outbox: PlanRowsDeps['outbox'] & {
+    dueWindows(query: DueQuery & { endedByMs: number }): AsyncGenerator<PlannableRow[]>;
+    duePeriods(query: DueQuery): AsyncGenerator<PlannableRow[]>;
+    /** Of those, the ones that a changed calendar gave up. */
+    formerPeriods(query: DueQuery): Promise<PlannableRow[]>;
+    store(
+      plans: readonly RowPlan[],
+      at: Date,
+      between: () => Promise<void>,
+    ): Promise<{ readonly planned: number; readonly late: number }>;
   };
-  billingOf(customerIds: readonly string[]): Promise<Map<string, BillingCustomer>>;
-  readonly installation: string;
+  readonly relatedRows: PlanRowsDeps['relatedRows'] & {
+    /** Those of these periods that are due. */
+    dueAmong(periods: readonly RowName[]): Promise<PlannableRow[]>;
+  };
+  stripeMeters(): Promise<readonly DestinationMeter[]>;
+  /** Over how long what becomes due together is spread. */
+  spreadSpanMs(): Promise<number>;
   readonly windowSettleMs: number;
   readonly clock: Clock;
+}
+
+interface DueQuery {
+  readonly meters: readonly string[];
+  readonly customerId?: string;
+}
+
+/** What planning is limited to. */
+export interface PlanScope {
+  readonly meters: readonly Meter[];
+  /** Only this customer's rows. */
+  readonly customerId?: string;
+  /** At once: windows need not settle. */
+  readonly flush?: boolean;
+}
+
+export interface PlanSubmissionsInput extends PlanScope {
+  readonly dryRun?: boolean;
+  /** Called as submissions are stored. */
+  readonly onStored?: () => void;
 }
 
 export interface PlanSubmissionsResult {
   /** Submissions made. */
   readonly planned: number;
+  /** Late-usage entries made: differences that Stripe would never bill. */
+  readonly late: number;
   /** With `dryRun`: what would be made, up to a bound. */
   readonly plans?: readonly PlannedSubmission[];
 }
@@ -40,58 +69,90 @@ const PLANS_SHOWN_MAX = 1_000;
  */
 export async function planSubmissions(
   deps: PlanSubmissionsDeps,
-  input: { meters: readonly Meter[]; dryRun?: boolean },
+  input: PlanSubmissionsInput,
 ): Promise<PlanSubmissionsResult> {
-  const meters = new Map(input.meters.filter(({ stripe }) => stripe !== undefined).map((meter) => [meter.key, meter]));
-  const endedByMs = deps.clock.now() - deps.windowSettleMs;
-  const additive = [...meters.values()].filter(({ aggregation }) => isAdditive(aggregation));
-  const running = [...meters.values()].filter(({ aggregation }) => !isAdditive(aggregation));
   const shown: PlannedSubmission[] = [];
-  let planned = 0;
-  for (const source of [
-    deps.outbox.dueWindows(additive.map(keyOf), endedByMs),
-    deps.outbox.duePeriods(running.map(keyOf)),
-  ]) {
-    for await (const rows of source) {
-      const plans = await planBatch(deps, rows, { meters, endedByMs });
-      if (input.dryRun === true) {
-        const submissions = plans.flatMap((plan) => (plan.kind === 'submit' ? [plan.submission] : []));
-        planned += submissions.length;
-        shown.push(...submissions.slice(0, PLANS_SHOWN_MAX - shown.length));
-        continue;
-      }
-      planned += await deps.outbox.store(plans, new Date(deps.clock.now()), () =>
-        boundary('plan.submissions-inserted'),
-      );
-      await boundary('plan.rows-moved');
+  const made = { planned: 0, late: 0 };
+  const spanMs = input.flush === true ? 0 : await deps.spreadSpanMs();
+  for await (const plans of planDueRows(deps, input)) {
+    if (input.dryRun === true) {
+      const submissions = plans.flatMap((plan) => (plan.kind === 'submit' ? [plan.submission] : []));
+      made.planned += submissions.length;
+      made.late += plans.filter(({ kind }) => kind === 'late').length;
+      shown.push(...submissions.slice(0, PLANS_SHOWN_MAX - shown.length));
+      continue;
     }
+    const stored = await store(deps, spread(deps, plans, spanMs));
+    made.planned += stored.planned;
+    made.late += stored.late;
+    if (stored.planned > 0) input.onStored?.();
   }
-  return { planned, ...(input.dryRun === true && { plans: shown }) };
+  return { ...made, ...(input.dryRun === true && { plans: shown }) };
 }
 
-async function planBatch(
+/**
+ * Plans the next steps of running figures whose last step was answered, without a search for all that is due.
+ * @returns the identifiers of their submissions.
+ */
+export async function planRows(
   deps: PlanSubmissionsDeps,
-  rows: readonly PlannableRow[],
-  context: { meters: ReadonlyMap<string, Meter>; endedByMs: number },
-): Promise<RowPlan[]> {
-  const unanswered = await deps.outbox.unanswered(rows);
-  const customers = await deps.billingOf([...new Set(rows.map(({ customerId }) => customerId))]);
-  const plans: RowPlan[] = [];
-  for (const row of rows) {
-    const meter = context.meters.get(row.meter);
-    const customer = customers.get(row.customerId);
-    // At most one submission of a row is unanswered: the next waits for it.
-    if (meter === undefined || customer === undefined || unanswered.has(row.planned?.identifier ?? '')) continue;
-    const next = await deps.outbox.nextFigure(row, meter, context.endedByMs);
-    if (next !== undefined) {
-      plans.push(planRow(row, next, { customer, installation: deps.installation, nowMs: deps.clock.now() }));
-    } else if ((row.planned?.quantity ?? '0') === row.quantity) {
-      plans.push({ kind: 'settled', row });
-    }
-  }
-  return plans;
+  rows: readonly RowName[],
+  scope: PlanScope,
+): Promise<string[]> {
+  const due = await deps.relatedRows.dueAmong(rows);
+  if (due.length === 0) return [];
+  const plans = await planPeriods(deps, due, await contextOf(deps, scope));
+  await store(deps, plans);
+  return plans.flatMap((plan) => (plan.kind === 'submit' ? [plan.submission.identifier] : []));
 }
 
-function keyOf(meter: Meter): string {
-  return meter.key;
+/** So that the windows of an hour do not all go out in the moment in which they have settled. */
+function spread(deps: PlanSubmissionsDeps, plans: readonly RowPlan[], spanMs: number): RowPlan[] {
+  const pace = { nowMs: deps.clock.now(), windowSettleMs: deps.windowSettleMs, spanMs };
+  return plans.map((plan) => {
+    if (plan.kind !== 'submit') return plan;
+    const { customerId, meter, timestampMs } = plan.submission;
+    const endMs = plan.row.subject === 'window' ? plan.row.endMs : timestampMs + HOUR_MS;
+    return { ...plan, submission: { ...plan.submission, dueAtMs: dueAtMsOf({ customerId, meter, endMs }, pace) } };
+  });
+}
+
+async function store(
+  deps: PlanSubmissionsDeps,
+  plans: readonly RowPlan[],
+): Promise<{ readonly planned: number; readonly late: number }> {
+  const at = new Date(deps.clock.now());
+  const stored = await deps.outbox.store(plans, at, () => boundary('plan.submissions-inserted'));
+  await boundary('plan.rows-moved');
+  return stored;
+}
+
+async function contextOf(deps: PlanSubmissionsDeps, { meters, flush }: PlanScope): Promise<PlanRowsContext> {
+  const stripeMeters = await deps.stripeMeters();
+  const nowMs = deps.clock.now();
+  return {
+    meters: new Map(meters.filter(({ stripe }) => stripe !== undefined).map((meter) => [meter.key, meter])),
+    stripeMeters: new Map(stripeMeters.map((meter) => [meter.eventName, meter])),
+    nowMs,
+    endedByMs: flush === true ? nowMs : nowMs - deps.windowSettleMs,
+  };
+}
+
+/** What there is to be planned, batch by batch. */
+async function* planDueRows(deps: PlanSubmissionsDeps, scope: PlanScope): AsyncGenerator<RowPlan[]> {
+  const context = await contextOf(deps, scope);
+  const customer = scope.customerId === undefined ? {} : { customerId: scope.customerId };
+  const meters = [...context.meters.values()];
+  const additive = meters.filter(({ aggregation }) => isAdditive(aggregation)).map(({ key }) => key);
+  const running = meters.filter(({ aggregation }) => !isAdditive(aggregation)).map(({ key }) => key);
+  // Running figures come first: their steps go out one after the other, while windows wait for nothing. Former periods
+  // first, so that the periods in their place are planned after what was added to them last.
+  const former = await deps.outbox.formerPeriods({ ...customer, meters: running });
+  if (former.length > 0) yield await planPeriods(deps, former, context);
+  for await (const rows of deps.outbox.duePeriods({ ...customer, meters: running })) {
+    yield await planPeriods(deps, rows, context);
+  }
+  for await (const rows of deps.outbox.dueWindows({ ...customer, meters: additive, endedByMs: context.endedByMs })) {
+    yield await planWindows(deps, rows, context);
+  }
 }

@@ -4,28 +4,31 @@ import type { Meter, MeterCondition } from '../src/domain/meter.ts';
 import { rangeOf } from '../src/domain/usage-query.ts';
 import { DaemonError } from '../src/errors.ts';
 
-/** Where a page of raw events ended. */
-export interface EventPosition {
+/** Where a page of facts ended. */
+export interface FactPosition {
   readonly occurredAtMs: number;
   readonly id: string;
+  readonly kind: 'event' | 'adjustment';
 }
 
-interface RawEventQuery {
+interface RawFactQuery {
   readonly customerId: string;
   readonly fromMs: number;
   readonly toMs: number;
   readonly eventType?: string;
   readonly where?: readonly MeterCondition[];
-  readonly after?: EventPosition;
+  /** Only adjustments of this meter. */
+  readonly meter?: string;
+  readonly after?: FactPosition;
   readonly limit: number;
 }
 
-export interface ReadEventsDeps<Event> {
+export interface ReadEventsDeps<Fact> {
   readonly clock: Pick<Clock, 'now'>;
   readonly customers: { billingOf(customerIds: readonly string[]): Promise<Map<string, BillingCustomer>> };
   /** The meter with a key, if there is one. */
   findMeter(key: string): Promise<Meter | undefined>;
-  readonly usageEvents: { page(query: RawEventQuery): Promise<{ events: Event[]; next?: EventPosition }> };
+  readonly rawFacts: { page(query: RawFactQuery): Promise<{ facts: Fact[]; next?: FactPosition }> };
 }
 
 export interface ReadEventsInput {
@@ -33,26 +36,27 @@ export interface ReadEventsInput {
   /** RFC 3339; with `to`. The current billing period without them. */
   readonly from?: string;
   readonly to?: string;
-  /** Only events that this meter counts. */
+  /** Only what this meter counts. */
   readonly meter?: string;
-  readonly after?: EventPosition;
+  readonly after?: FactPosition;
   readonly limit: number;
 }
 
 /**
- * A page of the raw events behind a customer's figure, in time order. With a meter, those that it looks at: of its event
- * type, since it counts, and satisfying its conditions; among them may be some whose value it could not count.
+ * A page of the facts behind a customer's figure, in time order: usage events and adjustments. With a meter, those that
+ * it looks at: events of its type, since it counts, and satisfying its conditions (among them may be some whose value it
+ * could not count), and its own adjustments.
  * @throws DaemonError `range_invalid`, `range_too_long`, `meter_not_found`.
  */
-export async function readEvents<Event>(
-  deps: ReadEventsDeps<Event>,
+export async function readEvents<Fact>(
+  deps: ReadEventsDeps<Fact>,
   input: ReadEventsInput,
-): Promise<{ events: Event[]; next?: EventPosition }> {
+): Promise<{ facts: Fact[]; next?: FactPosition }> {
   const { customerId, after, limit } = input;
   const customer = (await deps.customers.billingOf([customerId])).get(customerId) ?? unknownCustomer(customerId);
   const range = rangeOf(customer, input, deps.clock.now());
   const paging = { customerId, limit, ...(after !== undefined && { after }) };
-  if (input.meter === undefined) return deps.usageEvents.page({ ...paging, ...range });
+  if (input.meter === undefined) return deps.rawFacts.page({ ...paging, ...range });
   const meter = await deps.findMeter(input.meter);
   if (meter === undefined) {
     throw new DaemonError({
@@ -63,12 +67,13 @@ export async function readEvents<Event>(
     });
   }
   const fromMs = Math.max(range.fromMs, countsFromMs(meter, customer));
-  if (fromMs >= range.toMs) return { events: [] };
-  return deps.usageEvents.page({
+  if (fromMs >= range.toMs) return { facts: [] };
+  return deps.rawFacts.page({
     ...paging,
     fromMs,
     toMs: range.toMs,
     eventType: meter.eventType,
     where: meter.where,
+    meter: meter.key,
   });
 }

@@ -144,7 +144,7 @@ class MeterReader {
     const pending = [customer.requeueFromMs, requeueFromMs].filter((fromMs) => fromMs !== undefined);
     return splitLiveRange({
       range: { fromMs: Math.max(range.fromMs, countsFromMs(meter, customer.billing)), toMs: range.toMs },
-      calendar: currentCalendar(customer.billing).calendar,
+      cuts: currentCalendar(customer.billing),
       waiting,
       ...(pending.length > 0 && { pendingFromMs: Math.min(...pending) }),
     });

@@ -1,26 +1,18 @@
 import { boundary } from '../src/boundary.ts';
-import type { Clock } from '../src/clock.ts';
-import { type BillingCustomer, billingPeriodOf, countsFromMs } from '../src/domain/billing-customer.ts';
-import { type DestinationMeter, meterFault } from '../src/domain/destination.ts';
-import type { Meter } from '../src/domain/meter.ts';
-import type { Period } from '../src/domain/period.ts';
-import { DRIFT_VERDICTS, type HealBounds, type Verdict } from '../src/domain/reconciliation.ts';
+import type { HealBounds } from '../src/domain/heal-plan.ts';
+import { DRIFT_VERDICTS, type Verdict } from '../src/domain/reconciliation.ts';
 import { HOUR_MS } from '../src/domain/window.ts';
 import { type AggregateCheck, type CheckAggregatesDeps, checkAggregates } from './check-aggregates.ts';
-import { comparePair, type ComparePairDeps, type Pair, type PairMemory, type PairResult } from './compare-pair.ts';
+import { comparePair } from './compare-pair.ts';
+import { CUSTOMERS_PER_BATCH, listPairs, type ListPairsDeps } from './list-pairs.ts';
+import type { ComparePairDeps, Pair, PairMemory, PairResult } from './pair.ts';
 
-/** Periods that ended this recently are compared again: their invoices may still be drafts. */
-const ENDED_PERIOD_MS_MAX = 3 * 24 * HOUR_MS;
 /** A run waits this long for second reads; beyond it a later run makes them. */
 const REREAD_WAIT_MS_MAX = 60_000;
-const CUSTOMERS_PER_BATCH = 200;
+/** What matched is read again with the budget left over, but not more often than this: nightly. */
+const MATCH_AGE_MS_MIN = 20 * HOUR_MS;
 
-export interface ReconcileUsageDeps extends ComparePairDeps, CheckAggregatesDeps {
-  /** Customers that have submissions. */
-  customerIds(): Promise<string[]>;
-  billingOf(customerIds: readonly string[]): Promise<Map<string, BillingCustomer>>;
-  meters(): Promise<Meter[]>;
-  stripeMeters(): Promise<DestinationMeter[]>;
+export interface ReconcileUsageDeps extends ComparePairDeps, CheckAggregatesDeps, ListPairsDeps {
   readonly memories: {
     pairs(customerIds: readonly string[]): Promise<PairMemory[]>;
     save(memory: PairMemory): Promise<void>;
@@ -32,10 +24,8 @@ export interface ReconcileUsageDeps extends ComparePairDeps, CheckAggregatesDeps
   readonly mode: 'heal' | 'report';
   readonly bounds: HealBounds;
   readonly summaryReadsMax: number;
-  readonly summaryRereadMs: number;
   /** An id for a run, never used before. */
   newId(): string;
-  readonly clock: Clock;
   readonly log: { info(fields: object, phrase: string): void; error(fields: object, phrase: string): void };
 }
 
@@ -72,74 +62,111 @@ export async function reconcileUsage(
   input: ReconcileUsageInput = {},
 ): Promise<ReconciliationRun> {
   const { signal, ...stated } = input;
-  const mode = input.apply === false ? 'report' : deps.mode;
-  const run: ReconciliationRun = {
+  const run = newRun(deps, { mode: input.apply === false ? 'report' : deps.mode, input: stated });
+  await deps.results.saveRun(run);
+  const pairs = await listPairs(deps, { ...input, nowMs: deps.clock.now() });
+  run.aggregates = await checkAggregates(deps, { pairs, apply: run.mode === 'heal' });
+  await boundary('reconcile.aggregates-checked');
+  const found = new Map<string, PairResult>();
+  const comparing = { found, mayFinish: input.apply !== false, signal };
+  await comparePairs(deps, run, { ...comparing, pairs });
+  const open = pairsWhere(found, ({ needsReread }) => needsReread);
+  if (open.length > 0 && deps.summaryRereadMs <= REREAD_WAIT_MS_MAX && signal?.aborted !== true) {
+    await deps.clock.sleep(deps.summaryRereadMs, signal);
+    await comparePairs(deps, run, { ...comparing, pairs: open });
+  }
+  const matched = pairsWhere(found, ({ isRemembered }) => isRemembered);
+  await comparePairs(deps, run, { ...comparing, pairs: matched, isLeftOver: true });
+  await finishRun(deps, run, [...found.values()]);
+  return run;
+}
+
+function pairsWhere(found: ReadonlyMap<string, PairResult>, isMeant: (result: PairResult) => boolean): Pair[] {
+  return [...found.values()].filter(isMeant).map(({ pair }) => pair);
+}
+
+/** A run that has done nothing yet. */
+export function newRun(
+  deps: Pick<ReconcileUsageDeps, 'newId' | 'clock'>,
+  { mode, input }: { mode: 'heal' | 'report'; input: Record<string, unknown> },
+): ReconciliationRun {
+  return {
     id: deps.newId(),
     startedAtMs: deps.clock.now(),
     mode,
-    input: stated,
+    input,
     reads: 0,
     verdicts: {},
     aggregates: { checked: 0, requeued: 0, person: [] },
     healed: 0,
     waiting: 0,
   };
-  await deps.results.saveRun(run);
-  const pairs = await listPairs(deps, input);
-  run.aggregates = await checkAggregates(deps, { pairs, apply: mode === 'heal' });
-  await boundary('reconcile.aggregates-checked');
-  const open = await comparePairs(deps, run, { pairs, ...(signal && { signal }) });
-  if (open.length > 0 && deps.summaryRereadMs <= REREAD_WAIT_MS_MAX && signal?.aborted !== true) {
-    await deps.clock.sleep(deps.summaryRereadMs, signal);
-    for (const result of open) count(run, result.verdict, -1);
-    await comparePairs(deps, run, { pairs: open.map(({ pair }) => pair), ...(signal && { signal }) });
-  }
-  run.endedAtMs = deps.clock.now();
-  await deps.results.saveRun(run);
-  const drifting = DRIFT_VERDICTS.reduce((sum, verdict) => sum + (run.verdicts[verdict] ?? 0), 0);
-  if (drifting > 0) deps.log.error({ run: run.id, verdicts: run.verdicts }, 'reconciliation found drift');
-  return run;
 }
 
-/** Compares pairs within the budget of reads, oldest reading first; returns those that wait for a second read. */
-async function comparePairs(
+async function finishRun(
   deps: ReconcileUsageDeps,
   run: ReconciliationRun,
-  input: { pairs: readonly Pair[]; signal?: AbortSignal },
-): Promise<PairResult[]> {
-  const memories = await rememberedBy(deps, input.pairs);
-  const byAge = [...input.pairs].sort(
-    (a, b) => (memories.get(keyOf(a))?.readAtMs ?? 0) - (memories.get(keyOf(b))?.readAtMs ?? 0),
-  );
-  const waiting: PairResult[] = [];
-  for (const pair of byAge) {
-    if (input.signal?.aborted === true) break;
+  found: readonly PairResult[],
+): Promise<void> {
+  run.endedAtMs = deps.clock.now();
+  for (const { verdict } of found) run.verdicts[verdict] = (run.verdicts[verdict] ?? 0) + 1;
+  run.waiting = found.filter(({ waits }) => waits).length;
+  await deps.results.saveRun(run);
+  const drifting = found.filter(({ verdict }) => DRIFT_VERDICTS.includes(verdict)).length;
+  if (drifting > 0) deps.log.error({ run: run.id, verdicts: run.verdicts }, 'reconciliation found drift');
+}
+
+interface PairsToCompare {
+  readonly pairs: readonly Pair[];
+  /** By pair, what the last comparison of this run came to. */
+  readonly found: Map<string, PairResult>;
+  readonly mayFinish: boolean;
+  readonly signal: AbortSignal | undefined;
+  /** They match as far as we know: read again as far as the budget goes, so that a loss at Stripe is noticed. */
+  readonly isLeftOver?: boolean;
+}
+
+/** Compares pairs within the budget of reads, oldest reading first. */
+async function comparePairs(deps: ReconcileUsageDeps, run: ReconciliationRun, work: PairsToCompare): Promise<void> {
+  const memories = await rememberedBy(deps, work.pairs);
+  const readAtMs = (pair: Pair): number => memories.get(keyOf(pair))?.readAtMs ?? 0;
+  const isLeftOver = work.isLeftOver === true;
+  for (const pair of [...work.pairs].sort((a, b) => readAtMs(a) - readAtMs(b))) {
+    if (work.signal?.aborted === true) break;
     const memory = memories.get(keyOf(pair));
+    const mayRead = run.reads < deps.summaryReadsMax;
+    if (isLeftOver && (!mayRead || deps.clock.now() - readAtMs(pair) < MATCH_AGE_MS_MIN)) break;
     const result = await comparePair(deps, pair, {
       ...(memory && { memory }),
-      mayRead: run.reads < deps.summaryReadsMax,
+      mayRead,
+      isReadAnyway: isLeftOver,
       mayHeal: run.mode === 'heal',
+      mayFinish: work.mayFinish,
       bounds: deps.bounds,
     });
     run.reads += result.reads;
     run.healed += result.healed;
-    run.waiting += result.waits ? 1 : 0;
-    count(run, result.verdict, 1);
-    await deps.results.saveRow(run.id, result);
-    if (result.memory !== undefined) await deps.memories.save(result.memory);
-    await boundary('reconcile.pair-saved');
-    if (result.needsReread) waiting.push(result);
+    await saveResult(deps, run.id, result);
+    work.found.set(keyOf(pair), result);
   }
-  return waiting;
 }
 
-function count(run: ReconciliationRun, verdict: Verdict, by: number): void {
-  const next = (run.verdicts[verdict] ?? 0) + by;
-  if (next > 0) run.verdicts[verdict] = next;
-  else delete run.verdicts[verdict];
+/** Stores a comparison, and what the next one of the pair needs to know of it. */
+export async function saveResult(
+  deps: Pick<ReconcileUsageDeps, 'results' | 'memories'>,
+  run: string,
+  result: PairResult,
+): Promise<void> {
+  await deps.results.saveRow(run, result);
+  if (result.memory !== undefined) await deps.memories.save(result.memory);
+  await boundary('reconcile.pair-saved');
 }
 
-async function rememberedBy(deps: ReconcileUsageDeps, pairs: readonly Pair[]): Promise<Map<string, PairMemory>> {
+/** What is remembered of pairs, by `keyOf`. */
+export async function rememberedBy(
+  deps: Pick<ReconcileUsageDeps, 'memories'>,
+  pairs: readonly Pair[],
+): Promise<Map<string, PairMemory>> {
   const memories = new Map<string, PairMemory>();
   const ids = [...new Set(pairs.map(({ customer }) => customer.customerId))];
   for (let from = 0; from < ids.length; from += CUSTOMERS_PER_BATCH) {
@@ -150,41 +177,6 @@ async function rememberedBy(deps: ReconcileUsageDeps, pairs: readonly Pair[]): P
   return memories;
 }
 
-function keyOf(pair: Pair): string {
+export function keyOf(pair: Pair): string {
   return `${pair.customer.customerId}\u001f${pair.meter.key}\u001f${pair.period.fromMs}`;
-}
-
-/** Every customer with submissions × every meter with a Stripe meter × the periods to compare. */
-async function listPairs(deps: ReconcileUsageDeps, input: ReconcileUsageInput): Promise<Pair[]> {
-  const meters = (await deps.meters()).filter(({ stripe }) => stripe !== undefined);
-  const stripeMeters = new Map((await deps.stripeMeters()).map((meter) => [meter.eventName, meter]));
-  const ids = input.customerId === undefined ? await deps.customerIds() : [input.customerId];
-  const pairs: Pair[] = [];
-  for (let from = 0; from < ids.length; from += CUSTOMERS_PER_BATCH) {
-    const customers = await deps.billingOf(ids.slice(from, from + CUSTOMERS_PER_BATCH));
-    for (const customer of customers.values()) {
-      for (const period of periodsOf(customer, input, deps.clock.now())) {
-        for (const meter of meters) {
-          const fromMs = Math.max(period.fromMs, customer.submitFromMs ?? 0, countsFromMs(meter, customer));
-          if (fromMs >= period.toMs) continue;
-          const stripeMeter = stripeMeters.get(meter.stripe?.eventName ?? '');
-          const isFed = stripeMeter !== undefined && meterFault(stripeMeter) === undefined;
-          pairs.push({ customer, meter, period, fromMs, ...(isFed && { stripeMeter }) });
-        }
-      }
-    }
-  }
-  return pairs;
-}
-
-function periodsOf(customer: BillingCustomer, input: ReconcileUsageInput, nowMs: number): Period[] {
-  const lastMs = Math.min(input.toMs === undefined ? nowMs : input.toMs - 1, nowMs);
-  const firstMs = input.fromMs ?? lastMs - ENDED_PERIOD_MS_MAX;
-  const periods: Period[] = [];
-  let period = billingPeriodOf(customer, lastMs);
-  while (period.toMs > firstMs) {
-    periods.unshift(period);
-    period = billingPeriodOf(customer, period.fromMs - 1);
-  }
-  return periods;
 }

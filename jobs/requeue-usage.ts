@@ -14,6 +14,8 @@ interface Requeued {
 
 export interface RequeueUsageDeps {
   readonly clock: Pick<Clock, 'now'>;
+  /** Makes the calendar of a customer follow from its subscriptions; returns whether it changed. */
+  mirrorCalendar(customerId: string): Promise<boolean>;
   readonly customers: {
     listToRequeue(limit: number): Promise<Requeued[]>;
     finishRequeue(customerId: string, revision: number): Promise<void>;
@@ -81,12 +83,18 @@ async function requeueMeter(deps: RequeueUsageDeps, meter: Requeued & { eventTyp
 /** Takes batches until a whole one was taken before: customers that change all the time wait for the next run. */
 async function requeueCustomers(deps: RequeueUsageDeps): Promise<{ count: number; hours: number }> {
   const taken = new Set<string>();
+  const looked = new Set<string>();
   let hours = 0;
   for (;;) {
     const batch = await deps.customers.listToRequeue(CUSTOMERS_PER_BATCH);
     const fresh = batch.filter(({ _id }) => !taken.has(_id));
     if (fresh.length === 0) return { count: taken.size, hours };
     for (const customer of fresh) {
+      // It may have been mapped just now, or another process may have set an older calendar: see mirror-calendar.
+      const isChanged = !looked.has(customer._id) && (await deps.mirrorCalendar(customer._id));
+      looked.add(customer._id);
+      // One that changed is due from another instant on: the next batch has it again.
+      if (isChanged) continue;
       hours += await requeueCustomer(deps, customer);
       taken.add(customer._id);
     }

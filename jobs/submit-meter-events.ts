@@ -1,54 +1,44 @@
-import { boundary } from '../src/boundary.ts';
-import type { Clock } from '../src/clock.ts';
-import type { BillingCustomer } from '../src/domain/billing-customer.ts';
-import { type Destination, type DestinationMeter, resolveDestination } from '../src/domain/destination.ts';
-import { groupBy } from '../src/domain/grouping.ts';
-import type { Meter } from '../src/domain/meter.ts';
-import type { EntryMove, OutboxEntry } from '../src/domain/outbox-entry.ts';
-import {
-  ATTEMPT_SPAN_MS_MAX,
-  changeFor,
-  idempotencyKeyFor,
-  retryDelayMs,
-  type SendOutcome,
-} from '../src/domain/submission.ts';
+import type { QueuedEntry } from '../src/domain/lane-queue.ts';
+import type { Destination } from '../src/domain/destination.ts';
+import type { EntryMove, OutboxEntry, RowName } from '../src/domain/outbox-entry.ts';
+import { ATTEMPT_SPAN_MS_MAX, type SendOutcome } from '../src/domain/submission.ts';
+import { Destinations, type DestinationsDeps, type Target } from './resolve-destinations.ts';
+import { LaneSender, type SendLanesDeps } from './send-lanes.ts';
 
-export interface SubmitMeterEventsDeps {
-  readonly entries: {
-    listDue(query: { nowMs: number; firstAttemptMinMs: number; limit: number }): Promise<OutboxEntry[]>;
-    nextDueAtMs(firstAttemptMinMs: number): Promise<number | undefined>;
+/** What a run is limited to. */
+export interface SubmitScope {
+  /** Only this customer's submissions. */
+  readonly customerId?: string;
+  /** At once: windows need not settle, and what is spread over the minutes after the hour does not wait. */
+  readonly flush?: boolean;
+}
+
+export interface SubmitMeterEventsDeps extends SendLanesDeps, DestinationsDeps {
+  readonly entries: SendLanesDeps['entries'] & {
+    listDue(query: SubmitScope & { nowMs: number; firstAttemptMinMs: number; limit: number }): Promise<OutboxEntry[]>;
+    /** Those of these that can be tried now. */
+    findDue(
+      identifiers: readonly string[],
+      query: SubmitScope & { nowMs: number; firstAttemptMinMs: number },
+    ): Promise<OutboxEntry[]>;
+    nextDueAtMs(firstAttemptMinMs: number, customerId?: string): Promise<number | undefined>;
     listSendingSince(beforeMs: number, limit: number): Promise<OutboxEntry[]>;
-    blocked(batchSize: number): AsyncGenerator<OutboxEntry[]>;
-    move(move: EntryMove): Promise<OutboxEntry | undefined>;
+    blocked(batchSize: number, customerId?: string): AsyncGenerator<OutboxEntry[]>;
     moveAll(moves: readonly EntryMove[]): Promise<number>;
   };
   /** Leases on lanes, so that two processes do not both call Stripe for one customer and meter. */
-  readonly lanes: {
-    take(): Promise<void>;
-    /** Whether this process holds the lane for at least the time of one call. */
-    holds(lane: string): Promise<boolean>;
-    release(): Promise<void>;
-  };
-  /** Plans what is due; returns how many submissions it made. */
-  plan(): Promise<number>;
-  meters(): Promise<Meter[]>;
-  stripeMeters(): Promise<DestinationMeter[]>;
-  billingOf(customerIds: readonly string[]): Promise<Map<string, BillingCustomer>>;
-  /** Waits for this call's share of the account's rate. */
-  takeCallToken(signal: AbortSignal | undefined): Promise<void>;
-  send(call: {
-    identifier: string;
-    idempotencyKey: string;
-    eventName: string;
-    stripeCustomerId: string;
-    value: string;
-    timestampMs: number;
-    customerKey: string;
-    valueKey: string;
-  }): Promise<SendOutcome>;
-  random(): number;
-  readonly clock: Clock;
-  readonly log: { info(fields: object, phrase: string): void; warn(fields: object, phrase: string): void };
+  readonly lanes: SendLanesDeps['lanes'] & { take(): Promise<void>; release(): Promise<void> };
+  /** Plans what is due; `onStored` is called as submissions are stored. Returns how many there were. */
+  plan(scope: SubmitScope & { onStored: () => void }): Promise<number>;
+  /** Plans the next steps of these running figures; returns the identifiers of their submissions. */
+  planRows(rows: readonly RowName[], scope: SubmitScope): Promise<string[]>;
+  /** Turns those that Stripe would never bill into late usage; returns their identifiers. */
+  moveLate(entries: readonly OutboxEntry[]): Promise<ReadonlySet<string>>;
+  readonly log: { warn(fields: object, phrase: string): void };
+}
+
+export interface SubmitMeterEventsInput extends SubmitScope {
+  readonly signal?: AbortSignal;
 }
 
 export interface SubmitMeterEventsResult {
@@ -61,27 +51,28 @@ export interface SubmitMeterEventsResult {
   readonly inDoubt: number;
 }
 
-/** Entries read at once, and calls in flight over all lanes. */
-const ENTRIES_PER_ROUND = 2_000;
-const CALLS_IN_FLIGHT_MAX = 48;
+/** Entries read at once; more are read when fewer than a quarter of them wait. */
+const ENTRIES_MAX = 2_000;
+const ENTRIES_LOW = 500;
 /** An attempt that was not settled in this time has lost its process; longer than a call can take. */
 const SENDING_MS_MAX = 30_000;
-/** A run waits for retries that come due this soon rather than leave them to the next run. */
-const RETRY_WAIT_MS_MAX = 10_000;
+/** A run waits for what comes due this soon rather than leave it to the next run. */
+const WAIT_MS_MAX = 10_000;
 const BATCH = 500;
-/** After a 429 or an open breaker all lanes pause, not only the one that met it: more calls would only add to it. */
-const PAUSE_MS = 1_000;
+/** How long an attempt in doubt that has no destination now waits. */
+const POSTPONE_MS = 15 * 60_000;
 
 /**
- * Plans, sends and settles until nothing is due: every meter event's attempt is recorded before the call and its
- * outcome after, each by compare-and-set, so that a stop at any point leaves a submission that is tried again under the
- * same identifier.
+ * Plans, sends and settles until nothing is due, all at the same time: lanes work while more is planned, and the next
+ * step of a running figure is planned as soon as the one before is answered. Every attempt is recorded before its call
+ * and its outcome after, each by compare-and-set, so that a stop at any point leaves a submission that is tried again
+ * under the same identifier.
  */
 export async function submitMeterEvents(
   deps: SubmitMeterEventsDeps,
-  input: { signal?: AbortSignal } = {},
+  input: SubmitMeterEventsInput = {},
 ): Promise<SubmitMeterEventsResult> {
-  const run = new SubmitRun(deps, input.signal);
+  const run = new SubmitRun(deps, input);
   await deps.lanes.take();
   try {
     return await run.toTheEnd();
@@ -94,36 +85,161 @@ type Tally = { -readonly [K in keyof SubmitMeterEventsResult]: number };
 
 class SubmitRun {
   readonly #deps: SubmitMeterEventsDeps;
+  readonly #scope: SubmitScope;
   readonly #signal: AbortSignal | undefined;
+  readonly #destinations: Destinations;
+  readonly #sender: LaneSender;
   readonly #tally: Tally = { planned: 0, calls: 0, accepted: 0, duplicates: 0, blocked: 0, rejected: 0, inDoubt: 0 };
-  #pausedUntilMs = 0;
-  #meters = new Map<string, Meter>();
-  #stripeMeters = new Map<string, DestinationMeter>();
+  /** Running figures of which no step is left to be answered: the next may be planned. */
+  #answeredRows: RowName[] = [];
+  /** How many steps of each running figure are left. */
+  readonly #steps = new Map<string, number>();
+  /** Something was answered since the last pass of planning began. */
+  #isPassStale = false;
+  #isPlanning = false;
+  #mayHaveMore = true;
+  #listedAtMs = 0;
 
-  constructor(deps: SubmitMeterEventsDeps, signal: AbortSignal | undefined) {
+  constructor(deps: SubmitMeterEventsDeps, { signal, ...scope }: SubmitMeterEventsInput) {
     this.#deps = deps;
+    this.#scope = scope;
     this.#signal = signal;
+    this.#destinations = new Destinations(deps);
+    this.#sender = new LaneSender(deps, {
+      signal,
+      onSettled: (entry, outcome) => this.#takeNote(entry, outcome),
+    });
   }
 
   async toTheEnd(): Promise<SubmitMeterEventsResult> {
-    const deps = this.#deps;
-    this.#meters = new Map((await deps.meters()).map((meter) => [meter.key, meter]));
-    this.#stripeMeters = new Map((await deps.stripeMeters()).map((meter) => [meter.eventName, meter]));
+    await this.#destinations.refresh();
     await this.#recoverLostAttempts();
     await this.#unblock();
-    while (this.#signal?.aborted !== true) {
-      const planned = await deps.plan();
-      this.#tally.planned += planned;
-      const handled = await this.#sendDue();
-      if (planned === 0 && handled === 0 && !(await this.#waitForRetry())) break;
+    const planning: Promise<void>[] = [this.#plan()];
+    while (!this.#sender.isStopped) {
+      if (this.#answeredRows.length > 0) await this.#planAnsweredRows();
+      else if (this.#mayHaveMore && this.#sender.waiting < ENTRIES_LOW) await this.#refill();
+      else if (this.#isPlanning || !this.#sender.isIdle) await this.#sender.changed();
+      else if (this.#isPassStale) planning.push(this.#plan());
+      else if (!(await this.#waitForRetry())) break;
     }
+    await Promise.all(planning);
+    await this.#sender.drain();
     return this.#tally;
+  }
+
+  /** One pass over everything that is due, while lanes work. Never throws. */
+  async #plan(): Promise<void> {
+    this.#isPassStale = false;
+    this.#isPlanning = true;
+    try {
+      const onStored = (): void => this.#expectMore();
+      this.#tally.planned += await this.#deps.plan({ ...this.#scope, onStored });
+    } catch (error) {
+      this.#sender.fail(error);
+    }
+    this.#isPlanning = false;
+    this.#expectMore();
+  }
+
+  #expectMore(): void {
+    this.#mayHaveMore = true;
+    this.#sender.tell();
+  }
+
+  /** Goes on with running figures at once: the step after the next pass would come a whole pass later. */
+  async #planAnsweredRows(): Promise<void> {
+    const rows = this.#answeredRows;
+    this.#answeredRows = [];
+    const identifiers = await this.#deps.planRows(rows, this.#scope);
+    if (identifiers.length === 0) return;
+    this.#tally.planned += identifiers.length;
+    await this.#enqueue(await this.#deps.entries.findDue(identifiers, this.#dueNow()));
+  }
+
+  async #refill(): Promise<void> {
+    const limit = ENTRIES_MAX + this.#sender.waiting;
+    const query = this.#dueNow();
+    this.#listedAtMs = query.nowMs;
+    this.#mayHaveMore = false;
+    const due = await this.#deps.entries.listDue({ ...query, limit });
+    if (due.length >= limit) this.#mayHaveMore = true;
+    await this.#destinations.refresh();
+    await this.#enqueue(due);
+  }
+
+  #dueNow(): SubmitScope & { nowMs: number; firstAttemptMinMs: number } {
+    const nowMs = this.#deps.clock.now();
+    return { ...this.#scope, nowMs, firstAttemptMinMs: nowMs - ATTEMPT_SPAN_MS_MAX };
+  }
+
+  async #enqueue(due: readonly OutboxEntry[]): Promise<void> {
+    const unknown = due.filter(({ identifier }) => !this.#sender.has(identifier));
+    // An invoice may have become final since they were planned.
+    const late = await this.#deps.moveLate(unknown);
+    if (late.size > 0) this.#isPassStale = true;
+    const fresh = unknown.filter(({ identifier }) => !late.has(identifier));
+    const targets = await this.#destinations.resolve(fresh);
+    const queued: QueuedEntry<Destination>[] = [];
+    const moves: EntryMove[] = [];
+    for (const entry of fresh) {
+      const target = targets.get(entry.identifier);
+      if (target === undefined) continue;
+      if ('destination' in target) queued.push({ lane: laneOf(target.destination), entry, target: target.destination });
+      else moves.push(this.#withoutDestination(entry, target));
+    }
+    for (const { entry } of queued) this.#countSteps(entry.row, 1);
+    this.#sender.add(queued);
+    if (moves.length > 0) await this.#deps.entries.moveAll(moves);
+  }
+
+  #withoutDestination(entry: OutboxEntry, target: Extract<Target, { blocked: string }>): EntryMove {
+    const atMs = this.#deps.clock.now();
+    const reason = target.blocked;
+    if (entry.state === 'in_doubt') return { entry, change: 'postpone', atMs, reason, dueAtMs: atMs + POSTPONE_MS };
+    this.#tally.blocked += 1;
+    return { entry, change: 'block', atMs, reason };
+  }
+
+  /** Returns how many steps of a row are left. */
+  #countSteps({ subject, customerId, meter, startMs }: RowName, change: 1 | -1): number {
+    const key = [subject, customerId, meter, startMs].join('\u001f');
+    const left = (this.#steps.get(key) ?? 0) + change;
+    if (left > 0) this.#steps.set(key, left);
+    else this.#steps.delete(key);
+    return left;
+  }
+
+  #takeNote(entry: OutboxEntry, outcome: SendOutcome): void {
+    this.#tally.calls += 1;
+    const stepsLeft = this.#countSteps(entry.row, -1);
+    switch (outcome.kind) {
+      case 'accepted':
+      case 'duplicate':
+        this.#tally[outcome.kind === 'accepted' ? 'accepted' : 'duplicates'] += 1;
+        this.#isPassStale = true;
+        if (entry.row.subject === 'period' && stepsLeft === 0) this.#answeredRows.push(entry.row);
+        return;
+      case 'declined':
+        return;
+      case 'blocked':
+        this.#tally.blocked += 1;
+        return;
+      case 'rejected':
+        this.#tally.rejected += 1;
+        this.#isPassStale = true;
+        this.#deps.log.warn({ reason: outcome.reason }, 'stripe rejected a meter event');
+        return;
+      case 'server-error':
+      case 'unanswered':
+        this.#tally.inDoubt += 1;
+    }
   }
 
   /** An attempt that nobody settled may have reached Stripe: it is in doubt. */
   async #recoverLostAttempts(): Promise<void> {
     const nowMs = this.#deps.clock.now();
-    const lost = await this.#deps.entries.listSendingSince(nowMs - SENDING_MS_MAX, ENTRIES_PER_ROUND);
+    const lost = await this.#deps.entries.listSendingSince(nowMs - SENDING_MS_MAX, ENTRIES_MAX);
     await this.#deps.entries.moveAll(
       lost.map((entry) => ({ entry, change: 'lose-answer', atMs: nowMs, reason: 'process_lost', dueAtMs: nowMs })),
     );
@@ -131,164 +247,41 @@ class SubmitRun {
 
   /** What was blocked may have a destination by now. */
   async #unblock(): Promise<void> {
-    const nowMs = this.#deps.clock.now();
-    for await (const batch of this.#deps.entries.blocked(BATCH)) {
-      const resolved = await this.#resolve(batch);
-      const free = batch.filter((entry) => 'destination' in (resolved.get(entry.identifier) ?? {}));
+    for await (const batch of this.#deps.entries.blocked(BATCH, this.#scope.customerId)) {
+      const targets = await this.#destinations.resolve(batch);
+      const atMs = this.#deps.clock.now();
       await this.#deps.entries.moveAll(
-        free.map((entry) => ({ entry, change: 'unblock', atMs: nowMs, dueAtMs: nowMs })),
+        batch.flatMap((entry) => {
+          const target = targets.get(entry.identifier);
+          return target === undefined ? [] : unblocking(entry, target, atMs);
+        }),
       );
     }
   }
 
-  async #resolve(entries: readonly OutboxEntry[]): Promise<Map<string, ReturnType<typeof resolveDestination>>> {
-    const customers = await this.#deps.billingOf([...new Set(entries.map(({ customerId }) => customerId))]);
-    const resolved = new Map<string, ReturnType<typeof resolveDestination>>();
-    for (const entry of entries) {
-      const customer = customers.get(entry.customerId);
-      if (customer === undefined) continue;
-      const { timestampMs } = entry;
-      const target = resolveDestination({
-        customer,
-        meter: this.#meters.get(entry.meter),
-        stripeMeters: this.#stripeMeters,
-        timestampMs,
-        nowMs: this.#deps.clock.now(),
-      });
-      resolved.set(entry.identifier, withFrozen(target, entry));
-    }
-    return resolved;
-  }
-
-  /** Returns how many entries were moved. */
-  async #sendDue(): Promise<number> {
-    const nowMs = this.#deps.clock.now();
-    const due = await this.#deps.entries.listDue({
-      nowMs,
-      firstAttemptMinMs: nowMs - ATTEMPT_SPAN_MS_MAX,
-      limit: ENTRIES_PER_ROUND,
-    });
-    const resolved = await this.#resolve(due);
-    const lanes = groupBy(due, (entry) => laneOf(resolved.get(entry.identifier)));
-    const queue = [...lanes];
-    let handled = 0;
-    const workers = Array.from({ length: Math.min(CALLS_IN_FLIGHT_MAX, queue.length) }, async () => {
-      for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-        handled += await this.#workLane(next[0], next[1], resolved);
-      }
-    });
-    await Promise.all(workers);
-    return handled;
-  }
-
-  /** One lane is one Stripe customer and meter: one call in flight, oldest first. */
-  async #workLane(
-    lane: string,
-    entries: readonly OutboxEntry[],
-    resolved: ReadonlyMap<string, ReturnType<typeof resolveDestination>>,
-  ): Promise<number> {
-    let handled = 0;
-    for (const entry of [...entries].sort((a, b) => a.timestampMs - b.timestampMs)) {
-      if (this.#signal?.aborted === true) return handled;
-      const target = resolved.get(entry.identifier);
-      if (target === undefined) continue;
-      if ('blocked' in target) {
-        const change = entry.state === 'planned' ? 'block' : undefined;
-        if (change === undefined) continue;
-        const atMs = this.#deps.clock.now();
-        await this.#deps.entries.move({ entry, change, atMs, reason: target.blocked });
-        this.#tally.blocked += 1;
-        handled += 1;
-        continue;
-      }
-      await this.#pause();
-      await this.#deps.takeCallToken(this.#signal);
-      if (!(await this.#deps.lanes.holds(lane))) return handled;
-      handled += 1;
-      const outcome = await this.#attempt(entry, target.destination);
-      if (outcome?.kind !== 'declined') continue;
-      this.#pausedUntilMs = this.#deps.clock.now() + PAUSE_MS * (0.5 + this.#deps.random());
-      return handled;
-    }
-    return handled;
-  }
-
-  async #pause(): Promise<void> {
-    const delayMs = this.#pausedUntilMs - this.#deps.clock.now();
-    if (delayMs > 0) await this.#deps.clock.sleep(delayMs * (1 + this.#deps.random()), this.#signal);
-  }
-
-  async #attempt(entry: OutboxEntry, destination: Destination): Promise<SendOutcome | undefined> {
-    const { clock, entries } = this.#deps;
-    const idempotencyKey = idempotencyKeyFor(entry.identifier, entry.storedAnswers);
-    const attempt = { destination, idempotencyKey };
-    const claimed = await entries.move({ entry, change: 'attempt', atMs: clock.now(), attempt });
-    if (claimed === undefined) return undefined;
-    await boundary('submit.attempt-recorded');
-    const { stripeCustomerId, meter } = destination;
-    this.#tally.calls += 1;
-    const outcome = await this.#deps.send({
-      identifier: entry.identifier,
-      idempotencyKey,
-      eventName: meter.eventName,
-      stripeCustomerId,
-      value: entry.value,
-      timestampMs: entry.timestampMs,
-      customerKey: meter.customerKey,
-      valueKey: meter.valueKey,
-    });
-    await boundary('submit.answered');
-    await this.#settle(claimed, outcome);
-    await boundary('submit.settled');
-    return outcome;
-  }
-
-  async #settle(entry: OutboxEntry, outcome: SendOutcome): Promise<void> {
-    const atMs = this.#deps.clock.now();
-    const change = changeFor(outcome, entry.isDoubtful);
-    const tries = outcome.kind === 'declined' ? entry.declines + 1 : entry.attempts;
-    const isRetried = outcome.kind === 'declined' || change === 'lose-answer';
-    await this.#deps.entries.move({
-      entry,
-      change,
-      atMs,
-      ...('reason' in outcome && { reason: outcome.reason }),
-      ...('message' in outcome && { message: outcome.message }),
-      ...(isRetried && { dueAtMs: atMs + retryDelayMs(outcome, tries, this.#deps.random()) }),
-    });
-    this.#count(outcome);
-  }
-
-  #count(outcome: SendOutcome): void {
-    if (outcome.kind === 'accepted') this.#tally.accepted += 1;
-    else if (outcome.kind === 'duplicate') this.#tally.duplicates += 1;
-    else if (outcome.kind === 'blocked') this.#tally.blocked += 1;
-    else if (outcome.kind === 'rejected') this.#tally.rejected += 1;
-    else if (outcome.kind !== 'declined') this.#tally.inDoubt += 1;
-    if (outcome.kind === 'rejected') this.#deps.log.warn({ reason: outcome.reason }, 'stripe rejected a meter event');
-  }
-
-  /** Returns whether a retry comes due soon; it then is due. */
+  /** Returns whether something comes due soon; it then is due. */
   async #waitForRetry(): Promise<boolean> {
     const nowMs = this.#deps.clock.now();
-    const dueAtMs = await this.#deps.entries.nextDueAtMs(nowMs - ATTEMPT_SPAN_MS_MAX);
-    if (dueAtMs === undefined || dueAtMs - nowMs > RETRY_WAIT_MS_MAX) return false;
-    await this.#deps.clock.sleep(Math.max(dueAtMs - nowMs, 50), this.#signal);
+    const dueAtMs = await this.#deps.entries.nextDueAtMs(nowMs - ATTEMPT_SPAN_MS_MAX, this.#scope.customerId);
+    // What was due when the list was read and is due still is not ours to send.
+    if (dueAtMs === undefined || dueAtMs <= this.#listedAtMs || dueAtMs - nowMs > WAIT_MS_MAX) return false;
+    await this.#deps.clock.sleep(Math.max(dueAtMs - nowMs, 0), this.#signal);
+    this.#mayHaveMore = true;
     return true;
   }
 }
 
-/** After the first attempt the destination is frozen: another mapping must not send the same usage to two customers. */
-function withFrozen(
-  target: ReturnType<typeof resolveDestination>,
-  entry: OutboxEntry,
-): ReturnType<typeof resolveDestination> {
-  if (entry.stripeCustomerId === undefined || 'blocked' in target) return target;
-  return { destination: { ...target.destination, stripeCustomerId: entry.stripeCustomerId } };
+function unblocking(entry: OutboxEntry, target: Target, atMs: number): EntryMove[] {
+  if ('blocked' in target) {
+    return target.blocked === entry.reason ? [] : [{ entry, change: 'block', atMs, reason: target.blocked }];
+  }
+  const { stripeCustomerId, meter } = target.destination;
+  const isUnchanged = entry.stripeCustomerId === stripeCustomerId && entry.stripeMeterId === meter.id;
+  // Stripe itself refused this destination: it is asked again now and then.
+  if (isUnchanged && (entry.dueAtMs ?? 0) > atMs) return [];
+  return [{ entry, change: 'unblock', atMs, dueAtMs: atMs }];
 }
 
-function laneOf(target: ReturnType<typeof resolveDestination> | undefined): string {
-  return target !== undefined && 'destination' in target
-    ? `${target.destination.stripeCustomerId} ${target.destination.meter.id}`
-    : '';
+function laneOf({ stripeCustomerId, meter }: Destination): string {
+  return `${stripeCustomerId} ${meter.id}`;
 }

@@ -14,6 +14,8 @@ export interface SweepDueWorkDeps {
   hasRequeue(): Promise<boolean>;
   /** Whether a submission can be tried, or a row be planned, at an instant. */
   hasSubmitWork(nowMs: number): Promise<boolean>;
+  /** Jobs of other stages that have something to do. */
+  otherDueJobs(nowMs: number): Promise<readonly string[]>;
   nextRereadAt(): Promise<Date | undefined>;
   lastReconciledAt(): Promise<Date | undefined>;
   queuedRuns(limit: number): Promise<{ _id: string; job: string }[]>;
@@ -40,6 +42,7 @@ export async function sweepDueWork(deps: SweepDueWorkDeps): Promise<{ rung: stri
   if (entries >= DIRTY_ENTRIES_WAITING_MAX || ageMs > DIRTY_ENTRY_AGE_MS_MAX) await ring('aggregate-usage');
   if (deps.isSubmitting && (await deps.hasSubmitWork(nowMs))) await ring('submit-meter-events');
   if (deps.isSubmitting && (await isReconcileDue(deps, nowMs))) await ring('reconcile-usage');
+  for (const job of await deps.otherDueJobs(nowMs)) await ring(job);
   for (const { _id, job } of await deps.queuedRuns(QUEUED_RUNS_MAX)) {
     await deps.queue.addRun(job, _id);
     rung.push(`${job} (requested)`);

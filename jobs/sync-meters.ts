@@ -1,5 +1,6 @@
-import { type DestinationMeter, meterFault } from '../src/domain/destination.ts';
+import { type DestinationMeter, formulaFault } from '../src/domain/destination.ts';
 import type { Meter } from '../src/domain/meter.ts';
+import { modeOf } from '../src/domain/submission-mode.ts';
 
 /** What a comparison of one of our meters with Stripe's came to. */
 export interface MeterSync {
@@ -8,6 +9,8 @@ export interface MeterSync {
   /** `created`: there was none; `missing`: a dry run would create it; a fault cannot be mended by us. */
   readonly outcome: 'present' | 'created' | 'missing' | 'meter_inactive' | 'meter_formula_refused';
   readonly stripeMeterId?: string;
+  /** What the Stripe meter was made with that keeps it from being fed, by name. */
+  readonly fault?: string;
 }
 
 export interface SyncMetersDeps {
@@ -19,8 +22,9 @@ export interface SyncMetersDeps {
 }
 
 /**
- * Compares our meters with Stripe's and creates those that are missing, as `sum` meters. A Stripe meter with another
- * formula or with a time window cannot be changed and is only named: make a new one under another event name.
+ * Compares our meters with Stripe's and creates those that are missing, as `sum` meters. A `last` meter that someone made
+ * is fed with the running figures of max, last and unique meters. Any other formula, or a time window, cannot be fed nor
+ * changed and is only named: make a new one under another event name.
  */
 export async function syncMeters(
   deps: SyncMetersDeps,
@@ -47,7 +51,8 @@ async function syncMeter(
     const created = await deps.stripeMeters.create({ eventName, displayName: meter.displayName });
     return { ...base, outcome: 'created', stripeMeterId: created.id };
   }
-  const fault = meterFault(found);
-  const outcome = fault === 'meter_inactive' || fault === 'meter_formula_refused' ? fault : 'present';
-  return { ...base, outcome, stripeMeterId: found.id };
+  const present = { ...base, stripeMeterId: found.id };
+  const fault = formulaFault(found, modeOf(meter, found));
+  if (fault !== undefined) return { ...present, outcome: 'meter_formula_refused', fault };
+  return { ...present, outcome: found.isActive ? 'present' : 'meter_inactive' };
 }

@@ -10,6 +10,7 @@ import { measureIngest } from './lib/bench/measure-ingest.ts';
 import { measureReplay } from './lib/bench/measure-replay.ts';
 import { measureSingle } from './lib/bench/measure-single.ts';
 import { measureSteady } from './lib/bench/measure-steady.ts';
+import { measureFaults, measureScale } from './lib/bench/measure-submission.ts';
 import { type Figure, renderFigures } from './lib/bench/report.ts';
 import { roles } from './lib/bench/roles.ts';
 import { FULL_SIZES, QUICK_SIZES, type Sizes } from './lib/bench/sizes.ts';
@@ -22,6 +23,8 @@ const PARTS: Readonly<Record<string, (stack: Stack, sizes: Sizes) => Promise<Fig
   aggregation: measureAggregation,
   steady: measureSteady,
   growth: measureGrowth,
+  faults: measureFaults,
+  scale: measureScale,
 };
 const HELP = `Usage: scripts/bench [PART ...] [--quick]
 

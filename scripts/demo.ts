@@ -4,9 +4,9 @@
  * aggregated, submitted, reconciled, and compared with the known truth. Both the simulator and the stores start empty:
  * the simulator forgets everything when it stops, and a ledger that remembers more would drift from it.
  */
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { removeDataFolder } from '../src/embedded/services.ts';
 import { compareHours, compareTotals, renderFigures } from './lib/demo/compare.ts';
 import { DEMO_SETTINGS, SIMULATOR_SETTINGS } from './lib/demo/settings.ts';
 import { type Flights, openFlights } from './lib/demo/flights.ts';
@@ -45,7 +45,7 @@ try {
 async function main(): Promise<ExitCode> {
   const steps = new Steps(output);
   const adminApiKey = newAdminKey();
-  await rm(DATA_DIR, { recursive: true, force: true });
+  await removeDataFolder(DATA_DIR);
   const flights = await openFlights(EXAMPLES, Date.now());
   const stack = await steps.run('MongoDB, Redis, the Stripe simulator and the daemon started', () =>
     startLocalStack({

@@ -8,7 +8,7 @@ import { startSimulator } from '../src/simulator/simulator.ts';
 import { untilInterrupted } from './lib/until-interrupted.ts';
 
 const options = new Command('simulator')
-  .description("Run the double of Stripe's API. It keeps everything in memory.")
+  .description("Run the double of Stripe's API. It keeps everything in memory, and sends webhooks where it is told to.")
   .option('--port <number>', 'the port on 127.0.0.1; 0 takes a free one', '12111')
   .option('--calls-per-second <number>', 'calls that are let through; 0: all', '25')
   .addHelpText('after', '\nExample:\n  $ node dist/scripts/simulator.js --port 12111')
@@ -18,6 +18,7 @@ const options = new Command('simulator')
 const simulator = await startSimulator({
   port: Number(options.port),
   rateLimitPerSecond: Number(options.callsPerSecond),
+  automatic: true,
 });
 const isChild = process.send !== undefined;
 if (isChild) process.send?.({ url: simulator.url });

@@ -1,13 +1,16 @@
 #!/usr/bin/env node
 /** The `tallystick` command: one file a verb in scripts/commands. */
 import { Command, CommanderError } from 'commander';
+import { adjustCommand } from './commands/adjust.ts';
 import { aggregateCommand } from './commands/aggregate.ts';
 import { configCommand } from './commands/config.ts';
 import { customersCommand } from './commands/customers.ts';
 import { devCommand } from './commands/dev.ts';
 import { doctorCommand } from './commands/doctor.ts';
+import { explainCommand } from './commands/explain.ts';
 import { importCommand } from './commands/import.ts';
 import { keysCommand } from './commands/keys.ts';
+import { lateCommand } from './commands/late.ts';
 import { metersCommand } from './commands/meters.ts';
 import { reconcileCommand } from './commands/reconcile.ts';
 import { rejectedCommand } from './commands/rejected.ts';
@@ -15,9 +18,12 @@ import { sendCommand } from './commands/send.ts';
 import { startCommand } from './commands/start.ts';
 import { statusCommand } from './commands/status.ts';
 import { submitCommand } from './commands/submit.ts';
+import { verifyCommand } from './commands/verify.ts';
 import { EXIT } from './lib/exit-codes.ts';
 
 const program = new Command('tallystick')
+  // What follows the name of a verb is the verb's: `submit decide` and `submit` both have a --reason.
+  .enablePositionalOptions()
   .description('Usage-based billing on Stripe: exact metering, an outbox of meter events, reconciliation.')
   .addHelpText(
     'after',
@@ -25,8 +31,17 @@ const program = new Command('tallystick')
       '\n\nExample:\n  $ tallystick dev',
   );
 const verbs = [devCommand, startCommand, doctorCommand, sendCommand, importCommand, aggregateCommand, submitCommand];
-const more = [reconcileCommand, statusCommand, metersCommand, customersCommand, keysCommand, rejectedCommand];
-for (const createCommand of [...verbs, ...more, configCommand]) program.addCommand(createCommand());
+const more = [
+  reconcileCommand,
+  statusCommand,
+  metersCommand,
+  customersCommand,
+  keysCommand,
+  rejectedCommand,
+  lateCommand,
+];
+const facts = [adjustCommand, explainCommand, verifyCommand];
+for (const createCommand of [...verbs, ...more, ...facts, configCommand]) program.addCommand(createCommand());
 throwOnMistakes(program);
 // `tallystick status | head` closes the pipe early: that is the reader's right.
 process.stdout.on('error', (error: NodeJS.ErrnoException) =>

@@ -2,7 +2,18 @@ import { Argument, type Command } from 'commander';
 import { EXIT, type ExitCode } from '../lib/exit-codes.ts';
 import { createVerb, runVerb } from '../lib/verb.ts';
 
-const CHECK_NAMES = ['configuration', 'mongodb', 'indexes', 'redis', 'stripe', 'submissions', 'daemon', 'health'];
+const CHECK_NAMES = [
+  'configuration',
+  'mongodb',
+  'indexes',
+  'redis',
+  'stripe',
+  'webhooks',
+  'submissions',
+  'daemon',
+  'health',
+  'restore',
+];
 /** The exit code of several problems is that of the first kind met here. */
 const URGENCY: readonly ExitCode[] = [EXIT.configuration, EXIT.dependencyDown, EXIT.failure];
 
@@ -11,12 +22,20 @@ export function doctorCommand(): Command {
     name: 'doctor',
     summary:
       'Look for what is wrong with this installation. Silent when all is well, otherwise one line a problem. ' +
-      '`health` is what a container should ask: MongoDB, Redis and the daemon, without calls to Stripe.',
-    examples: ['tallystick doctor', 'tallystick doctor stripe', 'tallystick doctor health'],
+      '`health` is what a container should ask: MongoDB, Redis and the daemon, without calls to Stripe. `restore` ' +
+      'compares a ledger that was restored from a backup with Stripe, and says whether submitting can go on.',
+    examples: [
+      'tallystick doctor',
+      'tallystick doctor stripe',
+      'tallystick doctor health',
+      'tallystick doctor restore',
+    ],
   })
     .addArgument(new Argument('[check]', 'one check').choices(CHECK_NAMES))
     .action(async (check: string | undefined, _options: object, command: Command) => {
-      await runVerb(command, async ({ output }) => {
+      await runVerb(command, async (context) => {
+        if (check === 'restore') return (await import('./doctor/restore.ts')).checkRestore(context);
+        const { output } = context;
         const { runChecks } = await import('./doctor/checks.ts');
         const problems = await runChecks(check);
         output.result({ problems }, () =>

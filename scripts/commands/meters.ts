@@ -21,6 +21,7 @@ interface MeterSync {
   readonly eventName: string;
   readonly outcome: string;
   readonly stripeMeterId?: string;
+  readonly fault?: string;
 }
 
 /** Outcomes that a person has to do something about. */
@@ -102,7 +103,7 @@ function syncCommand(): Command {
         if (faulty.length === 0) return;
         throw new CommandError({
           what: `Stripe's meter cannot be fed: ${faulty.map(({ eventName }) => eventName).join(', ')}`,
-          why: 'it is inactive, has another formula than sum, or an event time window; Stripe lets none of it be changed',
+          why: faulty.map(({ eventName, fault }) => `${eventName} has ${fault ?? 'been deactivated'}`).join('; '),
           todo: 'Reactivate it at Stripe, or name another event name with `tallystick meters put`.',
         });
       });

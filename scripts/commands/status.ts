@@ -16,8 +16,15 @@ export function statusCommand(): Command {
   });
 }
 
+function callsToStripe({ breaker, paused }: Status): string {
+  if (breaker === undefined) return 'none: no key';
+  if (paused === undefined) return `breaker ${breaker}`;
+  const { pausedAt, reason } = paused;
+  return `submitting paused since ${pausedAt}${reason === undefined ? '' : ` (${reason})`}, breaker ${breaker}`;
+}
+
 function render(status: Status): string {
-  const { journal, submissions, blocked, lastRuns } = status;
+  const { journal, submissions, blocked, lateUsage, lastRuns } = status;
   const oldest = journal.oldestOpenedAt === undefined ? '' : `, the oldest since ${journal.oldestOpenedAt}`;
   const lines = [
     `installation     ${status.installation}`,
@@ -25,7 +32,7 @@ function render(status: Status): string {
     `to be planned    ${status.planDue} windows and periods`,
     `rejected events  ${status.rejectedEvents}`,
     `uncountable      ${status.uncountable}`,
-    `calls to Stripe  ${status.breaker === undefined ? 'none: no key' : `breaker ${status.breaker}`}`,
+    `calls to Stripe  ${callsToStripe(status)}`,
   ];
   const right = { heading: 'count', align: 'right' as const };
   const tables = [
@@ -39,6 +46,14 @@ function render(status: Status): string {
           renderTable(
             [{ heading: 'blocked because' }, right],
             blocked.map(({ reason, count }) => [reason, String(count)]),
+          ),
+        ]),
+    ...(lateUsage.length === 0
+      ? []
+      : [
+          renderTable(
+            [{ heading: 'late usage because' }, right, { heading: 'oldest' }],
+            lateUsage.map(({ reason, count, oldestAt }) => [reason, String(count), oldestAt]),
           ),
         ]),
     renderTable(

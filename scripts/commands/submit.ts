@@ -1,12 +1,99 @@
 import type { Command } from 'commander';
-import { createJobVerb, listCounts } from '../lib/job-verb.ts';
+import type { SubmittingPauses } from '../../src/storage/submitting-pause.ts';
+import { usageError } from '../lib/command-error.ts';
+import type { ExitCode } from '../lib/exit-codes.ts';
+import { runJob } from '../lib/job-run.ts';
+import { listCounts } from '../lib/job-verb.ts';
+import { createApiVerb, runVerb, type VerbContext } from '../lib/verb.ts';
+import { decideCommand, resendCommand } from './submit-settle.ts';
+
+interface SubmitOptions {
+  readonly dryRun?: boolean;
+  readonly pause?: boolean;
+  readonly resume?: boolean;
+  readonly reason?: string;
+}
 
 export function submitCommand(): Command {
-  return createJobVerb({
+  return createApiVerb({
     name: 'submit',
-    summary: 'Plan what is due and send it to Stripe, now.',
-    examples: ['tallystick submit --dry-run', 'tallystick submit'],
-    job: 'submit-meter-events',
-    describe: listCounts,
+    summary:
+      'Plan what is due and send it to Stripe, now. --pause and --resume work on the database that the environment ' +
+      'names, also before a daemon is started on it.',
+    examples: [
+      'tallystick submit --dry-run',
+      'tallystick submit',
+      'tallystick submit --pause --reason "restored from the backup of Monday"',
+    ],
+  })
+    .option('--dry-run', 'show what would be done and change nothing')
+    .option('--pause', 'send nothing to Stripe, and heal nothing, until --resume; a run under way goes on to its end')
+    .option('--resume', 'end the pause; sending goes on within a minute')
+    .option('--reason <text>', 'why it is paused; shown by status and doctor')
+    .action(async (options: SubmitOptions, command: Command) => {
+      await runVerb(command, (context) => chooseAction(options)(options, context));
+    })
+    .enablePositionalOptions()
+    .addCommand(decideCommand())
+    .addCommand(resendCommand());
+}
+
+type Action = (options: SubmitOptions, context: VerbContext) => Promise<ExitCode | void>;
+
+function chooseAction({ pause, resume, reason }: SubmitOptions): Action {
+  if (pause === true && resume === true) throw usageError('--pause and --resume were given', 'Give one of them.');
+  if (reason !== undefined && pause !== true) throw usageError('--reason was given without --pause', 'Give both.');
+  if (pause === true) return pauseSubmitting;
+  return resume === true ? resumeSubmitting : submitNow;
+}
+
+async function submitNow({ dryRun }: SubmitOptions, { api, output }: VerbContext): Promise<void> {
+  const input = dryRun === true ? { dryRun: true } : {};
+  const { result = {} } = await runJob(api(), { job: 'submit-meter-events', input });
+  output.result(result, () => {
+    if (result['paused'] === true) {
+      return `nothing: submitting is paused since ${String(result['pausedAt'])} (\`tallystick submit --resume\` ends that)`;
+    }
+    return dryRun === true ? `would do: ${listCounts(result)}` : listCounts(result);
   });
+}
+
+async function pauseSubmitting({ dryRun, reason }: SubmitOptions, { output }: VerbContext): Promise<void> {
+  await withPauses(async (pauses) => {
+    const before = await pauses.find();
+    if (before !== undefined) {
+      output.result({ paused: true, ...before }, () => `paused already, since ${before.pausedAt.toISOString()}`);
+      return;
+    }
+    if (dryRun === true) {
+      output.result({ dryRun: true, paused: false }, () => 'would pause submitting');
+      return;
+    }
+    const pause = await pauses.pause(reason, new Date());
+    output.result({ paused: true, ...pause }, () => 'submitting is paused; usage is taken and counted as before');
+  });
+}
+
+async function resumeSubmitting({ dryRun }: SubmitOptions, { output }: VerbContext): Promise<void> {
+  await withPauses(async (pauses) => {
+    const wasPaused = dryRun === true ? (await pauses.find()) !== undefined : await pauses.resume();
+    output.result({ ...(dryRun === true && { dryRun }), wasPaused, paused: dryRun === true && wasPaused }, () => {
+      if (!wasPaused) return 'submitting was not paused';
+      return dryRun === true ? 'would end the pause' : 'the pause is over; sending goes on within a minute';
+    });
+  });
+}
+
+/** Lends the pause of the database that the environment names. */
+async function withPauses<T>(work: (pauses: SubmittingPauses) => Promise<T>): Promise<T> {
+  const { loadConfig } = await import('../../src/config.ts');
+  const { openDatabase } = await import('../../src/storage/database.ts');
+  const { SubmittingPauses } = await import('../../src/storage/submitting-pause.ts');
+  const config = loadConfig();
+  const database = openDatabase({ uri: config.mongodbUri, name: config.mongodbDatabase });
+  try {
+    return await work(new SubmittingPauses(database.db));
+  } finally {
+    await database.close();
+  }
 }

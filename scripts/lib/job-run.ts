@@ -7,6 +7,8 @@ export interface JobRun {
   readonly runId: string;
   readonly job: string;
   readonly state: 'queued' | 'running' | 'succeeded' | 'failed';
+  /** How far long work has come. */
+  readonly progress?: { readonly done: number; readonly total: number };
   readonly result?: Record<string, unknown>;
   readonly error?: { readonly code: string; readonly message: string };
 }
@@ -26,6 +28,7 @@ export async function runJob(
   const { runId } = await api.call<{ runId: string }>({ method: 'POST', path: '/v1/runs', body: request });
   for (;;) {
     const run = await api.get<JobRun>(`/v1/runs/${encodeURIComponent(runId)}`);
+    await watch?.(run);
     if (run.state === 'succeeded') return run;
     if (run.state === 'failed') {
       throw new CommandError({
@@ -34,7 +37,6 @@ export async function runJob(
         todo: `The daemon's log has the details of run ${runId}; jobs can be run again at any time.`,
       });
     }
-    await watch?.(run);
     await delay(POLL_MS);
   }
 }

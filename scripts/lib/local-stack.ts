@@ -1,4 +1,6 @@
+import { randomBytes } from 'node:crypto';
 import type { Daemon } from '../../src/daemon.ts';
+import { SimulatorClient } from './simulator-client.ts';
 import type { SimulatorProcess } from './simulator-process.ts';
 
 export interface LocalStackOptions {
@@ -24,9 +26,11 @@ export interface LocalStack {
 /** Any test key: the simulator knows them all, and Stripe none. */
 export const SIMULATOR_KEY = 'sk_test_simulator';
 
+const SECRET_BYTES = 18;
+
 /**
- * Starts the stores that the environment names or our own, the simulator and the daemon. What is not part of the
- * production image is loaded here, when it is asked for.
+ * Starts the stores that the environment names or our own, the simulator and the daemon, to which the simulator sends its
+ * webhooks. What is not part of the production image is loaded here, when it is asked for.
  */
 export async function startLocalStack(options: LocalStackOptions): Promise<LocalStack> {
   const { startEmbeddedServices } = await import('../../src/embedded/services.ts');
@@ -42,20 +46,40 @@ export async function startLocalStack(options: LocalStackOptions): Promise<Local
     opened.push(services);
     const simulator = await startSimulatorProcess(options.simulator);
     opened.push(simulator);
+    const secrets = { snapshot: newSigningSecret(), thin: newSigningSecret() };
     const daemon = await startDaemon(
       loadConfig({
         ...options.settings,
         ADMIN_API_KEY: options.adminApiKey,
         STRIPE_SECRET_KEY: SIMULATOR_KEY,
         STRIPE_API_BASE: simulator.url,
+        STRIPE_WEBHOOK_SECRET: secrets.snapshot,
+        STRIPE_EVENTS_SECRET: secrets.thin,
         MONGODB_URI: services.mongodbUri,
         REDIS_URL: services.redisUrl,
       }),
     );
     opened.push(daemon);
+    await registerDestinations(new SimulatorClient(simulator.url), daemon.url, secrets);
     return { daemon, simulator, mongodbUri: services.mongodbUri, redisUrl: services.redisUrl, stop };
   } catch (error) {
     await stop();
     throw error;
+  }
+}
+
+function newSigningSecret(): string {
+  return `whsec_${randomBytes(SECRET_BYTES).toString('base64url')}`;
+}
+
+/** Has the simulator send to the daemon, as the two event destinations in Stripe's Dashboard do. */
+async function registerDestinations(
+  simulator: SimulatorClient,
+  daemonUrl: string,
+  secrets: { snapshot: string; thin: string },
+): Promise<void> {
+  const paths = { snapshot: '/v1/stripe/webhooks', thin: '/v1/stripe/events' };
+  for (const kind of ['snapshot', 'thin'] as const) {
+    await simulator.post('/_sim/destinations', { url: daemonUrl + paths[kind], secret: secrets[kind], kind });
   }
 }

@@ -1,14 +1,31 @@
-import { type BillingCalendar, type BillingInterval, CALENDAR_MONTH, type Period, periodContaining } from './period.ts';
+import {
+  type BillingCalendar,
+  CALENDAR_MONTH,
+  eraCalendars,
+  isPeriodStart,
+  type Period,
+  periodContaining,
+} from './period.ts';
 import type { Meter } from './meter.ts';
-import { type EpochHour, windowsOfHour } from './window.ts';
+import {
+  type EpochHour,
+  epochHourOf,
+  HOUR_MS,
+  type HourCuts,
+  offsetInHour,
+  wholeHour,
+  windowsOfHour,
+} from './window.ts';
 
 /**
- * One revision of a customer's billing calendar. Revision 0 is the calendar month; each change of the anchor or
- * interval appends one. The revision that a row was derived under is its `layout`.
+ * One revision of a customer's billing calendar. Revision 0 is the calendar month; each change of what splits the
+ * customer's hours appends one. The revision that a row was derived under is its `layout`.
+ *
+ * `calendar` decides the periods of running figures. `also` and `splitsMs` only split hours: so usage can be told apart
+ * at the boundaries of every subscription of the customer.
  */
-export interface CalendarRevision {
+export interface CalendarRevision extends HourCuts {
   readonly layout: number;
-  readonly calendar: BillingCalendar;
 }
 
 /** What derivation and planning need to know of a customer. */
@@ -21,7 +38,8 @@ export interface BillingCustomer {
   readonly calendars: readonly CalendarRevision[];
 }
 
-const CALENDAR_MONTH_REVISION: CalendarRevision = { layout: 0, calendar: CALENDAR_MONTH };
+/** The revision that every customer begins with. */
+export const CALENDAR_MONTH_REVISION: CalendarRevision = { layout: 0, calendar: CALENDAR_MONTH };
 
 /**
  * A customer nobody has told us about: calendar months, and mapped only if the id is Stripe's own.
@@ -33,19 +51,6 @@ export function unknownCustomer(customerId: string, isTaken = false): BillingCus
     calendars: [CALENDAR_MONTH_REVISION],
     ...(isStripeCustomerId(customerId) && !isTaken && { stripeCustomerId: customerId }),
   };
-}
-
-/** The revisions of a customer's calendar from the changes that were made to it, oldest first. */
-export function calendarRevisions(
-  changes: readonly { layout: number; anchorMs?: number; interval?: BillingInterval }[],
-): CalendarRevision[] {
-  return [
-    CALENDAR_MONTH_REVISION,
-    ...changes.map(({ layout, anchorMs, interval }) => ({
-      layout,
-      calendar: anchorMs === undefined ? CALENDAR_MONTH : { anchorMs, interval: interval ?? 'month' },
-    })),
-  ];
 }
 
 /** Whether a customer id is one of Stripe's, which then maps to itself. */
@@ -70,12 +75,10 @@ export function billingPeriodOf(customer: BillingCustomer, instantMs: number): P
  * (An empty row never replaces one of the same layout that counted facts.)
  */
 export function formerWindowsOfHour(customer: BillingCustomer, hour: EpochHour): Period[] {
-  const present = new Map(
-    windowsOfHour(currentCalendar(customer).calendar, hour).map((window) => [window.fromMs, window]),
-  );
+  const present = new Map(windowsOfHour(currentCalendar(customer), hour).map((window) => [window.fromMs, window]));
   const former = new Map<number, Period>();
-  for (const { calendar } of customer.calendars.slice(0, -1)) {
-    for (const window of windowsOfHour(calendar, hour)) {
+  for (const revision of customer.calendars.slice(0, -1)) {
+    for (const window of windowsOfHour(revision, hour)) {
       const successor = present.get(window.fromMs);
       if (successor?.toMs !== window.toMs) former.set(window.fromMs, successor ?? window);
     }
@@ -83,15 +86,44 @@ export function formerWindowsOfHour(customer: BillingCustomer, hour: EpochHour):
   return [...former.values()];
 }
 
-/** Starts of periods around an instant that an earlier calendar had and the present one does not. */
-export function formerPeriodsAt(customer: BillingCustomer, instantMs: number): Period[] {
-  const present = billingPeriodOf(customer, instantMs).fromMs;
+/** Periods of earlier calendars, around an hour, that begin where none of the present calendar does. */
+export function formerPeriodsOfHour(customer: BillingCustomer, hour: EpochHour): Period[] {
+  const present = currentCalendar(customer).calendar;
   const former = new Map<number, Period>();
   for (const { calendar } of customer.calendars.slice(0, -1)) {
-    const period = periodContaining(calendar, instantMs);
-    if (period.fromMs !== present) former.set(period.fromMs, period);
+    // A period may lie within one hour: between an anchor and where a subscription begins.
+    for (const { fromMs } of windowsOfHour({ calendar }, hour)) {
+      const period = periodContaining(calendar, fromMs);
+      if (!isPeriodStart(present, period.fromMs)) former.set(period.fromMs, period);
+    }
   }
   return [...former.values()];
+}
+
+function splitsHours(calendar: BillingCalendar): boolean {
+  return eraCalendars(calendar).some(
+    ({ anchorMs, sinceMs = 0 }) => offsetInHour(anchorMs) > 0 || offsetInHour(sinceMs) > 0,
+  );
+}
+
+/** The hours at or in a period that some calendar of the customer, earlier or present, splits into windows. */
+export function reshapedHours(customer: BillingCustomer, period: Period): Period[] {
+  if (customer.calendars.length < 2) return [];
+  const hours = new Set<EpochHour>();
+  for (const { calendar, also = [], splitsMs = [] } of customer.calendars) {
+    for (const each of [calendar, ...also].filter(splitsHours)) {
+      let { fromMs } = periodContaining(each, period.fromMs);
+      while (fromMs < period.toMs + HOUR_MS) {
+        if (offsetInHour(fromMs) > 0) hours.add(epochHourOf(fromMs));
+        fromMs = periodContaining(each, fromMs).toMs;
+      }
+    }
+    for (const splitMs of splitsMs) {
+      const isNear = splitMs >= period.fromMs - HOUR_MS && splitMs < period.toMs + HOUR_MS;
+      if (isNear && offsetInHour(splitMs) > 0) hours.add(epochHourOf(splitMs));
+    }
+  }
+  return [...hours].map(wholeHour);
 }
 
 /**

@@ -1,16 +1,20 @@
 import { IANAZone } from 'luxon';
 import { DaemonError } from '../errors.ts';
-import { type CalendarRevision, calendarRevisions, isStripeCustomerId } from './billing-customer.ts';
+import { isStripeCustomerId } from './billing-customer.ts';
+import {
+  type CalendarChange,
+  calendarsOf,
+  changedFromMs,
+  type MirroredCalendar,
+  withMirroredCalendar,
+  withStatedCalendar,
+} from './customer-calendar.ts';
 import { type BillingInterval, periodContaining } from './period.ts';
 import { shortTextFault } from './short-text.ts';
 import { ID_BYTES_MAX, parseTimestamp } from './usage-event.ts';
 
-/** A change of anchor or interval; absent fields mean the UTC calendar month. */
-export interface CalendarChange {
-  readonly layout: number;
-  readonly anchor?: Date;
-  readonly interval?: BillingInterval;
-}
+/** The intervals that a team can state; subscriptions have days and weeks, too. */
+export type StatedInterval = Extract<BillingInterval, 'month' | 'year'>;
 
 /** A customer as it is stored. */
 export interface Customer {
@@ -20,11 +24,12 @@ export interface Customer {
   readonly email?: string;
   readonly timeZone?: string;
   readonly currency?: string;
+  /** What the team stated; the calendar of the customer's subscriptions wins over it. */
   readonly billingAnchor?: Date;
-  readonly billingInterval?: BillingInterval;
+  readonly billingInterval?: StatedInterval;
   /** Usage before this instant is never planned. */
   readonly submitFrom?: Date;
-  /** Every change of anchor or interval, oldest first; the last is in force. */
+  /** Every change of the calendar, oldest first; the last is in force. */
   readonly calendars: readonly CalendarChange[];
   /** Hours from this instant on are still to be queued after a change. */
   readonly requeueFrom?: Date;
@@ -42,15 +47,13 @@ export interface CustomerChange {
   readonly currency?: string | null;
   /** RFC 3339, whole seconds. Clearing it clears the interval too. */
   readonly billingAnchor?: string | null;
-  readonly billingInterval?: BillingInterval | null;
+  readonly billingInterval?: StatedInterval | null;
   /** RFC 3339. Cleared, it returns to the start of the open billing period. */
   readonly submitFrom?: string | null;
 }
 
 type Settings = Omit<Customer, '_id' | 'calendars' | 'requeueFrom' | 'revision' | 'createdAt' | 'updatedAt'>;
 
-/** Calendar changes one customer may have: each makes every later derivation look at one calendar more. */
-export const CALENDAR_CHANGES_MAX = 100;
 const EMAIL_BYTES_MAX = 320;
 
 /**
@@ -64,16 +67,44 @@ export function changeCustomer(
   before: Customer | undefined,
   input: { readonly customerId: string; readonly change: CustomerChange; readonly nowMs: number },
 ): Customer {
-  const { customerId, change, nowMs } = input;
+  const { customerId, change } = input;
   checkText(customerId, { name: 'customerId', pointer: '', bytesMax: ID_BYTES_MAX });
   const settings = settingsAfter(before, customerId, change);
-  const calendars = calendarsAfter(before, settings);
+  return customerAfter(before, input, {
+    settings,
+    calendars: withStatedCalendar(before?.calendars ?? [], settings),
+  });
+}
+
+/**
+ * The customer after its subscriptions were mirrored; `before` itself when they change nothing. What they say of its
+ * billing periods wins over what the team stated.
+ * @param input.mirrored undefined when no subscription of it bills usage.
+ * @throws DaemonError `calendar_changes_too_many`.
+ */
+export function mirrorCalendar(
+  before: Customer | undefined,
+  input: { readonly customerId: string; readonly mirrored: MirroredCalendar | undefined; readonly nowMs: number },
+): Customer | undefined {
+  if (before === undefined && input.mirrored === undefined) return undefined;
+  const settings = settingsAfter(before, input.customerId, {});
+  const calendars = withMirroredCalendar(before?.calendars ?? [], input.mirrored, settings);
+  return customerAfter(before, { ...input, change: {} }, { settings, calendars });
+}
+
+function customerAfter(
+  before: Customer | undefined,
+  input: { readonly customerId: string; readonly change: CustomerChange; readonly nowMs: number },
+  after: { readonly settings: Settings; readonly calendars: readonly CalendarChange[] },
+): Customer {
+  const { customerId, nowMs } = input;
+  const { settings, calendars } = after;
   const opened = {
     before: openedMs(before?.calendars ?? [], nowMs),
     after: openedMs(calendars, nowMs),
   };
-  const submitFrom = submitFromAfter(before, { customerId, change, settings, opened });
-  const requeueFrom = requeueFromAfter(before, { settings, calendars, submitFrom, opened });
+  const submitFrom = submitFromAfter(before, { ...input, settings, opened });
+  const requeueFrom = requeueFromAfter(before, { settings, calendars, submitFrom, opened, nowMs });
   const next: Customer = {
     _id: customerId,
     ...settings,
@@ -85,17 +116,6 @@ export function changeCustomer(
     updatedAt: new Date(nowMs),
   };
   return before !== undefined && contentOf(before) === contentOf(next) ? before : next;
-}
-
-/** The calendars a customer has had, from its changes. */
-export function calendarsOf(changes: readonly CalendarChange[]): CalendarRevision[] {
-  return calendarRevisions(
-    changes.map(({ layout, anchor, interval }) => ({
-      layout,
-      ...(anchor !== undefined && { anchorMs: anchor.getTime() }),
-      ...(interval !== undefined && { interval }),
-    })),
-  );
 }
 
 function openedMs(changes: readonly CalendarChange[], nowMs: number): number {
@@ -138,31 +158,6 @@ function pick<Given, Value>(
   return given === null ? undefined : read(given);
 }
 
-function calendarsAfter(before: Customer | undefined, settings: Settings): readonly CalendarChange[] {
-  const changes = before?.calendars ?? [];
-  const last = changes.at(-1);
-  const anchor = settings.billingAnchor;
-  const interval = anchor === undefined ? undefined : (settings.billingInterval ?? 'month');
-  const isSame =
-    last?.anchor?.getTime() === anchor?.getTime() &&
-    (last?.anchor === undefined ? undefined : (last.interval ?? 'month')) === interval;
-  if (isSame) return changes;
-  if (changes.length >= CALENDAR_CHANGES_MAX) {
-    throw new DaemonError({
-      kind: 'conflict',
-      code: 'calendar_changes_too_many',
-      message: `The billing calendar of a customer can change ${CALENDAR_CHANGES_MAX} times.`,
-      context: { pointer: '/billingAnchor' },
-    });
-  }
-  const change = {
-    layout: (last?.layout ?? 0) + 1,
-    ...(anchor !== undefined && { anchor }),
-    ...(interval !== undefined && { interval }),
-  };
-  return [...changes, change];
-}
-
 interface Opened {
   /** When the open billing period began, before and after the change. */
   readonly opened: { readonly before: number; readonly after: number };
@@ -185,11 +180,17 @@ function submitFromAfter(
 
 function requeueFromAfter(
   before: Customer | undefined,
-  after: Opened & { settings: Settings; calendars: readonly CalendarChange[]; submitFrom: Date | undefined },
+  after: Opened & {
+    settings: Settings;
+    calendars: readonly CalendarChange[];
+    submitFrom: Date | undefined;
+    nowMs: number;
+  },
 ): Date | undefined {
   const { settings, calendars, submitFrom, opened } = after;
   const fromMs: number[] = before?.requeueFrom === undefined ? [] : [before.requeueFrom.getTime()];
-  if (calendars.length > (before?.calendars.length ?? 0)) fromMs.push(opened.before, opened.after);
+  const formerly = before?.calendars ?? [];
+  if (calendars.length > formerly.length) fromMs.push(changedFromMs(formerly, calendars, after.nowMs));
   const isMapped = settings.stripeCustomerId !== undefined;
   if (isMapped && settings.stripeCustomerId !== before?.stripeCustomerId) {
     fromMs.push(submitFrom?.getTime() ?? opened.after);
@@ -213,6 +214,8 @@ function contentOf(customer: Customer): string {
     customer.billingInterval,
     customer.submitFrom,
     customer.calendars.length,
+    customer.calendars.at(-1)?.source,
+    customer.calendars.at(-1)?.subscription,
     customer.requeueFrom,
   ]);
 }

@@ -2,12 +2,13 @@ import {
   type BillingCustomer,
   countsFromMs,
   currentCalendar,
-  formerPeriodsAt,
+  formerPeriodsOfHour,
   formerWindowsOfHour,
+  reshapedHours,
 } from './billing-customer.ts';
 import { type Aggregation, isAdditive, type Meter } from './meter.ts';
 import { type BillingCalendar, isWithin, type Period, periodContaining } from './period.ts';
-import { type EpochHour, HOUR_MS } from './window.ts';
+import { type EpochHour, windowsOfHour } from './window.ts';
 
 /** A customer's hour that is to be derived. */
 export interface CustomerHour {
@@ -20,7 +21,7 @@ export interface DerivationStep {
   readonly layout: number;
   readonly meters: readonly Meter[];
   readonly cells: readonly { readonly hour: EpochHour; readonly customerIds: readonly string[] }[];
-  /** A part of the hour; then there is one cell with one customer. */
+  /** A part of the hour, where something splits it; then there is one cell with one customer. */
   readonly window?: Period;
 }
 
@@ -32,6 +33,8 @@ export interface EmptyRow {
   readonly layout: number;
   /** Whether the meter's windows are planned one by one. */
   readonly isPlannedByWindow: boolean;
+  /** Whether the meter keeps groups of its windows. */
+  readonly isGrouped: boolean;
 }
 
 /** The running figure of a period that has to be derived again. */
@@ -109,25 +112,17 @@ class Planner {
   }
 
   #addPair(customer: BillingCustomer, hour: EpochHour): void {
-    const { layout, calendar } = currentCalendar(customer);
-    const fromMs = hour * HOUR_MS;
-    const toMs = fromMs + HOUR_MS;
-    const period = this.#periodContaining(calendar, toMs - 1);
-    if (period.fromMs <= fromMs) {
-      const meters = this.#metersFor(customer, fromMs);
-      this.#addCell({ layout, meters }, customer.customerId, hour);
-      this.#addPeriods(customer, { meters, period, layout });
-    } else {
-      const former = periodContaining(calendar, fromMs);
-      for (const [window, owner] of [
-        [{ fromMs, toMs: period.fromMs }, former],
-        [{ fromMs: period.fromMs, toMs }, period],
-      ] as const) {
-        const meters = this.#metersFor(customer, window.fromMs);
-        const cells = [{ hour, customerIds: [customer.customerId] }];
-        if (meters.length > 0) this.#steps.push({ layout, meters, cells, window });
-        this.#addPeriods(customer, { meters, period: owner, layout });
+    const { layout, ...cuts } = currentCalendar(customer);
+    const windows = windowsOfHour(cuts, hour);
+    for (const window of windows) {
+      const meters = this.#metersFor(customer, window.fromMs);
+      const period = this.#periodContaining(cuts.calendar, window.fromMs);
+      if (windows.length === 1) {
+        this.#addCell({ layout, meters }, customer.customerId, hour);
+      } else if (meters.length > 0) {
+        this.#steps.push({ layout, meters, cells: [{ hour, customerIds: [customer.customerId] }], window });
       }
+      this.#addPeriods(customer, { meters, period, layout });
     }
     if (customer.calendars.length > 1) this.#addEmptyRows(customer, { hour, layout });
   }
@@ -171,17 +166,14 @@ class Planner {
   #addEmptyRows(customer: BillingCustomer, at: { hour: EpochHour; layout: number }): void {
     const { customerId } = customer;
     for (const window of formerWindowsOfHour(customer, at.hour)) {
-      for (const { key, aggregation } of this.#metersFor(customer, window.fromMs)) {
-        const isPlannedByWindow = isAdditive(aggregation);
-        this.#emptyWindows.push({ customerId, meter: key, window, layout: at.layout, isPlannedByWindow });
+      for (const meter of this.#metersFor(customer, window.fromMs)) {
+        this.#emptyWindows.push(toEmptyRow(customerId, meter, { window, layout: at.layout }));
       }
     }
-    const hourMs = at.hour * HOUR_MS;
-    const periods = [...formerPeriodsAt(customer, hourMs), ...formerPeriodsAt(customer, hourMs + HOUR_MS - 1)];
-    for (const period of periods) {
+    for (const period of formerPeriodsOfHour(customer, at.hour)) {
       for (const meter of this.#meters) {
         if (isAdditive(meter.aggregation)) continue;
-        const row = { customerId, meter: meter.key, window: period, layout: at.layout, isPlannedByWindow: false };
+        const row = toEmptyRow(customerId, meter, { window: period, layout: at.layout });
         this.#emptyPeriods.set(`${customerId}\u001f${meter.key}\u001f${period.fromMs}`, row);
       }
     }
@@ -209,16 +201,7 @@ class Planner {
   }
 }
 
-/** The hours at or in a period in which an earlier or the present calendar has a boundary inside the hour. */
-function reshapedHours(customer: BillingCustomer, period: Period): Period[] {
-  if (customer.calendars.length < 2) return [];
-  const hours = new Set<EpochHour>();
-  for (const { calendar } of customer.calendars) {
-    let { fromMs } = periodContaining(calendar, period.fromMs);
-    while (fromMs < period.toMs + HOUR_MS) {
-      if (fromMs % HOUR_MS !== 0) hours.add(Math.floor(fromMs / HOUR_MS));
-      fromMs = periodContaining(calendar, fromMs).toMs;
-    }
-  }
-  return [...hours].map((hour) => ({ fromMs: hour * HOUR_MS, toMs: (hour + 1) * HOUR_MS }));
+function toEmptyRow(customerId: string, meter: Meter, at: { window: Period; layout: number }): EmptyRow {
+  const isPlannedByWindow = isAdditive(meter.aggregation);
+  return { customerId, meter: meter.key, ...at, isPlannedByWindow, isGrouped: meter.groupBy.length > 0 };
 }

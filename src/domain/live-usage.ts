@@ -1,7 +1,7 @@
-import type { BillingCalendar, Period } from './period.ts';
+import type { Period } from './period.ts';
 import type { UsageFigure } from './usage-figure.ts';
 import type { PropertyValue } from './usage-event.ts';
-import { type EpochHour, epochHourOf, HOUR_MS, windowsOfHour } from './window.ts';
+import { type EpochHour, epochHourOf, HOUR_MS, type HourCuts, windowsOfHour } from './window.ts';
 
 /** The figure of one window, or of a part of one at the end of a range. */
 export interface LiveWindow {
@@ -28,7 +28,7 @@ export interface LiveSources {
   readonly isBehind: (hour: EpochHour) => boolean;
   /** Whole hours to derive from raw. */
   readonly rawHours: readonly EpochHour[];
-  /** Parts of hours to derive from raw: at the ends of the range, and where a billing period begins inside an hour. */
+  /** Parts of hours to derive from raw: at the ends of the range, and where an hour is split. */
   readonly rawWindows: readonly { readonly hour: EpochHour; readonly window: Period }[];
 }
 
@@ -43,11 +43,12 @@ export const DAY_MS = 86_400_000;
  */
 export function splitLiveRange(input: {
   readonly range: Period;
-  readonly calendar: BillingCalendar;
+  /** What splits the customer's hours. */
+  readonly cuts: HourCuts;
   readonly waiting: ReadonlySet<EpochHour>;
   readonly pendingFromMs?: number;
 }): LiveSources {
-  const { range, calendar, waiting, pendingFromMs } = input;
+  const { range, cuts, waiting, pendingFromMs } = input;
   const pendingFromHour = pendingFromMs === undefined ? Number.POSITIVE_INFINITY : epochHourOf(pendingFromMs);
   const isBehind = (hour: EpochHour): boolean => hour >= pendingFromHour || waiting.has(hour);
   const rawHours: EpochHour[] = [];
@@ -58,14 +59,14 @@ export function splitLiveRange(input: {
   const ends = new Set([epochHourOf(range.fromMs), epochHourOf(range.toMs - 1)]);
   for (const hour of ends) {
     if (hour >= firstWhole && hour < endWhole) continue;
-    for (const window of windowsOfHour(calendar, hour)) {
+    for (const window of windowsOfHour(cuts, hour)) {
       const part = { fromMs: Math.max(window.fromMs, range.fromMs), toMs: Math.min(window.toMs, range.toMs) };
       if (part.fromMs < part.toMs) rawWindows.push({ hour, window: part });
     }
   }
   for (let hour = firstWhole; hour < endWhole; hour += 1) {
     if (!isBehind(hour)) continue;
-    const windows = windowsOfHour(calendar, hour);
+    const windows = windowsOfHour(cuts, hour);
     if (windows.length === 1) rawHours.push(hour);
     else rawWindows.push(...windows.map((window) => ({ hour, window })));
   }

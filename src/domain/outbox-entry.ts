@@ -1,7 +1,7 @@
 import type { Destination } from './destination.ts';
-import type { SubmissionChange, SubmissionState } from './submission.ts';
+import type { SubmissionChange, SubmissionMode, SubmissionState } from './submission.ts';
 
-/** A submission as the sending job works with it. */
+/** A submission as the jobs that send and settle it work with it. */
 export interface OutboxEntry {
   readonly identifier: string;
   readonly customerId: string;
@@ -9,14 +9,30 @@ export interface OutboxEntry {
   readonly value: string;
   readonly timestampMs: number;
   readonly state: SubmissionState;
+  /** Absent: `delta`. */
+  readonly mode?: SubmissionMode;
+  readonly reason?: string;
+  readonly dueAtMs?: number;
   readonly attempts: number;
   readonly storedAnswers: number;
   readonly declines: number;
   readonly isDoubtful: boolean;
+  /** Present while Stripe may know the identifier. */
   readonly firstAttemptAtMs?: number;
-  /** Frozen at the first attempt. */
+  readonly lastAttemptAtMs?: number;
+  /** The destination of the last attempt. */
   readonly stripeCustomerId?: string;
   readonly stripeMeterId?: string;
+  /** The row whose figure it carries on. */
+  readonly row: RowName;
+}
+
+/** A row that planning works on. */
+export interface RowName {
+  readonly subject: string;
+  readonly customerId: string;
+  readonly meter: string;
+  readonly startMs: number;
 }
 
 /** A change to make by compare-and-set on the entry's state and attempts. */
@@ -26,7 +42,11 @@ export interface EntryMove {
   readonly atMs: number;
   readonly reason?: string;
   readonly message?: string;
+  /** Who decided it, where a person did. */
+  readonly actor?: string;
   readonly dueAtMs?: number;
+  /** Stripe keeps the answer under the attempt's idempotency key. */
+  readonly isAnswerStored?: boolean;
   /** For `attempt`: what is stored before the call. */
   readonly attempt?: { readonly destination: Destination; readonly idempotencyKey: string };
 }

@@ -1,11 +1,13 @@
+import type { HourLedger } from './ledger-entry.ts';
 import {
-  absoluteQuantity,
   addQuantities,
   compareQuantities,
   equalQuantities,
   fractionOf,
   isZeroQuantity,
   type Quantity,
+  SIGNIFICANT_DIGITS_MAX,
+  significantDigits,
   subtractQuantities,
 } from './quantity.ts';
 
@@ -28,28 +30,66 @@ export const VERDICTS: readonly Verdict[] = [
 /** Verdicts that a person or a heal has to deal with: the figures drift. */
 export const DRIFT_VERDICTS: readonly Verdict[] = ['missing', 'surplus', 'rejected', 'late'];
 
-/** Our side of a comparison. */
-export interface LedgerFigures {
-  /** What the aggregates or the period's figure say was used. */
-  readonly local: Quantity;
+/** What our submissions of a range come to. */
+export interface SubmittedFigures {
   /** Values that Stripe has taken, as far as we know. */
   readonly delivered: Quantity;
   /** Values planned, being sent or in doubt. */
   readonly inFlight: Quantity;
   readonly blocked: Quantity;
   readonly rejected: Quantity;
-  /** Equal texts mean that no submission of the range was added, attempted or changed. */
+  /** Equal texts mean that no submission of the range was added, attempted, cancelled or changed. */
   readonly fingerprint: string;
   readonly lastAttemptAtMs?: number;
 }
 
+/** Our side of a comparison. */
+export interface LedgerFigures extends SubmittedFigures {
+  /** What the aggregates or the period's figure say was used, with late usage of other periods that is billed here. */
+  readonly local: Quantity;
+  /** The part of it that is late: it is not sent with the stamp of its window. */
+  readonly late: Quantity;
+  /** Nobody has decided about some of it. */
+  readonly isLateWaiting: boolean;
+}
+
 /** One hour in which Stripe's total is not what we delivered. */
 export interface HourDifference {
+  /** Start of the hour, or of its part in the compared range, UTC milliseconds. */
   readonly hourMs: number;
   readonly delivered: Quantity;
   readonly stripe: Quantity;
   /** The lag has passed, and two reads far enough apart agree over an unchanged ledger. */
   readonly isSettled: boolean;
+}
+
+/** The first of two reads of an hour that have to agree. */
+export interface HourReading {
+  readonly hourMs: number;
+  /** When it was read, UTC milliseconds. */
+  readonly atMs: number;
+  readonly delivered: Quantity;
+  readonly stripe: Quantity;
+  /** Of the hour's ledger. */
+  readonly fingerprint: string;
+}
+
+/** What Stripe should hold: usage that is late is not sent under its own stamp. */
+export function expectedAtStripe(figures: LedgerFigures): Quantity {
+  return subtractQuantities(figures.local, figures.late);
+}
+
+/**
+ * How far Stripe's total, a JSON number, may be from ours and still be the same: a double holds 15 significant digits
+ * exactly, and what has more of them only in proportion.
+ */
+const TOLERANCE = 1e-15;
+
+/** Whether a total of Stripe's is ours: exactly up to 15 significant digits, beyond that as far as a double tells. */
+export function isSameTotal(stripe: Quantity, ours: Quantity): boolean {
+  if (equalQuantities(stripe, ours)) return true;
+  if (significantDigits(ours) <= SIGNIFICANT_DIGITS_MAX) return false;
+  return fractionOf(subtractQuantities(stripe, ours), ours) <= TOLERANCE;
 }
 
 /**
@@ -60,89 +100,85 @@ export interface HourDifference {
  */
 export function judge(figures: LedgerFigures, stripe: Quantity | undefined, hours: readonly HourDifference[]): Verdict {
   if (stripe === undefined) return 'not_read';
-  if (equalQuantities(stripe, figures.local) && isZeroQuantity(figures.rejected)) return 'match';
-  if (equalQuantities(stripe, figures.delivered)) {
-    if (!isZeroQuantity(figures.rejected)) return 'rejected';
+  const isRejected = !isZeroQuantity(figures.rejected);
+  if (isSameTotal(stripe, expectedAtStripe(figures)) && !isRejected) return figures.isLateWaiting ? 'late' : 'match';
+  if (isSameTotal(stripe, figures.delivered)) {
+    if (isRejected) return 'rejected';
     return isZeroQuantity(figures.blocked) ? 'in_flight' : 'blocked';
   }
   const settled = hours.filter(({ isSettled }) => isSettled);
-  if (settled.length === 0) return isZeroQuantity(figures.inFlight) ? 'stale' : 'in_flight';
-  return compareQuantities(driftOf(settled), '0') < 0 ? 'missing' : 'surplus';
+  if (settled.length > 0) return isShort(settled) ? 'missing' : 'surplus';
+  if (isRejected) return 'rejected';
+  return isZeroQuantity(figures.inFlight) ? 'stale' : 'in_flight';
 }
 
-/** Stripe's figure minus ours over some hours. */
-export function driftOf(hours: readonly HourDifference[]): Quantity {
-  return addQuantities('0', ...hours.map((hour) => subtractQuantities(hour.stripe, hour.delivered)));
+/** Over all hours, Stripe holds less than we delivered; where they even out, in one of them. */
+function isShort(hours: readonly HourDifference[]): boolean {
+  const drifts = hours.map(({ stripe, delivered }) => subtractQuantities(stripe, delivered));
+  const sign = compareQuantities(addQuantities('0', ...drifts), '0');
+  return sign < 0 || (sign === 0 && drifts.some((drift) => compareQuantities(drift, '0') < 0));
 }
 
-/** The hours in which the two sides differ. */
-export function differingHours(
-  delivered: ReadonlyMap<number, Quantity>,
-  stripe: ReadonlyMap<number, Quantity>,
-): { hourMs: number; delivered: Quantity; stripe: Quantity }[] {
-  const hours = [...new Set([...delivered.keys(), ...stripe.keys()])].sort((a, b) => a - b);
-  return hours
-    .map((hourMs) => ({ hourMs, delivered: delivered.get(hourMs) ?? '0', stripe: stripe.get(hourMs) ?? '0' }))
-    .filter((hour) => !equalQuantities(hour.delivered, hour.stripe));
+/** An hour whose two sides differ: a reading of now. */
+export interface DifferingHour extends Omit<HourReading, 'atMs'> {
+  readonly ledger: HourLedger;
+  /** The ledger changed while Stripe was read. */
+  readonly hasMoved: boolean;
 }
 
-/** A delivered submission of an hour, as far as healing goes. */
-export interface DeliveredSubmission {
-  readonly identifier: string;
-  readonly value: Quantity;
+/** The hours in which the two sides differ, in order. `before` and `after`: the ledger around the read of Stripe. */
+export function differingHours(input: {
+  before: ReadonlyMap<number, HourLedger>;
+  after: ReadonlyMap<number, HourLedger>;
+  stripe: ReadonlyMap<number, Quantity>;
+  nothing: HourLedger;
+}): DifferingHour[] {
+  const hours = [...new Set([...input.after.keys(), ...input.stripe.keys()])].sort((a, b) => a - b);
+  return hours.flatMap((hourMs) => {
+    const ledger = input.after.get(hourMs) ?? input.nothing;
+    const stripe = input.stripe.get(hourMs) ?? '0';
+    if (isSameTotal(stripe, ledger.delivered)) return [];
+    const { delivered, fingerprint } = ledger;
+    const hasMoved = (input.before.get(hourMs) ?? input.nothing).fingerprint !== fingerprint;
+    return [{ hourMs, delivered, stripe, fingerprint, ledger, hasMoved }];
+  });
 }
 
-/** What mends one settled hour. */
-export type HealAction =
-  /** Submissions that Stripe did not count after all: each gets a successor. */
-  | {
-      readonly kind: 'replace';
-      readonly hourMs: number;
-      readonly identifiers: readonly string[];
-      readonly quantity: Quantity;
-    }
-  /** A shortfall that no submission explains: one meter event of its own. */
-  | { readonly kind: 'top-up'; readonly hourMs: number; readonly quantity: Quantity }
-  /** Stripe holds more than we sent: not ours to touch. */
-  | { readonly kind: 'person'; readonly hourMs: number; readonly quantity: Quantity; readonly reason: string };
+/** What two reads have to keep to before a difference counts. */
+export interface SettlingRule {
+  readonly nowMs: number;
+  /** Event summaries show everything that Stripe took this long ago. */
+  readonly lagMaxMs: number;
+  /** Two reads lie at least this far apart. */
+  readonly rereadMs: number;
+}
+
+/** One differing hour after a read. */
+export interface SettledState {
+  readonly isSettled: boolean;
+  /** To be compared with the next read. */
+  readonly reading: HourReading;
+  /** When the next read can settle it; undefined while the lag has not passed. */
+  readonly settlesFromMs?: number;
+}
 
 /**
- * Plans how to mend one settled hour. A shortfall is explained by one submission with exactly its value, or by all of
- * the hour's together; nothing is guessed.
+ * Whether a differing hour is settled: its last attempt (to send or to cancel) lies further back than the lag, and so
+ * does an earlier read that showed the same, far enough before this one. Both reads have to lie beyond the lag: two
+ * equal reads within it say only that nothing arrived in between.
  */
-export function planHeal(hour: HourDifference, submissions: readonly DeliveredSubmission[]): HealAction {
-  const { hourMs } = hour;
-  const shortfall = subtractQuantities(hour.delivered, hour.stripe);
-  if (compareQuantities(shortfall, '0') < 0) {
-    return { kind: 'person', hourMs, quantity: shortfall, reason: 'stripe_holds_more' };
-  }
-  const single = submissions.find(({ value }) => equalQuantities(value, shortfall));
-  if (single !== undefined) return { kind: 'replace', hourMs, identifiers: [single.identifier], quantity: shortfall };
-  const total = addQuantities('0', ...submissions.map(({ value }) => value));
-  if (submissions.length > 0 && equalQuantities(total, shortfall)) {
-    return {
-      kind: 'replace',
-      hourMs,
-      identifiers: submissions.map(({ identifier }) => identifier),
-      quantity: shortfall,
-    };
-  }
-  return { kind: 'top-up', hourMs, quantity: shortfall };
-}
-
-export interface HealBounds {
-  /** |heal| ÷ local total of the pair and period. */
-  readonly fractionMax: number;
-  /** |heal|; absent: no bound. */
-  readonly quantityMax?: Quantity;
-}
-
-/** Whether the actions on one pair may be carried out without a person. */
-export function isWithinBounds(actions: readonly HealAction[], local: Quantity, bounds: HealBounds): boolean {
-  const healed = addQuantities(
-    '0',
-    ...actions.filter(({ kind }) => kind !== 'person').map(({ quantity }) => absoluteQuantity(quantity)),
-  );
-  if (bounds.quantityMax !== undefined && compareQuantities(healed, bounds.quantityMax) > 0) return false;
-  return fractionOf(healed, local) <= bounds.fractionMax;
+export function settleHour(hour: DifferingHour, earlier: HourReading | undefined, rule: SettlingRule): SettledState {
+  const { hourMs, delivered, stripe, fingerprint, ledger } = hour;
+  const now = { hourMs, atMs: rule.nowMs, delivered, stripe, fingerprint };
+  const oldFromMs = ledger.lastAttemptAtMs + rule.lagMaxMs;
+  if (ledger.isUnanswered || hour.hasMoved || rule.nowMs < oldFromMs) return { isSettled: false, reading: now };
+  const agrees =
+    earlier !== undefined &&
+    earlier.atMs >= oldFromMs &&
+    earlier.fingerprint === fingerprint &&
+    equalQuantities(earlier.stripe, stripe) &&
+    equalQuantities(earlier.delivered, delivered);
+  if (!agrees) return { isSettled: false, reading: now, settlesFromMs: rule.nowMs + rule.rereadMs };
+  const settlesFromMs = earlier.atMs + rule.rereadMs;
+  return { isSettled: rule.nowMs >= settlesFromMs, reading: earlier, settlesFromMs };
 }

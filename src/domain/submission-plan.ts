@@ -1,4 +1,6 @@
 import type { BillingCustomer } from './billing-customer.ts';
+import { type FinalMeterPeriod, isTooOld, latenessOf, type LateNote } from './late-usage.ts';
+import type { LateUsagePolicy } from './meter.ts';
 import {
   equalQuantities,
   isZeroQuantity,
@@ -7,7 +9,7 @@ import {
   type Quantity,
   subtractQuantities,
 } from './quantity.ts';
-import { type BlockedReason, identifierFor, TIMESTAMP_AGE_MS_MAX } from './submission.ts';
+import { type BlockedReason, identifierFor, type SubmissionMode } from './submission.ts';
 
 /** A row whose figure may differ from what was planned: a window, or a period's running figure. */
 export interface PlannableRow {
@@ -17,9 +19,19 @@ export interface PlannableRow {
   /** Start of the window or period, UTC milliseconds. */
   readonly startMs: number;
   readonly endMs: number;
-  /** Holds no usage: with a planned figure, a period that a changed calendar does away with. */
+  /** A period that holds no usage. */
   readonly isEmpty?: boolean;
+  /** A period that a changed calendar gave up. */
+  readonly isFormer?: true;
+  /** A period that was there before the calendar changed, and that planning did not take over yet. */
+  readonly isRelaid?: true;
+  /** What was planned is counted from stamps: see domain/stamped-figure. */
+  readonly isCounted?: true;
+  /** Then, the timestamp of the row's own last submission, UTC milliseconds. */
+  readonly lastStampMs?: number;
   readonly quantity: Quantity;
+  /** The revision of the customer's calendar that the figure was derived under. */
+  readonly layout: number;
   readonly revision: number;
   readonly planned?: PlannedSoFar;
 }
@@ -30,6 +42,8 @@ export interface PlannedSoFar {
   readonly identifier: string;
   /** Timestamp of the last submission, UTC milliseconds. */
   readonly atMs: number;
+  /** Of the last submission; absent: `delta`. */
+  readonly mode?: 'period_total';
 }
 
 /** The figure that the next submission is to reach, and the window that it is stamped with. */
@@ -52,6 +66,20 @@ export interface PlannedSubmission {
   readonly timestampMs: number;
   /** Set when it cannot be sent yet. */
   readonly blocked?: BlockedReason;
+  /** When it may be sent; absent: at once. */
+  readonly dueAtMs?: number;
+  /** Absent: `delta`. */
+  readonly mode?: 'period_total';
+}
+
+/** See `RowPlan`. */
+export interface TakeOver {
+  readonly kind: 'take-over';
+  readonly row: PlannableRow;
+  readonly submission: PlannedSubmission;
+  readonly complete: boolean;
+  /** Starts of the periods that are then counted again: of one that was given up, those in its place. */
+  readonly stampedIn: readonly number[];
 }
 
 /** What planning does about one row. */
@@ -61,23 +89,46 @@ export type RowPlan =
       readonly row: PlannableRow;
       readonly submission: PlannedSubmission;
       readonly complete: boolean;
+      /** Starts of the periods that the submission is stamped in, where that is not the row's own. */
+      readonly stampedIn?: readonly number[];
+    }
+  /**
+   * A period is taken over after a change of calendar: an entry without value, never sent. It takes the identifier that a
+   * planning run with an old reading of the row would use, so that nothing of the former calendar is added afterwards.
+   */
+  | TakeOver
+  /** Stripe would take or refuse the difference, and never bill it: it becomes late usage. */
+  | {
+      readonly kind: 'late';
+      readonly row: PlannableRow;
+      readonly submission: PlannedSubmission;
+      readonly late: LateNote;
+      readonly complete: boolean;
+      readonly stampedIn?: readonly number[];
     }
   /** The figure is what was planned already, or lies before anything that is to be submitted. */
   | { readonly kind: 'settled'; readonly row: PlannableRow };
 
-/** Stripe refuses timestamps beyond 35 days; this much earlier we no longer try. */
-const TIMESTAMP_MARGIN_MS = 3_600_000;
+/** What planning a row depends on besides the row. */
+export interface PlanContext {
+  readonly customer: BillingCustomer;
+  readonly installation: string;
+  readonly nowMs: number;
+  /** The customer's final periods, of any meter. */
+  readonly finals: readonly FinalMeterPeriod[];
+  /** The meter's policy for late usage. */
+  readonly policy: LateUsagePolicy;
+  /** How the Stripe meter takes it. */
+  readonly mode: SubmissionMode;
+}
 
 /**
- * Plans one row: the difference between its figure and what its submissions add up to, as one meter event.
+ * Plans one row: the difference between its figure and what its submissions add up to, as one meter event; in the mode
+ * `period_total` the figure itself.
  * A difference with more than 15 significant digits is reached in steps: the leading digits first, the rest once those
  * are answered.
  */
-export function planRow(
-  row: PlannableRow,
-  next: NextFigure,
-  context: { customer: BillingCustomer; installation: string; nowMs: number },
-): RowPlan {
+export function planRow(row: PlannableRow, next: NextFigure, context: PlanContext): RowPlan {
   const { customer } = context;
   const fromQuantity = row.planned?.quantity ?? '0';
   const difference = subtractQuantities(next.quantity, fromQuantity);
@@ -85,12 +136,17 @@ export function planRow(
   if (customer.submitFromMs !== undefined && next.atMs < customer.submitFromMs && row.planned === undefined) {
     return { kind: 'settled', row };
   }
-  const value = leadingPart(difference);
-  const toQuantity = addQuantities(fromQuantity, value);
+  const isTotal = context.mode === 'period_total';
+  const part = leadingPart(difference);
+  const toQuantity = isTotal ? next.quantity : addQuantities(fromQuantity, part);
   const sequence = (row.planned?.sequence ?? 0) + 1;
-  const blocked = blockedReason(customer, next.atMs, context.nowMs);
+  const timestampMs = Math.floor(next.atMs / 1000) * 1000;
+  const late = latenessOf({ meter: row.meter, timestampMs: next.atMs }, context);
+  const blocked = late === undefined ? blockedReason(customer, next.atMs, context.nowMs) : undefined;
   return {
-    kind: 'submit',
+    ...(late === undefined
+      ? { kind: 'submit' as const }
+      : { kind: 'late' as const, late: { ...late, policy: context.policy } }),
     row,
     complete: equalQuantities(toQuantity, row.quantity),
     submission: {
@@ -102,8 +158,9 @@ export function planRow(
       sequence,
       fromQuantity,
       toQuantity,
-      value,
-      timestampMs: Math.floor(next.atMs / 1000) * 1000,
+      value: isTotal ? next.quantity : part,
+      timestampMs,
+      ...(isTotal && { mode: 'period_total' as const }),
       ...(blocked !== undefined && { blocked }),
     },
   };
@@ -115,8 +172,7 @@ export function blockedReason(
   timestampMs: number,
   nowMs: number,
 ): BlockedReason | undefined {
-  if (timestampMs < nowMs - TIMESTAMP_AGE_MS_MAX + TIMESTAMP_MARGIN_MS) return 'timestamp_too_old';
-  if (customer.stripeCustomerId === undefined) return 'customer_not_mapped';
   if (customer.submitFromMs !== undefined && timestampMs < customer.submitFromMs) return 'before_submit_from';
-  return undefined;
+  if (isTooOld(timestampMs, nowMs)) return 'timestamp_too_old';
+  return customer.stripeCustomerId === undefined ? 'customer_not_mapped' : undefined;
 }

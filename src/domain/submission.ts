@@ -30,19 +30,26 @@ export type SubmissionChange =
   | 'attempt'
   | 'accept'
   | 'find-duplicate'
+  /** Stripe took nothing and keeps nothing: 429, 409. */
   | 'decline'
+  /** The same, or a refusal, while an earlier attempt may have counted. */
   | 'decline-in-doubt'
   | 'lose-answer'
   | 'reject'
   | 'block'
   | 'unblock'
+  /** In doubt, and no attempt can be made now. */
+  | 'postpone'
   | 'confirm'
-  | 'decide-uncounted'
+  /** In doubt, and Stripe's totals do not tell: a person decides. */
+  | 'leave-undecided'
+  /** Rejected, and the cause is not mended yet: looked at again later. */
+  | 'keep-rejected'
   | 'replace';
 
 /** The one table of state changes: what is not in it cannot happen. Every change is a compare-and-set on the state. */
 const TRANSITIONS: Record<SubmissionState, Partial<Record<SubmissionChange, SubmissionState>>> = {
-  planned: { attempt: 'sending', block: 'blocked' },
+  planned: { attempt: 'sending', block: 'blocked', replace: 'replaced' },
   sending: {
     accept: 'accepted',
     'find-duplicate': 'duplicate',
@@ -52,12 +59,19 @@ const TRANSITIONS: Record<SubmissionState, Partial<Record<SubmissionChange, Subm
     reject: 'rejected',
     block: 'blocked',
   },
-  in_doubt: { attempt: 'sending', confirm: 'confirmed', 'decide-uncounted': 'planned', replace: 'replaced' },
+  in_doubt: {
+    attempt: 'sending',
+    postpone: 'in_doubt',
+    confirm: 'confirmed',
+    reject: 'rejected',
+    'leave-undecided': 'in_doubt',
+    replace: 'replaced',
+  },
   accepted: { confirm: 'confirmed', reject: 'rejected', replace: 'replaced' },
   duplicate: { confirm: 'confirmed', reject: 'rejected', replace: 'replaced' },
   confirmed: { reject: 'rejected', replace: 'replaced' },
   blocked: { unblock: 'planned', block: 'blocked', replace: 'replaced' },
-  rejected: { replace: 'replaced' },
+  rejected: { 'keep-rejected': 'rejected', replace: 'replaced' },
   replaced: {},
 };
 
@@ -96,10 +110,16 @@ export const IDENTIFIER_LENGTH_MAX = 100;
 const SUFFIX_LENGTH_MAX = 8;
 
 /**
- * What a submission is about: a window of an additive meter, the running figure of a period, or a shortfall at Stripe
- * that no other submission explains.
+ * What a submission is about: a window of an additive meter, the running figure of a period, a shortfall at Stripe that
+ * no other submission explains, or usage that came too late for its invoice.
  */
-export type SubmissionSubject = 'window' | 'period' | 'heal';
+export type SubmissionSubject = 'window' | 'period' | 'heal' | 'late';
+
+/**
+ * How Stripe reads the value: added to what it has (`delta`, a meter with the formula `sum`), or as the running figure of
+ * the billing period that takes the place of the one before (`period_total`, the formula `last`).
+ */
+export type SubmissionMode = 'delta' | 'period_total';
 
 export interface IdentifierParts {
   /** Made once for each database, so that a wiped one does not repeat the identifiers of its predecessor. */
@@ -140,8 +160,13 @@ function compactInstant(instantMs: number): string {
 
 /** The identifier of the nth replacement of a submission: `<original>~n`. */
 export function replacementIdentifier(identifier: string): string {
-  const [, original, number] = /^(.*?)(?:~(\d+))?$/.exec(identifier) ?? [];
-  return `${original ?? identifier}~${Number(number ?? '0') + 1}`;
+  const [, original] = /^(.*?)(?:~\d+)?$/.exec(identifier) ?? [];
+  return `${original ?? identifier}~${replacementNumber(identifier) + 1}`;
+}
+
+/** Which replacement an identifier names; 0 for an original. */
+export function replacementNumber(identifier: string): number {
+  return Number(/~(\d+)$/.exec(identifier)?.[1] ?? '0');
 }
 
 /**
@@ -152,6 +177,11 @@ export function replacementIdentifier(identifier: string): string {
  */
 export function idempotencyKeyFor(identifier: string, storedAnswers: number): string {
   return storedAnswers === 0 ? identifier : `${identifier}.r${storedAnswers}`;
+}
+
+/** The identifier behind an `Idempotency-Key` of ours, or behind an identifier: error reports carry either. */
+export function identifierOfKey(key: string): string {
+  return key.replace(/\.r\d+$/, '');
 }
 
 /** What came of one attempt to send. */
@@ -177,40 +207,60 @@ export type BlockedReason =
   | 'before_submit_from'
   | 'timestamp_too_old';
 
-const RETRY_MS_MIN = 1_000;
-const RETRY_MS_MAX = 15 * 60_000;
-const DECLINED_MS_MIN = 250;
-const DECLINED_MS_MAX = 60_000;
+/** What went before an attempt. */
+export interface EarlierAttempts {
+  /** One of them had no clear answer. */
+  readonly isDoubtful: boolean;
+  /** How many had an answer that Stripe keeps under their idempotency key. */
+  readonly storedAnswers: number;
+}
 
 /**
  * The change an outcome makes.
- * @param doubtful an earlier attempt had no clear answer: an attempt that was declined does not clear that up.
+ *
+ * A refusal while an earlier attempt is in doubt settles nothing where the two had different idempotency keys: a 5xx may
+ * have counted, and Stripe may look at the meter before it looks for the identifier. Where all had the same key, Stripe
+ * would have repeated its answer if one had counted (API reference, Idempotent requests).
  */
-export function changeFor(outcome: SendOutcome, doubtful: boolean): SubmissionChange {
+export function changeFor(outcome: SendOutcome, earlier: EarlierAttempts): SubmissionChange {
+  const mayHaveCounted = earlier.isDoubtful && earlier.storedAnswers > 0;
   switch (outcome.kind) {
     case 'accepted':
       return 'accept';
     case 'duplicate':
       return 'find-duplicate';
     case 'declined':
-      return doubtful ? 'decline-in-doubt' : 'decline';
+      return earlier.isDoubtful ? 'decline-in-doubt' : 'decline';
     case 'server-error':
     case 'unanswered':
       return 'lose-answer';
     case 'rejected':
-      return 'reject';
+      return mayHaveCounted ? 'decline-in-doubt' : 'reject';
     case 'blocked':
-      return 'block';
+      return mayHaveCounted ? 'decline-in-doubt' : 'block';
   }
 }
+
+/** Whether Stripe keeps the answer under the attempt's idempotency key, so that the next attempt needs another. */
+export function isAnswerStored({ kind }: SendOutcome): boolean {
+  return kind === 'server-error' || kind === 'rejected' || kind === 'blocked';
+}
+
+/** Bounds of the wait before the next attempt, by what came of this one. */
+const WAITS_MS: Readonly<Record<'declined' | 'refused' | 'lost', readonly [min: number, max: number]>> = {
+  declined: [250, 60_000],
+  refused: [60_000, HOUR_MS],
+  lost: [1_000, 15 * 60_000],
+};
 
 /**
  * How long to wait before the next attempt: doubling with full jitter.
  * @param tries how many attempts of this kind went before (≥ 1).
  * @param random a number in [0, 1).
  */
-export function retryDelayMs(outcome: SendOutcome, tries: number, random: number): number {
-  const [min, max] = outcome.kind === 'declined' ? [DECLINED_MS_MIN, DECLINED_MS_MAX] : [RETRY_MS_MIN, RETRY_MS_MAX];
+export function retryDelayMs({ kind }: SendOutcome, tries: number, random: number): number {
+  const isRefused = kind === 'rejected' || kind === 'blocked';
+  const [min, max] = WAITS_MS[kind === 'declined' ? 'declined' : isRefused ? 'refused' : 'lost'];
   const ceiling = Math.min(max, min * 2 ** Math.min(tries, 20));
   return Math.round(min / 2 + random * (ceiling - min / 2));
 }

@@ -1,6 +1,6 @@
 import { DateTime } from 'luxon';
-import type { BillingCalendar, BillingInterval } from './period.ts';
-import type { HourCuts } from './window.ts';
+import type { MirroredCalendar } from './customer-calendar.ts';
+import { type BillingCalendar, type BillingInterval, periodContaining } from './period.ts';
 
 /** One price of a subscription. */
 export interface SubscriptionItem {
@@ -46,18 +46,43 @@ const ANCHOR_STEPS_MAX = 12;
  * that no order of news about them matters.
  * @returns undefined when no subscription bills usage.
  */
-export function mirroredCalendar(subscriptions: readonly Subscription[]): HourCuts | undefined {
+export function mirroredCalendar(subscriptions: readonly Subscription[]): MirroredCalendar | undefined {
   const billing = subscriptions.filter(billsUsage).sort(bySeniority);
   const calendars = new Map(
     billing
       .flatMap(calendarsOf)
       .map((calendar) => [`${calendar.anchorMs} ${calendar.count} ${calendar.interval}`, calendar]),
   );
-  const [calendar, ...also] = calendars.values();
-  if (calendar === undefined) return undefined;
+  const [deciding] = billing;
+  const [calendar, ...others] = calendars.values();
+  if (deciding === undefined || calendar === undefined) return undefined;
+  const sinceMs = decidesFromMs(deciding, calendar, billing);
+  // Its own hours were split before it came to decide, too.
+  const also = sinceMs > deciding.startAt.getTime() ? [calendar, ...others] : others;
   const splits = billing.flatMap(({ startAt, endedAt }) => [startAt, ...(endedAt === undefined ? [] : [endedAt])]);
   const splitsMs = [...new Set(splits.map((instant) => instant.getTime()))].sort((a, b) => a - b);
-  return { calendar, also: also.slice(0, ALSO_MAX), splitsMs: splitsMs.slice(-SPLITS_MAX) };
+  return {
+    calendar,
+    also: also.slice(0, ALSO_MAX),
+    splitsMs: splitsMs.slice(-SPLITS_MAX),
+    sinceMs,
+    subscription: deciding._id,
+    anchoredAtMs: deciding.billingCycleAnchor.getTime(),
+  };
+}
+
+/**
+ * From when on a subscription decides the billing periods: from its start, from the end of those that decided before it,
+ * or from where its periods were anchored anew long after its start.
+ */
+function decidesFromMs(deciding: Subscription, calendar: BillingCalendar, billing: readonly Subscription[]): number {
+  const startMs = deciding.startAt.getTime();
+  const anchorMs = deciding.billingCycleAnchor.getTime();
+  const isReset = periodContaining(calendar, startMs).toMs < anchorMs;
+  const ends = billing.flatMap(({ startAt, endedAt }) =>
+    endedAt !== undefined && startAt < deciding.startAt ? [endedAt.getTime()] : [],
+  );
+  return Math.max(startMs, ...ends, ...(isReset ? [anchorMs] : []));
 }
 
 /** Whether any usage is on its invoices. One that never became complete has none. */
@@ -75,7 +100,7 @@ function bySeniority(a: Subscription, b: Subscription): number {
 }
 
 /** The calendars of a subscription's usage, the shortest period first. */
-function calendarsOf(subscription: Subscription): Required<BillingCalendar>[] {
+function calendarsOf(subscription: Subscription): (BillingCalendar & { readonly count: number })[] {
   const calendars = subscription.items.flatMap(({ stripeMeterId, interval: name, intervalCount: count }) => {
     const interval = INTERVALS.find((known) => known === name);
     if (stripeMeterId === undefined || interval === undefined) return [];

@@ -40,6 +40,7 @@ export interface EmbeddedMongo {
 const CONFIGURATION_IN_PROGRESS = 109;
 const STARTS_MAX = 3;
 const REPLICA_SET = 'tallystick';
+const PORTS_FILE = 'ports.json';
 /** A busy two-core machine takes several seconds to start three nodes. */
 const LAUNCH_MS_MAX = 60_000;
 const ELECTION_MS = 2_000;
@@ -126,7 +127,7 @@ function nodeFolder(dataDir: string, index: number): string {
 async function keptPorts(options: EmbeddedMongoOptions, dataDir: string): Promise<number[]> {
   const nodeCount = options.nodeCount ?? 1;
   for (let index = 0; index < nodeCount; index += 1) await mkdir(nodeFolder(dataDir, index), { recursive: true });
-  const file = join(dataDir, 'ports.json');
+  const file = join(dataDir, PORTS_FILE);
   const kept = await readPorts(file);
   if (kept === undefined) {
     const ports = await findFreePorts(nodeCount);
@@ -134,16 +135,25 @@ async function keptPorts(options: EmbeddedMongoOptions, dataDir: string): Promis
     return ports;
   }
   assert(kept.length === nodeCount, 'a data folder is started with the number of nodes it was made with', { dataDir });
-  for (const port of kept) {
-    if (await isPortFree(port)) continue;
-    throw new DaemonError({
-      kind: 'transient',
-      code: 'embedded_unavailable',
-      message: `port ${port}, which belongs to the MongoDB data in ${dataDir}, is taken: is another tallystick running on it?`,
-      context: { port, dataDir },
-    });
-  }
-  return kept;
+  const port = await takenPort(kept);
+  if (port === undefined) return kept;
+  throw new DaemonError({
+    kind: 'transient',
+    code: 'embedded_unavailable',
+    message: `port ${port}, which belongs to the MongoDB data in ${dataDir}, is taken: is another tallystick running on it?`,
+    context: { port, dataDir },
+  });
+}
+
+async function takenPort(ports: readonly number[]): Promise<number | undefined> {
+  for (const port of ports) if (!(await isPortFree(port))) return port;
+  return undefined;
+}
+
+/** Whether a set seems to run on this data: one of its ports is taken. False for a folder that holds no data. */
+export async function isDataInUse(dataDir: string): Promise<boolean> {
+  const kept = await readPorts(join(dataDir, PORTS_FILE));
+  return kept !== undefined && (await takenPort(kept)) !== undefined;
 }
 
 async function readPorts(file: string): Promise<number[] | undefined> {

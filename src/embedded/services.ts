@@ -1,9 +1,11 @@
 /** MongoDB and Redis for the demo and the tests: those the environment names, or our own. */
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { DaemonError } from '../errors.ts';
 import { readEmbeddedEnvironment, type EmbeddedEnvironment } from './environment.ts';
 import type { Say } from './first-step.ts';
-import { startEmbeddedMongo } from './mongo.ts';
+import { isDataInUse, startEmbeddedMongo } from './mongo.ts';
 import { startEmbeddedRedis } from './redis.ts';
 import { resolveMongod } from './resolve-mongod.ts';
 import { resolveRedis } from './resolve-redis.ts';
@@ -24,6 +26,29 @@ export interface EmbeddedServices {
   readonly redisUrl: string;
   /** Ends what was started here, last first. @throws DaemonError `embedded_stop_failed` with every failure. */
   stop(): Promise<void>;
+}
+
+const MONGODB_FOLDER = 'mongodb';
+/** A server whose parent was killed ends within seconds. */
+const IN_USE_MS_MAX = 15_000;
+const IN_USE_POLL_MS = 250;
+
+/** Removes a data folder with all that both services kept in it. @throws DaemonError `embedded_unavailable` while they run on it. */
+export async function removeDataFolder(dataDir: string): Promise<void> {
+  for (let waitedMs = 0; await isDataInUse(join(dataDir, MONGODB_FOLDER)); waitedMs += IN_USE_POLL_MS) {
+    if (waitedMs >= IN_USE_MS_MAX) throw inUse(dataDir);
+    await delay(IN_USE_POLL_MS);
+  }
+  await rm(dataDir, { recursive: true, force: true });
+}
+
+function inUse(dataDir: string): DaemonError {
+  return new DaemonError({
+    kind: 'transient',
+    code: 'embedded_unavailable',
+    message: `a MongoDB runs on the data in ${dataDir}: is another tallystick running on it?`,
+    context: { dataDir },
+  });
 }
 
 /** A running server: where it is and how to end it. */
@@ -57,7 +82,7 @@ async function provideMongo(options: EmbeddedServicesOptions, environment: Embed
   }
   const mongo = await startEmbeddedMongo({
     program: await resolveMongod(environment, say),
-    ...(dataDir !== undefined && { dataDir: join(dataDir, 'mongodb') }),
+    ...(dataDir !== undefined && { dataDir: join(dataDir, MONGODB_FOLDER) }),
     ...(mongodArgs !== undefined && { args: mongodArgs }),
   });
   say(`MongoDB: started as a replica set on port ${mongo.nodes.map((node) => node.port).join(', ')}`);

@@ -2,30 +2,23 @@ import { type Static, Type } from 'typebox';
 import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
 import { decodeCursor, encodeCursor, pageSchema, pagingQuery, readLimit } from './cursor.ts';
-import { CustomerId, DecimalText, Instant, MeterKey } from './fields.ts';
+import { FactEntry, type ShownFact, toFactEntry } from './fact-entry.ts';
+import { CustomerId, Instant, MeterKey } from './fields.ts';
 
-const EventReply = Type.Object({
-  idempotencyKey: Type.String(),
-  customerId: CustomerId,
-  eventType: Type.String(),
-  occurredAt: Instant,
-  receivedAt: Instant,
-  quantity: DecimalText,
-  userId: Type.Optional(Type.String()),
-  properties: Type.Optional(
-    Type.Record(Type.String(), Type.Union([Type.String(), Type.Boolean()]), {
-      description: 'Numbers are shown as exact decimal texts.',
-    }),
-  ),
-});
-const EventList = pageSchema(EventReply);
+const FactList = pageSchema(FactEntry);
 
-/** Where the page before ended: the instant and the id of its last event. */
-const AfterEvent = Type.Tuple([Type.Integer(), Type.String()]);
+/** Where the page before ended: the instant, the id and the kind of its last fact. */
+const AfterFact = Type.Tuple([
+  Type.Integer(),
+  Type.String(),
+  Type.Union([Type.Literal('event'), Type.Literal('adjustment')]),
+]);
 
-interface Position {
+/** Where a page of facts ended. */
+export interface FactPosition {
   readonly occurredAtMs: number;
   readonly id: string;
+  readonly kind: 'event' | 'adjustment';
 }
 
 export interface CustomerEventsRoutesDeps {
@@ -34,9 +27,9 @@ export interface CustomerEventsRoutesDeps {
     from?: string;
     to?: string;
     meter?: string;
-    after?: Position;
+    after?: FactPosition;
     limit: number;
-  }): Promise<{ events: Static<typeof EventReply>[]; next?: Position }>;
+  }): Promise<{ facts: readonly ShownFact[]; next?: FactPosition }>;
 }
 
 const Query = Type.Object(
@@ -56,12 +49,12 @@ export function registerCustomerEvents(app: App, deps: CustomerEventsRoutesDeps)
     {
       schema: {
         operationId: 'listCustomerEvents',
-        summary: 'The raw events of a customer, in time order; with a meter, those that it looks at.',
+        summary: 'The raw events and adjustments of a customer, in time order; with a meter, those that it looks at.',
         tags: ['usage'],
         security: needs('usage:read'),
         params: Type.Object({ customerId: CustomerId }),
         querystring: Query,
-        response: { 200: EventList, default: problemResponse },
+        response: { 200: FactList, default: problemResponse },
       },
     },
     (request) => list(deps, { ...request.query, customerId: request.params.customerId }),
@@ -71,21 +64,26 @@ export function registerCustomerEvents(app: App, deps: CustomerEventsRoutesDeps)
 async function list(
   deps: CustomerEventsRoutesDeps,
   query: Static<typeof Query> & { customerId: string },
-): Promise<Static<typeof EventList>> {
+): Promise<Static<typeof FactList>> {
   const { cursor, limit, ...rest } = query;
-  const { events, next } = await deps.readEvents({
+  const { facts, next } = await deps.readEvents({
     ...rest,
     limit: readLimit(limit),
-    ...(cursor !== undefined && { after: readPosition(cursor) }),
+    ...(cursor !== undefined && { after: readFactCursor(cursor) }),
   });
   return {
-    data: events,
-    nextCursor: next === undefined ? null : encodeCursor([next.occurredAtMs, next.id]),
+    data: facts.map(toFactEntry),
+    nextCursor: next === undefined ? null : writeFactCursor(next),
     hasMore: next !== undefined,
   };
 }
 
-function readPosition(cursor: string): Position {
-  const [occurredAtMs, id] = decodeCursor(cursor, AfterEvent);
-  return { occurredAtMs, id };
+export function writeFactCursor({ occurredAtMs, id, kind }: FactPosition): string {
+  return encodeCursor([occurredAtMs, id, kind]);
+}
+
+/** @throws DaemonError `cursor_invalid` */
+export function readFactCursor(cursor: string): FactPosition {
+  const [occurredAtMs, id, kind] = decodeCursor(cursor, AfterFact);
+  return { occurredAtMs, id, kind };
 }

@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox';
 import type { Customer, CustomerChange } from '../domain/customer.ts';
+import { calendarInForce, type CalendarSource } from '../domain/customer-calendar.ts';
 import { DaemonError } from '../errors.ts';
 import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
@@ -13,6 +14,19 @@ export interface CustomerRoutesDeps {
   listCustomers(query: { after?: string; unmapped?: boolean; limit: number }): Promise<readonly Customer[]>;
 }
 
+const BillingCalendarReply = Type.Object(
+  {
+    source: Type.Unsafe<CalendarSource>({
+      enum: ['default', 'stated', 'subscription'],
+      description: 'The subscriptions at Stripe, else billingAnchor and billingInterval, else the UTC calendar month.',
+    }),
+    anchor: Instant,
+    interval: Type.String({ description: 'day, week, month or year' }),
+    intervalCount: Type.Integer(),
+  },
+  { description: 'The billing periods in force: they begin at the anchor and every so many intervals from it.' },
+);
+
 const CustomerReply = Type.Object({
   customerId: CustomerId,
   stripeCustomerId: Type.Optional(Type.String()),
@@ -23,6 +37,7 @@ const CustomerReply = Type.Object({
   billingAnchor: Type.Optional(Instant),
   billingInterval: Type.Optional(Type.String()),
   submitFrom: Type.Optional(Instant),
+  billingCalendar: BillingCalendarReply,
   createdAt: Instant,
   updatedAt: Instant,
 });
@@ -135,6 +150,7 @@ function notFound(customerId: string): DaemonError {
 
 function toReply(customer: Customer): Static<typeof CustomerReply> {
   const { stripeCustomerId, name, email, timeZone, currency, billingAnchor, billingInterval, submitFrom } = customer;
+  const { source, calendar } = calendarInForce(customer.calendars);
   return {
     customerId: customer._id,
     ...(stripeCustomerId !== undefined && { stripeCustomerId }),
@@ -145,6 +161,12 @@ function toReply(customer: Customer): Static<typeof CustomerReply> {
     ...(billingAnchor !== undefined && { billingAnchor: billingAnchor.toISOString() }),
     ...(billingInterval !== undefined && { billingInterval }),
     ...(submitFrom !== undefined && { submitFrom: submitFrom.toISOString() }),
+    billingCalendar: {
+      source,
+      anchor: new Date(calendar.anchorMs).toISOString(),
+      interval: calendar.interval,
+      intervalCount: calendar.count ?? 1,
+    },
     createdAt: customer.createdAt.toISOString(),
     updatedAt: customer.updatedAt.toISOString(),
   };

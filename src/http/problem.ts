@@ -73,6 +73,15 @@ const STATUS_OF_CODE: Readonly<Record<string, number>> = {
   request_invalid: 400,
   request_timeout: 408,
   too_many_events: 413,
+  webhook_account_other: 400,
+  webhook_body_encoded: 400,
+  webhook_event_kind_wrong: 400,
+  webhook_event_malformed: 400,
+  webhook_mode_other: 400,
+  webhook_signature_malformed: 400,
+  webhook_signature_missing: 400,
+  webhook_signature_wrong: 400,
+  webhook_timestamp_refused: 400,
 };
 
 /** What Fastify's own refusals are called here; those not listed are `request_invalid`. */

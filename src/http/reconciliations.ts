@@ -16,6 +16,18 @@ export interface StoredReconciliation {
   readonly aggregates: { readonly checked: number; readonly requeued: number; readonly person: readonly object[] };
   readonly healed: number;
   readonly waiting: number;
+  readonly approvals?: readonly StoredApproval[];
+}
+
+/** A decision about plans that waited, as it is stored. */
+interface StoredApproval {
+  readonly id: string;
+  readonly actor: string;
+  readonly at: Date;
+  readonly reason?: string;
+  readonly acceptSurplus?: true;
+  readonly rows: readonly { readonly customerId: string; readonly meter: string; readonly periodStart: Date }[];
+  readonly applied?: number;
 }
 
 /** One comparison as it is stored. */
@@ -34,6 +46,7 @@ export interface StoredComparison {
   readonly inFlight: string;
   readonly blocked: string;
   readonly rejected: string;
+  readonly late?: string;
   readonly stripe?: string;
   readonly note?: string;
   readonly hours: readonly {
@@ -44,6 +57,7 @@ export interface StoredComparison {
   }[];
   readonly plan: readonly object[];
   readonly applied: boolean;
+  readonly waits?: true;
 }
 
 export interface ReconciliationRoutesDeps {
@@ -55,6 +69,7 @@ export interface ReconciliationRoutesDeps {
     run: string;
     after?: StoredComparison['_id'];
     verdict?: Verdict;
+    waits?: boolean;
     limit: number;
   }): Promise<readonly StoredComparison[]>;
 }
@@ -74,6 +89,18 @@ const RunReply = Type.Object({
   }),
   healed: Type.Integer(),
   waiting: Type.Integer({ description: 'Plans that wait for a person.' }),
+  approvals: Type.Array(
+    Type.Object({
+      id: Type.String(),
+      actor: Type.String(),
+      at: Instant,
+      reason: Type.Optional(Type.String()),
+      acceptSurplus: Type.Boolean(),
+      rows: Type.Array(Type.Object({ customerId: Type.String(), meter: Type.String(), periodStart: Instant })),
+      applied: Type.Optional(Type.Integer({ description: 'Corrections made; absent while they are being made.' })),
+    }),
+    { description: 'Who decided what about plans that waited.' },
+  ),
 });
 const ComparisonReply = Type.Object({
   customerId: Type.String(),
@@ -87,13 +114,15 @@ const ComparisonReply = Type.Object({
   inFlight: Type.String(),
   blocked: Type.String(),
   rejected: Type.String(),
+  late: Type.String({ description: 'Late usage: counted here, and not sent with the stamp of its window.' }),
   stripe: Type.Optional(Type.String({ description: "Stripe's total; absent when it was not read." })),
   note: Type.Optional(Type.String()),
   hours: Type.Array(
     Type.Object({ hour: Instant, delivered: Type.String(), stripe: Type.String(), isSettled: Type.Boolean() }),
   ),
-  plan: Type.Array(Type.Unknown()),
+  plan: Type.Array(Type.Unknown(), { description: 'What mends it, hour by hour.' }),
   applied: Type.Boolean(),
+  waits: Type.Boolean({ description: 'The plan waits for a person.' }),
 });
 const RunList = pageSchema(RunReply);
 const RunWithRows = Type.Object({
@@ -103,7 +132,11 @@ const RunWithRows = Type.Object({
 const Path = Type.Object({ id: Type.String({ maxLength: 100 }) });
 const ListQuery = Type.Object(pagingQuery, { additionalProperties: false });
 const OneQuery = Type.Object(
-  { ...ListQuery.properties, verdict: Type.Optional(VerdictField) },
+  {
+    ...ListQuery.properties,
+    verdict: Type.Optional(VerdictField),
+    waits: Type.Optional(Type.Literal('true', { description: 'Only comparisons whose plan waits for a person.' })),
+  },
   { additionalProperties: false },
 );
 
@@ -173,6 +206,7 @@ async function listRows(
     run,
     limit: limit + 1,
     ...(query.verdict !== undefined && { verdict: query.verdict }),
+    ...(query.waits === 'true' && { waits: true }),
     ...(cursor && {
       after: { run, customerId: cursor.customerId, meter: cursor.meter, periodStart: new Date(cursor.periodStartMs) },
     }),
@@ -184,7 +218,7 @@ async function listRows(
 }
 
 function toRunReply(run: StoredReconciliation): Static<typeof RunReply> {
-  const { _id, startedAt, endedAt, mode, reads, verdicts, aggregates, healed, waiting } = run;
+  const { _id, startedAt, endedAt, mode, reads, verdicts, aggregates, healed, waiting, approvals = [] } = run;
   return {
     id: _id,
     startedAt: startedAt.toISOString(),
@@ -195,13 +229,21 @@ function toRunReply(run: StoredReconciliation): Static<typeof RunReply> {
     aggregates: { ...aggregates, person: [...aggregates.person] },
     healed,
     waiting,
+    approvals: approvals.map(({ at, acceptSurplus, rows, ...approval }) => ({
+      ...approval,
+      at: at.toISOString(),
+      acceptSurplus: acceptSurplus === true,
+      rows: rows.map(({ periodStart, ...row }) => ({ ...row, periodStart: periodStart.toISOString() })),
+    })),
   };
 }
 
 function toRowReply(row: StoredComparison): Static<typeof ComparisonReply> {
-  const { _id, from, to, hours, plan, ...rest } = row;
+  const { _id, from, to, hours, plan, late = '0', waits, ...rest } = row;
   return {
     ...rest,
+    late,
+    waits: waits === true,
     customerId: _id.customerId,
     meter: _id.meter,
     periodStart: _id.periodStart.toISOString(),

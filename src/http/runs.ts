@@ -13,6 +13,7 @@ export interface StoredRun {
   readonly queuedAt: Date;
   readonly startedAt?: Date;
   readonly endedAt?: Date;
+  readonly progress?: { readonly done: number; readonly total: number };
   readonly result?: Record<string, unknown>;
   readonly error?: { readonly code: string; readonly message: string };
 }
@@ -34,6 +35,9 @@ const RunReply = Type.Object({
   queuedAt: Instant,
   startedAt: Type.Optional(Instant),
   endedAt: Type.Optional(Instant),
+  progress: Type.Optional(
+    Type.Object({ done: Type.Integer(), total: Type.Integer() }, { description: 'How far long work has come.' }),
+  ),
   result: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
   error: Type.Optional(Type.Object({ code: Type.String(), message: Type.String() })),
 });
@@ -100,7 +104,7 @@ function unknownJob(job: string, jobs: readonly string[]): DaemonError {
 }
 
 function toReply(run: StoredRun): Static<typeof RunReply> {
-  const { _id, job, trigger, state, input, queuedAt, startedAt, endedAt, result, error } = run;
+  const { _id, job, trigger, state, input, queuedAt, startedAt, endedAt, progress, result, error } = run;
   return {
     runId: _id,
     job,
@@ -110,6 +114,7 @@ function toReply(run: StoredRun): Static<typeof RunReply> {
     queuedAt: queuedAt.toISOString(),
     ...(startedAt && { startedAt: startedAt.toISOString() }),
     ...(endedAt && { endedAt: endedAt.toISOString() }),
+    ...(progress && { progress }),
     ...(result && { result: JSON.parse(JSON.stringify(result)) as Record<string, unknown> }),
     ...(error && { error }),
   };

@@ -8,7 +8,10 @@ export interface Status {
   readonly journal: { readonly entries: number; readonly oldestOpenedAt?: string };
   readonly submissions: readonly { readonly state: string; readonly count: number; readonly oldestPlannedAt: string }[];
   readonly blocked: readonly { readonly reason: string; readonly count: number }[];
+  readonly lateUsage: readonly { readonly reason: string; readonly count: number; readonly oldestAt: string }[];
   readonly planDue: number;
+  /** While a person has stopped submitting. */
+  readonly paused?: { readonly pausedAt: string; readonly reason?: string };
   readonly uncountable: number;
   readonly lastRuns: Readonly<Record<string, { readonly state: string; readonly endedAt?: string }>>;
   readonly rejectedEvents: number;
@@ -20,7 +23,16 @@ const StatusReply = Type.Object({
   journal: Type.Object({ entries: Type.Integer(), oldestOpenedAt: Type.Optional(Instant) }),
   submissions: Type.Array(Type.Object({ state: Type.String(), count: Type.Integer(), oldestPlannedAt: Instant })),
   blocked: Type.Array(Type.Object({ reason: Type.String(), count: Type.Integer() })),
+  lateUsage: Type.Array(Type.Object({ reason: Type.String(), count: Type.Integer(), oldestAt: Instant }), {
+    description: 'Usage that came too late for its invoice and waits for a decision.',
+  }),
   planDue: Type.Integer({ description: 'Windows and periods whose figure may not be planned yet.' }),
+  paused: Type.Optional(
+    Type.Object(
+      { pausedAt: Instant, reason: Type.Optional(Type.String()) },
+      { description: 'Submitting is paused: nothing is sent to Stripe.' },
+    ),
+  ),
   uncountable: Type.Integer({ description: 'Facts that a meter could not count.' }),
   lastRuns: Type.Record(Type.String(), Type.Object({ state: Type.String(), endedAt: Type.Optional(Instant) })),
   rejectedEvents: Type.Integer(),
@@ -42,7 +54,12 @@ export function registerStatus(app: App, readStatus: () => Promise<Status>): voi
     },
     async () => {
       const status = await readStatus();
-      return { ...status, submissions: [...status.submissions], blocked: [...status.blocked] };
+      return {
+        ...status,
+        submissions: [...status.submissions],
+        blocked: [...status.blocked],
+        lateUsage: [...status.lateUsage],
+      };
     },
   );
 }

@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox';
-import { SUBMISSION_STATES, type SubmissionState } from '../domain/submission.ts';
+import { SUBMISSION_STATES, type SubmissionMode, type SubmissionState } from '../domain/submission.ts';
 import { DaemonError } from '../errors.ts';
 import { type App, needs } from './route.ts';
 import { decodeCursor, type Page, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
@@ -17,6 +17,7 @@ export interface StoredSubmission {
   readonly toQuantity: { toString(): string };
   readonly value: { toString(): string };
   readonly timestamp: Date;
+  readonly mode?: SubmissionMode;
   readonly state: SubmissionState;
   readonly reason?: string;
   readonly message?: string;
@@ -30,7 +31,12 @@ export interface StoredSubmission {
   readonly replacedBy?: string;
   readonly replaces?: string;
   readonly plannedAt: Date;
-  readonly history: readonly { readonly at: Date; readonly change: string; readonly reason?: string }[];
+  readonly history: readonly {
+    readonly at: Date;
+    readonly change: string;
+    readonly reason?: string;
+    readonly actor?: string;
+  }[];
 }
 
 export interface SubmissionRoutesDeps {
@@ -43,21 +49,40 @@ export interface SubmissionRoutesDeps {
     limit: number;
   }): Promise<readonly StoredSubmission[]>;
   findSubmission(identifier: string): Promise<StoredSubmission | null>;
+  /** @throws DaemonError `submission_not_found`, `submission_not_decidable`. */
+  decide(input: Static<typeof Decision> & { readonly identifier: string }): Promise<void>;
+  /** @throws DaemonError `submission_not_found`, `submission_not_rejected`. */
+  resend(input: Static<typeof Resend> & { readonly identifier: string }): Promise<void>;
 }
 
 const State = Type.Unsafe<SubmissionState>({ type: 'string', enum: [...SUBMISSION_STATES] });
+
+const Actor = Type.String({ minLength: 1, maxLength: 255, description: 'Who decides: kept in the history.' });
+const Reason = Type.String({ minLength: 1, maxLength: 1000, description: 'Why: kept in the history.' });
+const Decision = Type.Object(
+  { counted: Type.Boolean({ description: 'Whether Stripe counted it.' }), actor: Actor, reason: Reason },
+  { additionalProperties: false },
+);
+const Resend = Type.Object({ actor: Actor, reason: Reason }, { additionalProperties: false });
+
+const Mode = Type.Unsafe<SubmissionMode>({
+  type: 'string',
+  enum: ['delta', 'period_total'],
+  description: 'How Stripe reads the value: absent or delta, it is added; period_total, it takes the place of the last.',
+});
 
 const SubmissionReply = Type.Object({
   identifier: Type.String(),
   customerId: Type.String(),
   meter: Type.String(),
-  subject: Type.String({ description: 'window, period or heal' }),
+  subject: Type.String({ description: 'window, period, heal or late' }),
   subjectStart: Instant,
   sequence: Type.Integer(),
   fromQuantity: Type.String(),
   toQuantity: Type.String(),
   value: Type.String({ description: 'What is sent: the difference to what was planned before.' }),
   timestamp: Instant,
+  mode: Type.Optional(Mode),
   state: State,
   reason: Type.Optional(Type.String()),
   message: Type.Optional(Type.String()),
@@ -71,7 +96,14 @@ const SubmissionReply = Type.Object({
   replacedBy: Type.Optional(Type.String()),
   replaces: Type.Optional(Type.String()),
   plannedAt: Instant,
-  history: Type.Array(Type.Object({ at: Instant, change: Type.String(), reason: Type.Optional(Type.String()) })),
+  history: Type.Array(
+    Type.Object({
+      at: Instant,
+      change: Type.String(),
+      reason: Type.Optional(Type.String()),
+      actor: Type.Optional(Type.String()),
+    }),
+  ),
 });
 
 const SubmissionList = pageSchema(SubmissionReply);
@@ -114,18 +146,61 @@ export function registerSubmissions(app: App, deps: SubmissionRoutesDeps): void 
         response: { 200: SubmissionReply },
       },
     },
+    async (request) => find(deps, request.params.identifier),
+  );
+  registerDecisions(app, deps);
+}
+
+/** What a person does about a submission that cannot settle by itself. */
+function registerDecisions(app: App, deps: SubmissionRoutesDeps): void {
+  app.post(
+    '/v1/submissions/:identifier/decide',
+    {
+      schema: {
+        security: needs('admin'),
+        operationId: 'decideSubmission',
+        summary: 'Say whether Stripe counted a submission in doubt; if not, it goes out under a new identifier.',
+        tags: ['submissions'],
+        params: Path,
+        body: Decision,
+        response: { 200: SubmissionReply },
+      },
+    },
     async (request) => {
-      const found = await deps.findSubmission(request.params.identifier);
-      if (found === null) {
-        throw new DaemonError({
-          kind: 'not-found',
-          code: 'submission_not_found',
-          message: 'No submission has this identifier.',
-        });
-      }
-      return toReply(found);
+      const { identifier } = request.params;
+      await deps.decide({ ...request.body, identifier });
+      return find(deps, identifier);
     },
   );
+  app.post(
+    '/v1/submissions/:identifier/resend',
+    {
+      schema: {
+        security: needs('admin'),
+        operationId: 'resendSubmission',
+        summary: 'Send the usage of a rejected submission again, under a new identifier.',
+        tags: ['submissions'],
+        params: Path,
+        body: Resend,
+        response: { 200: SubmissionReply },
+      },
+    },
+    async (request) => {
+      const { identifier } = request.params;
+      await deps.resend({ ...request.body, identifier });
+      return find(deps, identifier);
+    },
+  );
+}
+
+async function find(deps: SubmissionRoutesDeps, identifier: string): Promise<Static<typeof SubmissionReply>> {
+  const found = await deps.findSubmission(identifier);
+  if (found !== null) return toReply(found);
+  throw new DaemonError({
+    kind: 'not-found',
+    code: 'submission_not_found',
+    message: 'No submission has this identifier.',
+  });
 }
 
 async function list(

@@ -41,9 +41,12 @@ export class JobQueue {
     await this.#add(job, {}, { jobId: `${job}.${minute.replaceAll(':', '-')}` });
   }
 
-  /** Adds a job unless one of its name waits or runs already. */
-  async addOnce(job: string): Promise<void> {
-    await this.#add(job, {}, { deduplication: { id: job } });
+  /**
+   * Adds a job unless one of its name waits or runs already.
+   * @param delayMs how long it waits for more of the same.
+   */
+  async addOnce(job: string, delayMs = 0): Promise<void> {
+    await this.#add(job, {}, { deduplication: { id: job }, delay: delayMs });
   }
 
   /** Adds the job of a requested run, unless it waits already. */
@@ -54,7 +57,7 @@ export class JobQueue {
   async #add(
     job: string,
     ticket: JobTicket,
-    options: { jobId?: string; deduplication?: { id: string } },
+    options: { jobId?: string; deduplication?: { id: string }; delay?: number },
   ): Promise<void> {
     if (this.#connection.status !== 'ready') throw unavailable();
     const added = this.#queue.add(job, ticket, {

@@ -9,6 +9,14 @@ import { connect, type JobTicket, QUEUE_NAME, type QueuePlace, queuePrefix } fro
 export interface JobContext {
   readonly input: Record<string, unknown>;
   readonly signal: AbortSignal;
+  /** Tells how far long work has come; kept with the run, at most once a second. */
+  readonly report?: (progress: JobProgress) => Promise<void>;
+}
+
+/** How much of a job's work is done. */
+export interface JobProgress {
+  readonly done: number;
+  readonly total: number;
 }
 
 /** Runs one job; what it returns is kept as the run's result. */
@@ -28,6 +36,7 @@ export interface JobWorkerDeps {
       },
       at: Date,
     ): Promise<void>;
+    report(id: string, progress: JobProgress): Promise<void>;
     succeed(id: string, result: Record<string, unknown>, at: Date): Promise<void>;
     fail(id: string, error: { code: string; message: string }, at: Date): Promise<void>;
   };
@@ -51,6 +60,8 @@ const LEASE_MS = 60_000;
 const RENEW_MS = 20_000;
 /** How long a requested run waits before it asks for the lease again. */
 const LEASE_RETRY_MS = 500;
+/** Least time between two reports of progress. */
+const REPORT_MS = 1_000;
 
 /** Takes jobs from the queue and runs them: the one place where their errors are caught. */
 export class JobWorker {
@@ -130,7 +141,7 @@ export class JobWorker {
     const trigger = job.data.run === undefined ? ('tick' as const) : ('request' as const);
     await runs.start({ _id: id, job: job.name, trigger, input }, new Date(startedAtMs));
     try {
-      const result = await handler({ input, signal: this.#stopping.signal });
+      const result = await handler({ input, signal: this.#stopping.signal, report: this.#reporter(id) });
       await runs.succeed(id, result, new Date(clock.now()));
       log.info({ job: job.name, run: id, durationMs: clock.now() - startedAtMs, result }, 'job done');
       await this.#deps.followUp(job.name, result);
@@ -143,6 +154,16 @@ export class JobWorker {
       if (isTransient) throw err;
       throw new UnrecoverableError(message);
     }
+  }
+
+  #reporter(id: string): NonNullable<JobContext['report']> {
+    const { runs, clock } = this.#deps;
+    let toldAtMs = Number.NEGATIVE_INFINITY;
+    return async (progress) => {
+      if (clock.now() - toldAtMs < REPORT_MS) return;
+      toldAtMs = clock.now();
+      await runs.report(id, progress);
+    };
   }
 }
 

@@ -6,9 +6,9 @@ import { type EpochHour, epochHourOf, HOUR_MS } from '../domain/window.ts';
 import { withCausalSession } from './database.ts';
 import { DerivedUnique } from './derived-unique.ts';
 import { DirtyHours, toPairText } from './dirty-hours.ts';
+import { RawFacts } from './raw-facts.ts';
 import { UsageAggregates } from './usage-aggregates.ts';
-import { type DerivedRow, UsageDerivation } from './usage-derivation.ts';
-import { UsageEvents } from './usage-events.ts';
+import { type DerivedRow, type RowKey, rowKey, UsageDerivation } from './usage-derivation.ts';
 
 /** A stored row next to what raw facts come to. */
 export interface AggregateDifference {
@@ -26,7 +26,7 @@ const NONE = { quantity: '0', eventCount: 0 };
 /** Holds stored aggregates against a fresh derivation. Reads only, but for what it queues. */
 export class AggregateChecks {
   readonly #db: Db;
-  readonly #events: UsageEvents;
+  readonly #facts: RawFacts;
   readonly #dirtyHours: DirtyHours;
   readonly #aggregates: UsageAggregates;
   readonly #derivation: UsageDerivation;
@@ -34,7 +34,7 @@ export class AggregateChecks {
 
   constructor(db: Db) {
     this.#db = db;
-    this.#events = new UsageEvents(db);
+    this.#facts = new RawFacts(db);
     this.#dirtyHours = new DirtyHours(db);
     this.#aggregates = new UsageAggregates(db);
     this.#derivation = new UsageDerivation(db);
@@ -42,7 +42,7 @@ export class AggregateChecks {
   }
 
   rawHours(customerId: string, fromHour: EpochHour): AsyncGenerator<CustomerHour[]> {
-    return this.#events.pairsFrom({ customerId, fromHour, batchSize: HOURS_PER_BATCH });
+    return this.#facts.pairsFrom({ customerId, fromHour, batchSize: HOURS_PER_BATCH });
   }
 
   waitingHours(customerId: string, fromHour: EpochHour): Promise<Set<EpochHour>> {
@@ -55,19 +55,18 @@ export class AggregateChecks {
     await this.#dirtyHours.record(pairs.map(toPairText), at);
   }
 
+  /** Also rows that are stored and for which the step's facts hold nothing. */
   compareStep(step: DerivationStep): Promise<AggregateDifference[]> {
     return withCausalSession(this.#db, async (session) => {
-      const fresh = await this.#derive(step, session);
-      const stored = await this.#aggregates.findAll(
-        fresh.map(({ _id }) => _id),
-        session,
+      const fresh = new Map((await this.#derive(step, session)).map((row) => [keyText(row._id), row]));
+      const stored = new Map(
+        (await this.#aggregates.findAll(rowKeysOf(step), session)).map((row) => [keyText(row._id), row]),
       );
-      const storedByKey = new Map(stored.map((row) => [keyText(row._id), row]));
-      return fresh.flatMap((row) => {
-        const raw = figureOf(row);
-        const found = storedByKey.get(keyText(row._id));
-        const figure = found === undefined ? NONE : figureOf(found);
-        if (figure.quantity === raw.quantity && figure.eventCount === raw.eventCount) return [];
+      return [...new Set([...fresh.keys(), ...stored.keys()])].flatMap((key) => {
+        const [freshRow, storedRow] = [fresh.get(key), stored.get(key)];
+        const row = freshRow ?? storedRow;
+        const [raw, figure] = [figureOf(freshRow), figureOf(storedRow)];
+        if (row === undefined || (figure.quantity === raw.quantity && figure.eventCount === raw.eventCount)) return [];
         return [{ ...placeOf(row), stored: figure, raw }];
       });
     });
@@ -112,6 +111,15 @@ function placeOf(row: DerivedRow): { customerId: string; meter: string; hour: Ep
   return { customerId, meter, hour: epochHourOf(windowStart.getTime()) };
 }
 
-function figureOf(row: { quantity: Decimal128; eventCount: number }): { quantity: string; eventCount: number } {
+/** Every row that a step can have. */
+function rowKeysOf({ cells, meters, window }: DerivationStep): RowKey[] {
+  return cells.flatMap(({ hour, customerIds }) => {
+    const start = new Date(window?.fromMs ?? hour * HOUR_MS);
+    return customerIds.flatMap((customerId) => meters.map(({ key }) => rowKey(customerId, key, start)));
+  });
+}
+
+function figureOf(row: { quantity: Decimal128; eventCount: number } | undefined): typeof NONE {
+  if (row === undefined) return NONE;
   return { quantity: canonicalQuantity(row.quantity.toString()), eventCount: row.eventCount };
 }

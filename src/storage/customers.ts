@@ -1,7 +1,8 @@
 import type { ClientSession, Collection, Db, Filter } from 'mongodb';
 import { type BillingCustomer, isStripeCustomerId, unknownCustomer } from '../domain/billing-customer.ts';
-import { calendarsOf } from '../domain/customer.ts';
-import type { BillingInterval } from '../domain/period.ts';
+import { mirrorCalendar, type StatedInterval } from '../domain/customer.ts';
+import { type CalendarChange, calendarsOf, type MirroredCalendar } from '../domain/customer-calendar.ts';
+import { DaemonError } from '../errors.ts';
 import { isDuplicateKey, toStorageError, translated } from './errors.ts';
 
 /** A customer as the team told us. Customers nobody told us about have no document and still have usage. */
@@ -13,10 +14,10 @@ export interface CustomerDocument {
   timeZone?: string;
   currency?: string;
   billingAnchor?: Date;
-  billingInterval?: BillingInterval;
+  billingInterval?: StatedInterval;
   submitFrom?: Date;
-  /** Every change of anchor or interval, oldest first; the last is in force. */
-  calendars: { layout: number; anchor?: Date; interval?: BillingInterval }[];
+  /** Every change of the calendar, oldest first; the last is in force. */
+  calendars: readonly CalendarChange[];
   /** Set with a change that alters how usage is derived or planned; unset once the hours concerned are queued. */
   requeueFrom?: Date;
   /** Rises with every change, for compare-and-set. */
@@ -26,6 +27,8 @@ export interface CustomerDocument {
 }
 
 export const CUSTOMERS = 'customers';
+/** How often a change is decided again because someone else changed the customer meanwhile. */
+const ATTEMPTS_MAX = 10;
 
 export class Customers {
   readonly #collection: Collection<CustomerDocument>;
@@ -36,6 +39,16 @@ export class Customers {
 
   find(customerId: string, session?: ClientSession): Promise<CustomerDocument | null> {
     return translated(this.#collection.findOne({ _id: customerId }, { ...(session && { session }) }));
+  }
+
+  /** Our customers by the Stripe customers they are mapped to; Stripe customers that nobody is mapped to are left out. */
+  async mappedTo(stripeCustomerIds: readonly string[]): Promise<Map<string, string>> {
+    const query = this.#collection.find(
+      { stripeCustomerId: { $in: [...stripeCustomerIds] } },
+      { projection: { stripeCustomerId: 1 } },
+    );
+    const found = await translated(query.toArray());
+    return new Map(found.map(({ _id, stripeCustomerId }) => [stripeCustomerId ?? '', _id]));
   }
 
   /** Inserts a new document, or replaces the one of the given revision unless someone else was quicker. */
@@ -54,6 +67,28 @@ export class Customers {
       if (!isDuplicateKey(error)) throw toStorageError(error);
       return isMappingTaken(error) ? 'mapping-taken' : 'changed';
     }
+  }
+
+  /**
+   * Puts the billing calendar of a customer's subscriptions in force, or what the team stated if there are none, by
+   * compare-and-set. The change and the mark that its hours are to be queued are one write; no change, no write.
+   * @param mirrored undefined when no subscription of the customer bills usage.
+   * @returns whether the customer changed.
+   * @throws DaemonError `calendar_changes_too_many`, `write_contended`.
+   */
+  async setMirroredCalendar(customerId: string, mirrored: MirroredCalendar | undefined, at: Date): Promise<boolean> {
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
+      const before = (await this.find(customerId)) ?? undefined;
+      const after = mirrorCalendar(before, { customerId, mirrored, nowMs: at.getTime() });
+      if (after === before || after === undefined) return false;
+      if ((await this.save(after, before?.revision)) === 'saved') return true;
+    }
+    throw new DaemonError({
+      kind: 'transient',
+      code: 'write_contended',
+      message: 'The customer was changed by others all the time. Try again.',
+      context: { customerId },
+    });
   }
 
   list(query: { after?: string; unmapped?: boolean; limit: number }): Promise<CustomerDocument[]> {
@@ -108,11 +143,13 @@ export class Customers {
   async *mapped(batchSize: number): AsyncGenerator<BillingCustomer[]> {
     let after = '';
     for (;;) {
-      const page = await this.#collection
-        .find({ _id: { $gt: after }, stripeCustomerId: { $exists: true } })
-        .sort({ _id: 1 })
-        .limit(batchSize)
-        .toArray();
+      const page = await translated(
+        this.#collection
+          .find({ _id: { $gt: after }, stripeCustomerId: { $exists: true } })
+          .sort({ _id: 1 })
+          .limit(batchSize)
+          .toArray(),
+      );
       if (page.length === 0) return;
       yield page.map(toBillingCustomer);
       after = page.at(-1)?._id ?? after;

@@ -11,7 +11,7 @@ import { DerivedGroups } from './derived-groups.ts';
 import { DerivedUnique } from './derived-unique.ts';
 import { Meters } from './meters.ts';
 import { emptyQuantity, UsageAggregates } from './usage-aggregates.ts';
-import { rowKey, UsageDerivation } from './usage-derivation.ts';
+import { type DerivedRow, rowKey, UsageDerivation } from './usage-derivation.ts';
 import { periodKey, UsagePeriods } from './usage-periods.ts';
 
 /** Periods derived by one statement. */
@@ -102,23 +102,20 @@ export class DerivationRun {
     }
   }
 
-  /** Empties windows that the present layout does not have. */
+  /** Empties windows that the present layout does not have, and their groups. */
   async emptyWindows(rows: readonly EmptyRow[]): Promise<void> {
     await this.#aggregates.mergeRows(
-      rows.map(({ customerId, meter, isPlannedByWindow, window, layout }) => ({
-        _id: rowKey(customerId, meter, new Date(window.fromMs)),
-        windowEnd: new Date(window.toMs),
-        layout,
-        eventCount: 0,
-        quantity: emptyQuantity,
-        ...(isPlannedByWindow && { planDue: true as const }),
-      })),
+      rows.map((row) => ({ ...toEmptyWindow(row), ...(row.isPlannedByWindow && { planDue: true as const }) })),
       this.#session,
     );
+    await boundary('aggregate.windows-emptied');
+    const grouped = rows.filter(({ isGrouped }) => isGrouped);
+    await this.#groups.empty(grouped.map(toEmptyWindow), this.#session);
   }
 
+  /** Empties periods that the present layout does not have. */
   async emptyPeriods(rows: readonly EmptyRow[]): Promise<void> {
-    await this.#periods.mergeRows(
+    await this.#periods.giveUp(
       rows.map(({ customerId, meter, window, layout }) => ({
         _id: periodKey(customerId, meter, new Date(window.fromMs)),
         periodEnd: new Date(window.toMs),
@@ -140,6 +137,16 @@ export class DerivationRun {
       await boundary('aggregate.periods-merged');
     }
   }
+}
+
+function toEmptyWindow({ customerId, meter, window, layout }: EmptyRow): DerivedRow {
+  return {
+    _id: rowKey(customerId, meter, new Date(window.fromMs)),
+    windowEnd: new Date(window.toMs),
+    layout,
+    eventCount: 0,
+    quantity: emptyQuantity,
+  };
 }
 
 /** Batches of one aggregation in which each customer and meter occurs once. */

@@ -4,9 +4,10 @@ import { type Aggregation, isAdditive, type Meter } from '../domain/meter.ts';
 import { addQuantities } from '../domain/quantity.ts';
 import { combineFigures } from '../domain/usage-figure.ts';
 import { HOUR_MS } from '../domain/window.ts';
+import type { DerivationScope } from './derivation-scope.ts';
 import { fromFigure, toFigure } from './stored-figure.ts';
 import { uniqueValueText } from './unique-values.ts';
-import { type DerivationScope, type GroupRow, rowKey, type UsageDerivation } from './usage-derivation.ts';
+import { type GroupRow, rowKey, type UsageDerivation } from './usage-derivation.ts';
 import { GROUPS_PER_WINDOW_MAX, type UsageGroup, UsageGroups, type UsageGroupsDocument } from './usage-groups.ts';
 
 /** The groups of a scope's windows, for meters with `groupBy`. */
@@ -21,6 +22,17 @@ export class DerivedGroups {
 
   async derive(scope: DerivationScope, meter: Meter, session: ClientSession): Promise<void> {
     await this.#groups.mergeRows(await this.read(scope, meter, session), session);
+  }
+
+  /** Empties the groups of windows that the present layout does not have. */
+  async empty(
+    windows: readonly Omit<UsageGroupsDocument, 'revision' | 'groups'>[],
+    session: ClientSession,
+  ): Promise<void> {
+    await this.#groups.mergeRows(
+      windows.map((window) => ({ ...window, groups: [] })),
+      session,
+    );
   }
 
   /** The groups of a scope, from raw facts; writes nothing. */

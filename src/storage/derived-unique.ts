@@ -2,9 +2,10 @@ import { type ClientSession, type Db, Decimal128 } from 'mongodb';
 import { groupBy } from '../domain/grouping.ts';
 import type { Meter } from '../domain/meter.ts';
 import { HOUR_MS } from '../domain/window.ts';
+import type { DerivationScope } from './derivation-scope.ts';
 import { UniqueValues, type UniqueValueDocument, uniqueValueText } from './unique-values.ts';
 import { UsageAggregates } from './usage-aggregates.ts';
-import { type DerivationScope, type DerivedRow, rowKey, type UsageDerivation } from './usage-derivation.ts';
+import { type DerivedRow, rowKey, type UsageDerivation } from './usage-derivation.ts';
 
 /** The windows of `unique` meters: their distinct values, and the rows that count them. */
 export class DerivedUnique {

@@ -1,6 +1,7 @@
 import { type ClientSession, type Collection, type Db, ObjectId } from 'mongodb';
 import type { EpochHour } from '../domain/window.ts';
-import { toStorageError } from './errors.ts';
+import { inBatches } from './cursor.ts';
+import { toStorageError, translated } from './errors.ts';
 
 /**
  * The journal of what must be derived again. An entry names (hour, customer) pairs and is written before whatever
@@ -25,6 +26,8 @@ export interface DirtyPair {
 }
 
 export const DIRTY_HOURS = 'dirty_hours';
+/** Entries read at once. */
+const ENTRIES_PER_BATCH = 100;
 /** Pairs an entry may name: bounds the document and the work that a single entry can stand for. */
 export const DIRTY_PAIRS_PER_ENTRY_MAX = 5_000;
 const PAIR_SEPARATOR = '\u001f';
@@ -115,10 +118,12 @@ export class DirtyHours {
 
   /** Every entry that waits, oldest first, and whether it was closed at this moment. */
   async listWaiting(session: ClientSession): Promise<{ id: ObjectId; openedAtMs: number; closed: boolean }[]> {
-    const found = await this.#collection
-      .find({}, { session, projection: { openedAt: 1, closedAt: 1 } })
-      .sort({ _id: 1 })
-      .toArray();
+    const found = await translated(
+      this.#collection
+        .find({}, { session, projection: { openedAt: 1, closedAt: 1 } })
+        .sort({ _id: 1 })
+        .toArray(),
+    );
     return found.map((entry) => ({
       id: entry._id,
       openedAtMs: entry.openedAt.getTime(),
@@ -129,23 +134,26 @@ export class DirtyHours {
   /** The distinct pairs of some entries. */
   async pairsOf(ids: readonly ObjectId[], session: ClientSession): Promise<DirtyPair[]> {
     const texts = new Set<string>();
-    for await (const { pairs } of this.#collection.find({ _id: { $in: [...ids] } }, { session })) {
-      for (const pair of pairs) texts.add(pair);
+    const entries = this.#collection.find({ _id: { $in: [...ids] } }, { session });
+    for await (const batch of inBatches(entries, ENTRIES_PER_BATCH)) {
+      for (const { pairs } of batch) for (const pair of pairs) texts.add(pair);
     }
     return [...texts].sort().map(fromPairText);
   }
 
   /** Gives up entries that stayed open: after this is acknowledged, whoever wrote them will write their pairs anew. */
   async mark(ids: readonly ObjectId[], markedAt: Date, session: ClientSession): Promise<void> {
-    await this.#collection.updateMany(
-      { _id: { $in: [...ids] }, closedAt: { $exists: false } },
-      { $set: { markedAt } },
-      { session },
+    await translated(
+      this.#collection.updateMany(
+        { _id: { $in: [...ids] }, closedAt: { $exists: false } },
+        { $set: { markedAt } },
+        { session },
+      ),
     );
   }
 
   async delete(ids: readonly ObjectId[], session: ClientSession): Promise<void> {
-    await this.#collection.deleteMany({ _id: { $in: [...ids] } }, { session });
+    await translated(this.#collection.deleteMany({ _id: { $in: [...ids] } }, { session }));
   }
 
   /** The hours of one customer that wait, within `[fromHour, toHour)`. */
@@ -171,7 +179,7 @@ export class DirtyHours {
       { session },
     );
     const hours = new Set<EpochHour>();
-    for await (const { _id } of cursor) {
+    for (const { _id } of await translated(cursor.toArray())) {
       const { hour } = fromPairText(_id);
       if (hour >= query.fromHour && hour < query.toHour) hours.add(hour);
     }
@@ -180,10 +188,12 @@ export class DirtyHours {
 
   /** How many entries wait and when the oldest was opened: the pipeline's backlog and lag. */
   async backlog(): Promise<{ entries: number; oldestOpenedAt?: Date }> {
-    const [entries, oldest] = await Promise.all([
-      this.#collection.countDocuments({}),
-      this.#collection.findOne({}, { sort: { _id: 1 }, projection: { openedAt: 1 } }),
-    ]);
+    const [entries, oldest] = await translated(
+      Promise.all([
+        this.#collection.countDocuments({}),
+        this.#collection.findOne({}, { sort: { _id: 1 }, projection: { openedAt: 1 } }),
+      ]),
+    );
     return { entries, ...(oldest !== null && { oldestOpenedAt: oldest.openedAt }) };
   }
 }

@@ -6,9 +6,11 @@ import { hasOnlyDuplicateKeys, toStorageError, translated } from './errors.ts';
 /**
  * Keeps the stored row against an older derivation: one under an earlier layout, or one that counted fewer facts.
  * (Without it two overlapping runs can lose an acknowledged event: the slower one's `$merge` comes last.)
- * An equal derivation changes nothing; a different quantity raises the revision and makes planning due.
+ * An equal derivation changes nothing; a row that moved raises the revision and makes planning due.
+ * @param hasMoved whether planning has to look again: the quantity changed, or what else makes it due.
+ * @param more further fields of the row.
  */
-const FENCE: Document[] = [
+const fenceWith = (hasMoved: Document, more: Document = {}): Document[] => [
   {
     $replaceWith: {
       $cond: [
@@ -40,9 +42,10 @@ const FENCE: Document[] = [
           $mergeObjects: [
             { $unsetField: { field: 'planDue', input: '$$new' } },
             {
-              revision: { $add: ['$revision', { $cond: [{ $ne: ['$quantity', '$$new.quantity'] }, 1, 0] }] },
-              planDue: { $cond: [{ $ne: ['$quantity', '$$new.quantity'] }, '$$new.planDue', '$planDue'] },
+              revision: { $add: ['$revision', { $cond: [hasMoved, 1, 0] }] },
+              planDue: { $cond: [hasMoved, '$$new.planDue', '$planDue'] },
               planned: '$planned',
+              ...more,
             },
           ],
         },
@@ -50,6 +53,14 @@ const FENCE: Document[] = [
     },
   },
 ];
+
+const HAS_CHANGED: Document = { $ne: ['$quantity', '$$new.quantity'] };
+const FENCE = fenceWith(HAS_CHANGED);
+const HAS_NEW_LAYOUT: Document = { $lt: ['$layout', '$$new.layout'] };
+const FENCE_BY_LAYOUT = fenceWith(
+  { $or: [HAS_CHANGED, HAS_NEW_LAYOUT] },
+  { relaid: { $cond: [HAS_NEW_LAYOUT, true, '$relaid'] } },
+);
 
 /** What the fence compares of a row, and the fields that a new row gets besides its derivation. */
 export interface FencedRow {
@@ -65,14 +76,24 @@ export interface FencedRow {
 const ROWS_MAX = 1_000;
 const FENCED_FIELDS = { layout: 1, eventCount: 1, uncountable: 1, quantity: 1 };
 
+/** Derived rows, and where they go. */
+interface Derived<Row> {
+  readonly db: Db;
+  readonly into: string;
+  readonly rows: readonly Row[];
+  /** Called with the rows that differ from the stored ones, before they are written. */
+  readonly before?: (rows: readonly Row[]) => Promise<void>;
+  /** Makes planning due, and a row `relaid`, under each new layout, also where the quantity stayed; a new row of 0, too. */
+  readonly isDueUnderNewLayout?: boolean;
+}
+
 /**
  * Stores derived rows under the fence. Reads what is stored first: a row that is stored as it is derived (most rows of
  * a run that is repeated) costs no write, and a new one a plain insert. Only the others cost a `$merge`, which takes
  * mongod about four times as long.
- * @param input `before` is called with the rows that differ from the stored ones, before they are written.
  */
 export async function mergeDocuments<Row extends FencedRow>(
-  input: { db: Db; into: string; rows: readonly Row[]; before?: (rows: readonly Row[]) => Promise<void> },
+  input: Derived<Row>,
   session: ClientSession,
 ): Promise<void> {
   const collection = input.db.collection<FencedRow>(input.into);
@@ -87,7 +108,12 @@ export async function mergeDocuments<Row extends FencedRow>(
       else if (!isDerivedAlike(found, row)) changed.push(row);
     }
     await input.before?.([...fresh, ...changed]);
-    const taken = await insertAbsent(collection, fresh.map(toNewRow), session);
+    const isDueEmpty = input.isDueUnderNewLayout === true;
+    const taken = await insertAbsent(
+      collection,
+      fresh.map((row) => toNewRow(row, isDueEmpty && row.layout > 0)),
+      session,
+    );
     await mergeFenced(input, [...changed, ...taken.map((index) => fresh[index] as Row)], session);
   }
 }
@@ -140,23 +166,24 @@ function isDerivedAlike(stored: FencedRow, row: FencedRow): boolean {
   );
 }
 
-/** A new row; an empty one has nothing to plan. */
-function toNewRow({ planDue, ...row }: FencedRow): FencedRow & { revision: number } {
-  const isDue = planDue === true && !isZeroDecimal128(row.quantity);
+/** A new row; without a quantity it has nothing to plan, as a rule. */
+function toNewRow({ planDue, ...row }: FencedRow, isDueEmpty: boolean): FencedRow & { revision: number } {
+  const isDue = planDue === true && (isDueEmpty || !isZeroDecimal128(row.quantity));
   return { ...row, revision: 1, ...(isDue && { planDue }) };
 }
 
 async function mergeFenced(
-  { db, into }: { db: Db; into: string },
+  { db, into, isDueUnderNewLayout }: Omit<Derived<FencedRow>, 'rows' | 'before'>,
   rows: readonly FencedRow[],
   session: ClientSession,
 ): Promise<void> {
   if (rows.length === 0) return;
+  const fence = isDueUnderNewLayout === true ? FENCE_BY_LAYOUT : FENCE;
   const stages = [
     { $documents: rows.map((row) => ({ $literal: row })) },
     // The row may be gone again, and is new then. An empty one keeps `planDue`: what was planned of it has to go back.
     { $set: { revision: 1 } },
-    { $merge: { into, on: '_id', whenMatched: FENCE, whenNotMatched: 'insert' } },
+    { $merge: { into, on: '_id', whenMatched: fence, whenNotMatched: 'insert' } },
   ];
   await translated(db.aggregate(stages, { session, maxTimeMS: OPERATION_MS_MAX }).toArray());
 }

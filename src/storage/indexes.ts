@@ -2,13 +2,20 @@ import type { CreateIndexesOptions, Db, IndexSpecification } from 'mongodb';
 import { CUSTOMERS } from './customers.ts';
 import { DIRTY_HOURS } from './dirty-hours.ts';
 import { isExistingCollection, toStorageError, translated } from './errors.ts';
+import { INVOICE_GUARDS } from './invoice-guards.ts';
+import { INVOICES } from './invoices.ts';
+import { LATE_CHECKS, LATE_CHECKS_SECONDS_MAX } from './late-checks.ts';
+import { LATE_USAGE } from './late-usage.ts';
 import { METER_SUBMISSIONS } from './meter-submissions.ts';
 import { METERS } from './meters.ts';
 import { REJECTED_EVENTS } from './rejected-events.ts';
 import { RUNS } from './runs.ts';
+import { SUBSCRIPTIONS } from './subscriptions.ts';
+import { USAGE_ADJUSTMENTS } from './usage-adjustments.ts';
 import { USAGE_AGGREGATES } from './usage-aggregates.ts';
 import { USAGE_EVENTS } from './usage-events.ts';
 import { USAGE_PERIODS } from './usage-periods.ts';
+import { WEBHOOK_INBOX } from './webhook-inbox.ts';
 
 /** One secondary index, and what would break, or be slow, without it. */
 export interface IndexRule {
@@ -30,6 +37,17 @@ export const INDEXES: readonly IndexRule[] = [
     collection: USAGE_EVENTS,
     key: { hour: 1, customerId: 1 },
     why: 'Derivation reads an hour or a customer-hour. The only one on this collection: each costs every ingested event.',
+  },
+  {
+    collection: USAGE_ADJUSTMENTS,
+    key: { hour: 1, customerId: 1 },
+    why: 'Derivation looks whether an hour was adjusted, and by how much.',
+  },
+  { collection: USAGE_ADJUSTMENTS, key: { receivedAt: -1, _id: -1 }, why: 'Adjustments are listed newest first.' },
+  {
+    collection: USAGE_ADJUSTMENTS,
+    key: { customerId: 1, receivedAt: -1, _id: -1 },
+    why: "A customer's adjustments are listed newest first.",
   },
   { collection: DIRTY_HOURS, key: { pairs: 1 }, why: "Live figures ask for one customer's waiting hours." },
   { collection: REJECTED_EVENTS, key: { lastAt: -1, _id: -1 }, why: 'Dead letters are listed newest first.' },
@@ -72,8 +90,31 @@ export const INDEXES: readonly IndexRule[] = [
   { collection: METER_SUBMISSIONS, key: { state: 1, dueAt: 1 }, why: 'Sending takes what is due, by state.' },
   {
     collection: METER_SUBMISSIONS,
+    key: { customerId: 1, meter: 1, timestamp: 1 },
+    why: "Reconciliation adds up the range of a customer's meter.",
+  },
+  {
+    collection: METER_SUBMISSIONS,
     key: { stripeCustomerId: 1, stripeMeterId: 1, timestamp: 1 },
-    why: "Reconciliation adds up a destination's range.",
+    why: 'What was sent into a period whose invoice is final.',
+  },
+  {
+    collection: METER_SUBMISSIONS,
+    key: { latePending: 1 },
+    options: { partialFilterExpression: { latePending: { $exists: true } } },
+    why: 'The few late-usage entries that a stopped process left to be made.',
+  },
+  {
+    collection: METER_SUBMISSIONS,
+    key: { replacementPending: 1 },
+    options: { partialFilterExpression: { replacementPending: true } },
+    why: 'The few successors that a stopped process left to be made.',
+  },
+  {
+    collection: METER_SUBMISSIONS,
+    key: { offsetPending: 1 },
+    options: { partialFilterExpression: { offsetPending: true } },
+    why: 'The few negative deltas that a stopped process left to be made.',
   },
   {
     collection: METER_SUBMISSIONS,
@@ -88,6 +129,88 @@ export const INDEXES: readonly IndexRule[] = [
     why: 'The sweep finds requested runs that nobody has begun.',
   },
   { collection: RECONCILIATIONS, key: { startedAt: -1 }, why: 'Reconciliation runs are listed newest first.' },
+  {
+    collection: WEBHOOK_INBOX,
+    key: { dueAt: 1 },
+    options: { partialFilterExpression: { state: 'pending' } },
+    why: 'Processing finds what is due without reading what is done.',
+  },
+  {
+    collection: WEBHOOK_INBOX,
+    key: { state: 1, receivedAt: -1, _id: -1 },
+    why: 'The inbox is listed newest first, by state, and what is done is pruned by age.',
+  },
+  {
+    collection: SUBSCRIPTIONS,
+    key: { stripeCustomerId: 1, startAt: -1, _id: 1 },
+    why: "A customer's calendar follows from all of its subscriptions.",
+  },
+  {
+    collection: SUBSCRIPTIONS,
+    key: { calendarDue: 1, stripeCustomerId: 1 },
+    options: { partialFilterExpression: { calendarDue: true } },
+    why: 'The subscriptions whose customer has not followed yet, or is not mapped.',
+  },
+  {
+    collection: INVOICES,
+    key: { stripeCustomerId: 1, usageTo: 1 },
+    why: 'Planning asks which periods of its customers are closed.',
+  },
+  {
+    collection: INVOICES,
+    key: { usageTo: 1 },
+    options: { partialFilterExpression: { usageTo: { $exists: true } } },
+    why: 'The invoices of the last weeks are searched for usage that came too late.',
+  },
+  {
+    collection: LATE_USAGE,
+    key: { customerId: 1, meter: 1, timestamp: 1 },
+    why: "Reconciliation adds up the range of a customer's meter.",
+  },
+  { collection: LATE_USAGE, key: { state: 1, _id: 1 }, why: 'Late usage that waits for a decision is listed.' },
+  {
+    collection: LATE_USAGE,
+    key: { dueAt: 1 },
+    options: { partialFilterExpression: { dueAt: { $exists: true } } },
+    why: 'The few entries to which a policy is to be applied.',
+  },
+  {
+    collection: LATE_USAGE,
+    key: { decisionPending: 1 },
+    options: { partialFilterExpression: { decisionPending: true } },
+    why: 'The few decisions that a stopped process left to be carried out.',
+  },
+  {
+    collection: LATE_USAGE,
+    key: { unit: 1 },
+    options: { partialFilterExpression: { unit: { $exists: true } } },
+    why: 'Entries of one correction are decided together.',
+  },
+  {
+    collection: LATE_CHECKS,
+    key: { checkedAt: 1 },
+    options: { expireAfterSeconds: LATE_CHECKS_SECONDS_MAX },
+    why: 'A check is forgotten once its invoice is not searched any more.',
+  },
+  {
+    collection: INVOICES,
+    key: { status: 1, _id: 1 },
+    options: { partialFilterExpression: { status: 'draft' } },
+    why: 'The few invoices that are not final yet.',
+  },
+  {
+    collection: INVOICE_GUARDS,
+    key: { checkAt: 1 },
+    options: { partialFilterExpression: { checkAt: { $exists: true } } },
+    why: 'Guards that are to look at their invoice, without those that are done.',
+  },
+  { collection: INVOICE_GUARDS, key: { state: 1, _id: 1 }, why: 'Held invoices are listed and counted.' },
+  {
+    collection: INVOICE_GUARDS,
+    key: { updatedAt: 1 },
+    options: { partialFilterExpression: { differs: true } },
+    why: 'The gauge of final invoices that do not bill what was used.',
+  },
 ];
 
 /**

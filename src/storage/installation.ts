@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Db } from 'mongodb';
 import { defect } from '../errors.ts';
+import { translated } from './errors.ts';
 
 interface InstallationDocument {
   _id: 'installation';
@@ -16,10 +17,12 @@ const INSTALLATION = 'installation';
  */
 export async function installationId(db: Db, at: Date): Promise<string> {
   const collection = db.collection<InstallationDocument>(INSTALLATION);
-  const document = await collection.findOneAndUpdate(
-    { _id: 'installation' },
-    { $setOnInsert: { id: randomBytes(4).toString('hex'), createdAt: at } },
-    { upsert: true, returnDocument: 'after' },
+  const document = await translated(
+    collection.findOneAndUpdate(
+      { _id: 'installation' },
+      { $setOnInsert: { id: randomBytes(4).toString('hex'), createdAt: at } },
+      { upsert: true, returnDocument: 'after' },
+    ),
   );
   if (document === null) throw defect('The installation document was not stored.');
   return document.id;

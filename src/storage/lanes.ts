@@ -10,7 +10,8 @@ const RENEW_BELOW_MS = 35_000;
 
 /**
  * Leases on lanes (one Stripe customer and meter each), held by shard. They keep two processes from calling Stripe for
- * the same pair at once; if that happens all the same, the identifier keeps the usage from counting twice.
+ * the same pair at once; if that happens all the same, the identifier keeps the usage from counting twice. Runs of one
+ * process share them.
  */
 export class Lanes {
   readonly #leases: Leases;
@@ -18,6 +19,7 @@ export class Lanes {
   #held = new Set<string>();
   #expiresAtMs = 0;
   #renewal: Promise<void> | undefined;
+  #users = 0;
 
   constructor(leases: Leases, clock: Clock) {
     this.#leases = leases;
@@ -26,24 +28,33 @@ export class Lanes {
 
   /** Takes every shard that is free. */
   async take(): Promise<void> {
-    const askedAtMs = this.#clock.now();
-    this.#held = await this.#leases.acquire(shardNames(), LEASE_MS);
-    this.#expiresAtMs = askedAtMs + LEASE_MS;
+    await this.#acquire();
+    this.#users += 1;
   }
 
   /** Whether this process holds a lane for at least the time of a call; renews when needed. */
   async holds(lane: string): Promise<boolean> {
     if (this.#expiresAtMs - this.#clock.now() < RENEW_BELOW_MS) {
-      this.#renewal ??= this.take().finally(() => (this.#renewal = undefined));
+      this.#renewal ??= this.#acquire().finally(() => (this.#renewal = undefined));
       await this.#renewal;
     }
     return this.#held.has(shardOf(lane));
   }
 
+  /** Gives all back, once everyone who took them has. */
   async release(): Promise<void> {
-    await this.#leases.release([...this.#held]);
+    this.#users = Math.max(this.#users - 1, 0);
+    if (this.#users > 0) return;
+    const held = [...this.#held];
     this.#held = new Set();
     this.#expiresAtMs = 0;
+    await this.#leases.release(held);
+  }
+
+  async #acquire(): Promise<void> {
+    const askedAtMs = this.#clock.now();
+    this.#held = await this.#leases.acquire(shardNames(), LEASE_MS);
+    this.#expiresAtMs = askedAtMs + LEASE_MS;
   }
 }
 

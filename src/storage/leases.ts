@@ -1,4 +1,5 @@
 import type { Collection, Db, Document } from 'mongodb';
+import { translated } from './errors.ts';
 
 /**
  * Leases save work; correctness never rests on one. The server's clock decides expiry, so that no two holders have to
@@ -27,23 +28,27 @@ export class Leases {
   /** Takes or prolongs leases; returns the names of those that this process holds now. */
   async acquire(names: readonly string[], durationMs: number): Promise<Set<string>> {
     if (names.length === 0) return new Set();
-    await this.#collection.bulkWrite(
-      names.map((name) => ({
-        updateOne: { filter: { _id: name }, update: acquisition(this.#holder, durationMs), upsert: true },
-      })),
-      { ordered: false },
+    await translated(
+      this.#collection.bulkWrite(
+        names.map((name) => ({
+          updateOne: { filter: { _id: name }, update: acquisition(this.#holder, durationMs), upsert: true },
+        })),
+        { ordered: false },
+      ),
     );
-    const held = await this.#collection
-      .find({ _id: { $in: [...names] }, holder: this.#holder }, { projection: { _id: 1 } })
-      .toArray();
+    const held = await translated(
+      this.#collection.find({ _id: { $in: [...names] }, holder: this.#holder }, { projection: { _id: 1 } }).toArray(),
+    );
     return new Set(held.map(({ _id }) => _id));
   }
 
   /** Gives leases back at once. */
   async release(names: readonly string[]): Promise<void> {
-    await this.#collection.updateMany(
-      { _id: { $in: [...names] }, holder: this.#holder },
-      { $set: { expiresAt: new Date(0) } },
+    await translated(
+      this.#collection.updateMany(
+        { _id: { $in: [...names] }, holder: this.#holder },
+        { $set: { expiresAt: new Date(0) } },
+      ),
     );
   }
 }

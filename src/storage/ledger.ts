@@ -1,14 +1,17 @@
-import { createHash } from 'node:crypto';
-import { type Db, Decimal128, type Document, type Filter } from 'mongodb';
+import type { Collection, Db, Decimal128, Filter } from 'mongodb';
+import { boundary } from '../boundary.ts';
+import type { LedgerEntry } from '../domain/ledger-entry.ts';
 import { addQuantities, canonicalQuantity, type Quantity } from '../domain/quantity.ts';
-import type { DeliveredSubmission } from '../domain/reconciliation.ts';
+import type { SubmittedFigures } from '../domain/reconciliation.ts';
 import {
   DELIVERED_STATES,
   IN_FLIGHT_STATES,
   replacementIdentifier,
   type SubmissionState,
 } from '../domain/submission.ts';
-import { HOUR_MS } from '../domain/window.ts';
+import { Corrections } from './corrections.ts';
+import { OPERATION_MS_MAX } from './database.ts';
+import { translated } from './errors.ts';
 import { METER_SUBMISSIONS, type MeterSubmissionDocument, MeterSubmissions } from './meter-submissions.ts';
 
 /** A customer's meter over a range of timestamps `[fromMs, toMs)`. */
@@ -19,139 +22,126 @@ export interface LedgerScope {
   readonly toMs: number;
 }
 
-export interface LedgerSums {
-  readonly delivered: Quantity;
-  readonly inFlight: Quantity;
-  readonly blocked: Quantity;
-  readonly rejected: Quantity;
-  readonly fingerprint: string;
-  readonly lastAttemptAtMs?: number;
+export interface LedgerSums extends SubmittedFigures {
+  /** Late usage that is billed with these stamps, whatever became of its submissions but for those replaced. */
+  readonly lateSubmitted: Quantity;
+  /** Cancellations whose answer is not known. */
+  readonly calling: number;
+  readonly submissions: number;
 }
 
-/** Our submissions as a ledger: sums by state, by hour, and the moves that mend it. */
+interface StateSum {
+  _id: { state: SubmissionState; subject: string };
+  value: Decimal128;
+  count: number;
+  attempts: number;
+  cancelAttempts: number;
+  calling: number;
+  last: Date | null;
+}
+
+/** What a ledger entry is made from. */
+const ENTRY_FIELDS = {
+  state: 1,
+  subject: 1,
+  value: 1,
+  timestamp: 1,
+  attempts: 1,
+  firstAttemptAt: 1,
+  lastAttemptAt: 1,
+  cancellation: 1,
+  offset: 1,
+} as const;
+
+/** Our submissions as a ledger: sums by state, the entries of a range, and the moves that mend it. */
 export class Ledger {
-  readonly #db: Db;
+  readonly #collection: Collection<MeterSubmissionDocument>;
   readonly #submissions: MeterSubmissions;
+  readonly #corrections: Corrections;
 
   constructor(db: Db) {
-    this.#db = db;
+    this.#collection = db.collection<MeterSubmissionDocument>(METER_SUBMISSIONS);
     this.#submissions = new MeterSubmissions(db);
+    this.#corrections = new Corrections(db);
   }
 
-  /** Every customer that has submissions, in order, in pages. */
+  /** Every customer that has submissions, in order. */
   async customerIds(): Promise<string[]> {
-    return (await this.#db.collection(METER_SUBMISSIONS).distinct('customerId')) as string[];
+    const found = this.#collection.aggregate<{ _id: string }>(
+      [{ $sort: { customerId: 1, _id: 1 } }, { $group: { _id: '$customerId' } }, { $sort: { _id: 1 } }],
+      { maxTimeMS: OPERATION_MS_MAX, allowDiskUse: true },
+    );
+    return (await translated(found.toArray())).map(({ _id }) => _id);
   }
 
-  /** Sums over a scope. Top-ups make up for values that Stripe lost, so they do not count as delivered once more. */
+  /** Sums over a scope. Heals make up for values that Stripe lost, so they do not count as delivered once more. */
   async sums(scope: LedgerScope): Promise<LedgerSums> {
-    const found = await this.#db
-      .collection(METER_SUBMISSIONS)
-      .aggregate<{
-        _id: { state: SubmissionState; heal: boolean };
-        value: Decimal128;
-        count: number;
-        attempts: number;
-        last: Date | null;
-      }>([
+    const found = this.#collection.aggregate<StateSum>(
+      [
         { $match: filterOf(scope) },
         {
           $group: {
-            _id: { state: '$state', heal: { $eq: ['$subject', 'heal'] } },
+            _id: { state: '$state', subject: '$subject' },
             value: { $sum: '$value' },
             count: { $sum: 1 },
             attempts: { $sum: '$attempts' },
-            last: { $max: '$lastAttemptAt' },
+            cancelAttempts: { $sum: '$cancellation.attempts' },
+            calling: { $sum: { $cond: [{ $eq: ['$cancellation.state', 'calling'] }, 1, 0] } },
+            last: { $max: { $ifNull: ['$cancellation.at', '$lastAttemptAt'] } },
           },
         },
-      ])
-      .toArray();
-    const sum = (states: readonly SubmissionState[], heal: boolean): Quantity =>
-      addQuantities(
-        '0',
-        ...found
-          .filter(({ _id }) => states.includes(_id.state) && _id.heal === heal)
-          .map(({ value }) => canonicalQuantity(value.toString())),
-      );
-    const lastAttemptAtMs = Math.max(...found.map(({ last }) => last?.getTime() ?? 0), 0);
-    const inFlight = addQuantities(sum(IN_FLIGHT_STATES, false), sum(IN_FLIGHT_STATES, true));
-    const delivered = sum(DELIVERED_STATES, false);
-    const blocked = sum(['blocked'], false);
-    const rejected = sum(['rejected'], false);
-    const counts = found.reduce((total, { count }) => total + count, 0);
-    const attempts = found.reduce((total, entry) => total + entry.attempts, 0);
-    return {
-      delivered,
-      inFlight,
-      blocked,
-      rejected,
-      fingerprint: [delivered, inFlight, blocked, rejected, counts, attempts, lastAttemptAtMs].join(' '),
-      ...(lastAttemptAtMs > 0 && { lastAttemptAtMs }),
-    };
+      ],
+      { maxTimeMS: OPERATION_MS_MAX },
+    );
+    return toSums(await translated(found.toArray()));
   }
 
-  /** Delivered values by UTC hour of their timestamp. */
-  async deliveredByHour(scope: LedgerScope): Promise<Map<number, Quantity>> {
-    const found = await this.#db
-      .collection(METER_SUBMISSIONS)
-      .aggregate<{ _id: Date; value: Decimal128 }>([
-        { $match: { ...filterOf(scope), state: { $in: [...DELIVERED_STATES] }, subject: { $ne: 'heal' } } },
-        { $group: { _id: { $dateTrunc: { date: '$timestamp', unit: 'hour' } }, value: { $sum: '$value' } } },
-      ])
-      .toArray();
-    return new Map(found.map(({ _id, value }) => [_id.getTime(), canonicalQuantity(value.toString())]));
+  /** The submissions of a scope, in no order: to ask for one would tempt the server away from the index on the range. */
+  async entries(scope: LedgerScope): Promise<LedgerEntry[]> {
+    const found = this.#collection
+      .find(filterOf(scope), { maxTimeMS: OPERATION_MS_MAX })
+      .project<MeterSubmissionDocument>(ENTRY_FIELDS);
+    return (await translated(found.toArray())).map(toLedgerEntry);
   }
 
-  /**
-   * When a submission of an hour was last attempted, and whether one is still on its way. A top-up counts as on its way
-   * also while it is blocked: else the same shortfall would be made up for twice.
-   */
-  async attemptsOfHour(
-    scope: LedgerScope,
-    hourMs: number,
-  ): Promise<{ isUnanswered: boolean; lastAttemptAtMs?: number }> {
-    const hour = { ...scope, fromMs: hourMs, toMs: hourMs + HOUR_MS };
-    const { lastAttemptAtMs } = await this.sums(hour);
-    const unanswered = await this.#db.collection<MeterSubmissionDocument>(METER_SUBMISSIONS).findOne({
-      ...filterOf(hour),
-      $or: [{ state: { $in: [...IN_FLIGHT_STATES] } }, { state: 'blocked', subject: 'heal' }],
-    });
-    return { isUnanswered: unanswered !== null, ...(lastAttemptAtMs !== undefined && { lastAttemptAtMs }) };
+  /** Confirms what a matching total was seen to contain. `readAt`: what Stripe took later was not in it. */
+  async confirm(scope: LedgerScope, readAt: Date): Promise<void> {
+    await translated(
+      this.#collection.updateMany(
+        { ...filterOf(scope), state: { $in: ['accepted', 'duplicate'] }, acceptedAt: { $lte: readAt } },
+        {
+          $set: { state: 'confirmed' },
+          $push: { history: { $each: [{ at: readAt, change: 'confirm' }], $slice: -20 } },
+        },
+      ),
+    );
   }
 
-  /** The delivered submissions of an hour. */
-  async deliveredOfHour(scope: LedgerScope, hourMs: number): Promise<DeliveredSubmission[]> {
-    const found = await this.#db
-      .collection<MeterSubmissionDocument>(METER_SUBMISSIONS)
-      .find({
-        ...filterOf({ ...scope, fromMs: hourMs, toMs: hourMs + HOUR_MS }),
-        state: { $in: [...DELIVERED_STATES] },
-        subject: { $ne: 'heal' },
-      })
-      .sort({ _id: 1 })
-      .toArray();
-    return found.map(({ _id, value }) => ({ identifier: _id, value: canonicalQuantity(value.toString()) }));
-  }
-
-  /** Confirms what a matching total was seen to contain. */
-  async confirm(scope: LedgerScope, at: Date): Promise<void> {
-    await this.#db
-      .collection<MeterSubmissionDocument>(METER_SUBMISSIONS)
-      .updateMany(
-        { ...filterOf(scope), state: { $in: ['accepted', 'duplicate'] } },
-        { $set: { state: 'confirmed' }, $push: { history: { $each: [{ at, change: 'confirm' }], $slice: -20 } } },
-      );
+  /** Confirms a submission in doubt that Stripe was seen to have counted; false when it is no longer in doubt. */
+  async confirmDoubt(identifier: string, reason: string, at: Date): Promise<boolean> {
+    const found = await this.#submissions.find(identifier);
+    if (found?.state !== 'in_doubt') return false;
+    const { attempts } = found;
+    const unset = ['dueAt', 'reason', 'message'] as const;
+    const move = { id: identifier, from: 'in_doubt', attempts, change: 'confirm', at, reason, unset } as const;
+    return (await this.#submissions.move(move)) !== null;
   }
 
   /**
    * Replaces a submission that Stripe did not count: first the move (by compare-and-set, naming the successor), then
    * the successor. A stop in between leaves `replacementPending`, which `finishReplacements` mends; so a submission
    * never has two successors, and never none for long.
+   * @param decided `from`: nothing is done in another state than these; `actor`: who decided it.
    * @returns whether this call made the move.
    */
-  async replace(identifier: string, reason: string, at: Date): Promise<boolean> {
+  async replace(
+    identifier: string,
+    decided: { reason: string; at: Date; from?: readonly SubmissionState[]; actor?: string },
+  ): Promise<boolean> {
+    const { reason, at, from, actor } = decided;
     const original = await this.#submissions.find(identifier);
     if (original === null || original.state === 'replaced') return false;
+    if (from?.includes(original.state) === false) return false;
     const replacedBy = replacementIdentifier(identifier);
     const moved = await this.#submissions.move({
       id: identifier,
@@ -160,69 +150,25 @@ export class Ledger {
       change: 'replace',
       at,
       reason,
+      ...(actor !== undefined && { actor }),
       set: { replacedBy, replacementPending: true },
     });
     if (moved === null) return false;
+    await boundary('replace.successor-named');
     await this.#insertReplacement(moved, at);
     return true;
   }
 
-  /** Makes successors that a stopped process named and did not make; returns how many. */
+  /** Makes successors and negative deltas that a stopped process named and did not make; returns how many. */
   async finishReplacements(at: Date): Promise<number> {
-    const pending = await this.#db
-      .collection<MeterSubmissionDocument>(METER_SUBMISSIONS)
-      .find({ replacementPending: true })
-      .toArray();
+    const pending = await translated(this.#collection.find({ replacementPending: true }).toArray());
     for (const original of pending) await this.#insertReplacement(original, at);
-    return pending.length;
+    return pending.length + (await this.#corrections.finishOffsets(at));
   }
 
   async #insertReplacement(original: MeterSubmissionDocument, at: Date): Promise<void> {
     await this.#submissions.insertAll([successorOf(original, at)]);
-    await this.#db
-      .collection<MeterSubmissionDocument>(METER_SUBMISSIONS)
-      .updateOne({ _id: original._id }, { $unset: { replacementPending: 1 } });
-  }
-
-  /**
-   * Adds a meter event for a shortfall that no submission explains. Its id comes from the destination, the hour and how
-   * many top-ups the hour has had, so that all who find the same drift make the same one.
-   */
-  async topUp(input: {
-    scope: LedgerScope;
-    hourMs: number;
-    value: Quantity;
-    installation: string;
-    at: Date;
-  }): Promise<boolean> {
-    const { scope, hourMs, at } = input;
-    const hour = filterOf({ ...scope, fromMs: hourMs, toMs: hourMs + HOUR_MS });
-    const earlier = await this.#db
-      .collection(METER_SUBMISSIONS)
-      .countDocuments({ ...hour, subject: 'heal' } as Filter<Document>);
-    const stamp = new Date(hourMs).toISOString().replace(/[-:]/g, '').slice(0, 11);
-    const existing = await this.#submissions.insertAll([
-      {
-        _id: `${input.installation}:heal:${hashOf(`${scope.customerId}\u001f${scope.meter}`)}:${stamp}:${earlier + 1}`,
-        customerId: scope.customerId,
-        meter: scope.meter,
-        subject: 'heal',
-        subjectStart: new Date(hourMs),
-        sequence: earlier + 1,
-        fromQuantity: Decimal128.fromString('0'),
-        toQuantity: Decimal128.fromString(input.value),
-        value: Decimal128.fromString(input.value),
-        timestamp: new Date(hourMs),
-        state: 'planned',
-        dueAt: at,
-        attempts: 0,
-        storedAnswers: 0,
-        declines: 0,
-        history: [],
-        plannedAt: at,
-      },
-    ]);
-    return existing.size === 0;
+    await translated(this.#collection.updateOne({ _id: original._id }, { $unset: { replacementPending: 1 } }));
   }
 }
 
@@ -234,8 +180,63 @@ function filterOf(scope: LedgerScope): Filter<MeterSubmissionDocument> {
   };
 }
 
+function toSums(found: readonly StateSum[]): LedgerSums {
+  const sum = (states: readonly SubmissionState[], isCounted: (subject: string) => boolean): Quantity =>
+    addQuantities(
+      '0',
+      ...found
+        .filter(({ _id }) => states.includes(_id.state) && isCounted(_id.subject))
+        .map(({ value }) => canonicalQuantity(value.toString())),
+    );
+  const isUsage = (subject: string): boolean => subject !== 'heal';
+  const lastAttemptAtMs = Math.max(...found.map(({ last }) => last?.getTime() ?? 0), 0);
+  const present = found.flatMap(({ _id }) => (_id.state === 'replaced' ? [] : [_id.state]));
+  const figures = {
+    delivered: sum(DELIVERED_STATES, isUsage),
+    inFlight: sum(IN_FLIGHT_STATES, () => true),
+    blocked: sum(['blocked'], isUsage),
+    // A rejected heal, too, waits to be sent again or decided.
+    rejected: sum(['rejected'], () => true),
+  };
+  const total = (field: 'count' | 'attempts' | 'cancelAttempts'): number =>
+    found.reduce((all, entry) => all + entry[field], 0);
+  const counts = [total('count'), total('attempts'), total('cancelAttempts'), lastAttemptAtMs];
+  return {
+    ...figures,
+    lateSubmitted: sum(present, (subject) => subject === 'late'),
+    calling: found.reduce((all, { calling }) => all + calling, 0),
+    submissions: total('count'),
+    fingerprint: [...Object.values(figures), ...counts].join(' '),
+    ...(lastAttemptAtMs > 0 && { lastAttemptAtMs }),
+  };
+}
+
+/** A stored submission as reconciliation looks at it. */
+export function toLedgerEntry(document: MeterSubmissionDocument): LedgerEntry {
+  const { cancellation, firstAttemptAt, lastAttemptAt } = document;
+  return {
+    identifier: document._id,
+    state: document.state,
+    subject: document.subject,
+    value: canonicalQuantity(document.value.toString()),
+    timestampMs: document.timestamp.getTime(),
+    attempts: document.attempts,
+    isOffset: document.offset !== undefined,
+    ...(firstAttemptAt && { firstAttemptAtMs: firstAttemptAt.getTime() }),
+    ...(lastAttemptAt && { lastAttemptAtMs: lastAttemptAt.getTime() }),
+    ...(cancellation && {
+      cancellation: {
+        state: cancellation.state,
+        atMs: cancellation.at.getTime(),
+        attempts: cancellation.attempts,
+      },
+    }),
+  };
+}
+
 function successorOf(original: MeterSubmissionDocument, at: Date): MeterSubmissionDocument {
   const { customerId, meter, subject, subjectStart, sequence, fromQuantity, toQuantity, value, timestamp } = original;
+  const { mode } = original;
   return {
     _id: original.replacedBy ?? replacementIdentifier(original._id),
     customerId,
@@ -247,6 +248,7 @@ function successorOf(original: MeterSubmissionDocument, at: Date): MeterSubmissi
     toQuantity,
     value,
     timestamp,
+    ...(mode !== undefined && { mode }),
     replaces: original._id,
     state: 'planned',
     dueAt: at,
@@ -256,8 +258,4 @@ function successorOf(original: MeterSubmissionDocument, at: Date): MeterSubmissi
     history: [],
     plannedAt: at,
   };
-}
-
-function hashOf(text: string): string {
-  return createHash('sha256').update(text).digest('base64url').slice(0, 27);
 }

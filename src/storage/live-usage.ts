@@ -8,6 +8,7 @@ import { canonicalQuantity } from '../domain/quantity.ts';
 import type { EpochHour } from '../domain/window.ts';
 import { Customers, toBillingCustomer } from './customers.ts';
 import { OPERATION_MS_MAX, withCausalSession } from './database.ts';
+import type { DerivationScope } from './derivation-scope.ts';
 import { DerivedGroups } from './derived-groups.ts';
 import { DerivedUnique } from './derived-unique.ts';
 import { DirtyHours } from './dirty-hours.ts';
@@ -16,7 +17,7 @@ import { Meters, toMeter } from './meters.ts';
 import { toFigure } from './stored-figure.ts';
 import { UNIQUE_VALUES } from './unique-values.ts';
 import { rangeFilter, type RowRange, UsageAggregates } from './usage-aggregates.ts';
-import { type DerivationScope, type DerivedRow, type GroupValue, UsageDerivation } from './usage-derivation.ts';
+import { type DerivedRow, type GroupValue, UsageDerivation } from './usage-derivation.ts';
 import { UsageGroups, type UsageGroupsDocument } from './usage-groups.ts';
 
 /** Windows of one customer and meter that begin in a half-open range of instants. */

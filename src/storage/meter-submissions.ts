@@ -1,15 +1,17 @@
 import type { Collection, Db, Decimal128, Document, Filter } from 'mongodb';
+import type { LateNote } from '../domain/late-usage.ts';
 import {
   type BlockedReason,
   statesBefore,
   type SubmissionChange,
+  type SubmissionMode,
   type SubmissionState,
   type SubmissionSubject,
   stateAfter,
 } from '../domain/submission.ts';
 import { defect } from '../errors.ts';
 import { inBatches } from './cursor.ts';
-import { hasOnlyDuplicateKeys, toStorageError } from './errors.ts';
+import { hasOnlyDuplicateKeys, toStorageError, translated } from './errors.ts';
 
 /** The outbox: one document for each meter event. Value and timestamp are frozen when it is planned. */
 export interface MeterSubmissionDocument {
@@ -26,13 +28,15 @@ export interface MeterSubmissionDocument {
   toQuantity: Decimal128;
   value: Decimal128;
   timestamp: Date;
+  /** Absent: `delta`. */
+  mode?: SubmissionMode;
   state: SubmissionState;
   reason?: string;
   message?: string;
   /** The destination, frozen at the first attempt. */
   stripeCustomerId?: string;
   stripeMeterId?: string;
-  /** When it may be tried next. Present in the states that wait for an attempt. */
+  /** When it may be tried next; blocked or rejected: when its cause is looked at again. */
   dueAt?: Date;
   attempts: number;
   /** Attempts with an answer that Stripe keeps under their key (5xx, 400): they decide the next key. */
@@ -49,15 +53,25 @@ export interface MeterSubmissionDocument {
   replaces?: string;
   /** The successor named in `replacedBy` may not have been made yet. */
   replacementPending?: true;
+  /** Its value became late usage, and the entry named in `replacedBy` may not have been made yet. */
+  latePending?: LateNote;
+  /** It was replaced and counted all the same: what came of cancelling it at Stripe. Recorded before the call. */
+  cancellation?: { state: 'calling' | 'done' | 'refused'; at: Date; attempts: number; reason?: string };
+  /** The same, where it can no longer be cancelled: the negative delta that takes it back, its hour and heal number. */
+  offset?: { by: string; hour: Date; number: number };
+  /** The negative delta named in `offset` may not have been made yet. */
+  offsetPending?: true;
   /** Names the last change that was made in a batch, so that its maker can tell it from another's. */
   lastMove?: string;
-  history: { at: Date; change: SubmissionChange; reason?: string }[];
+  history: { at: Date; change: SubmissionChange; reason?: string; actor?: string }[];
   plannedAt: Date;
 }
 
 export const METER_SUBMISSIONS = 'meter_submissions';
 /** Entries of `history` that are kept. */
 const HISTORY_MAX = 20;
+/** Changes that only say when to look again. */
+const UNRECORDED: ReadonlySet<SubmissionChange> = new Set(['postpone', 'keep-rejected']);
 
 /** What a change records besides the state. */
 export interface ChangeFields {
@@ -65,6 +79,8 @@ export interface ChangeFields {
   readonly unset?: readonly (keyof MeterSubmissionDocument)[];
   readonly increment?: { attempts?: number; storedAnswers?: number; declines?: number };
   readonly reason?: string;
+  /** Who decided the change, where a person did. */
+  readonly actor?: string;
 }
 
 /** A change of one submission: applied only if it is still in the state and attempt that the decision was made on. */
@@ -95,83 +111,79 @@ export class MeterSubmissions {
     }
   }
 
+  /** Inserts them one after the other, and none after one that exists; returns the ids of those not inserted. */
+  async insertInOrder(documents: readonly MeterSubmissionDocument[]): Promise<Set<string>> {
+    try {
+      await this.#collection.insertMany(documents, { ordered: true });
+      return new Set();
+    } catch (error) {
+      if (!hasOnlyDuplicateKeys(error)) throw toStorageError(error);
+      const [taken] = error.result.getWriteErrors();
+      return new Set(documents.slice(taken?.index ?? 0).map(({ _id }) => _id));
+    }
+  }
+
   find(id: string): Promise<MeterSubmissionDocument | null> {
-    return this.#collection.findOne({ _id: id });
+    return translated(this.#collection.findOne({ _id: id }));
   }
 
   findAll(ids: readonly string[]): Promise<MeterSubmissionDocument[]> {
-    return this.#collection.find({ _id: { $in: [...ids] } }).toArray();
+    return translated(this.#collection.find({ _id: { $in: [...ids] } }).toArray());
   }
 
-  /** Those that may be tried now, longest due first. `firstAttemptMin`: those first tried before it are past trying. */
-  listDue(query: { now: Date; firstAttemptMin: Date; limit: number }): Promise<MeterSubmissionDocument[]> {
-    return this.#collection
-      .find({
-        state: { $in: ['planned', 'in_doubt'] },
-        dueAt: { $lte: query.now },
-        $or: [{ firstAttemptAt: { $exists: false } }, { firstAttemptAt: { $gt: query.firstAttemptMin } }],
-      })
-      .sort({ dueAt: 1 })
-      .limit(query.limit)
-      .toArray();
+  /**
+   * Those that may be tried now: first those in doubt, so that an outage puts no others there; then longest due first.
+   */
+  listDue(query: DueQuery & { limit: number }): Promise<MeterSubmissionDocument[]> {
+    const sorted = this.#collection.find(dueFilter(query)).sort({ state: 1, dueAt: 1 });
+    return translated(sorted.limit(query.limit).toArray());
   }
 
-  /** When the next one becomes due, if any waits for its time. */
-  async nextDueAt(firstAttemptMin: Date): Promise<Date | undefined> {
-    const next = await this.#collection.findOne(
-      {
-        state: { $in: ['planned', 'in_doubt'] },
-        dueAt: { $exists: true },
-        $or: [{ firstAttemptAt: { $exists: false } }, { firstAttemptAt: { $gt: firstAttemptMin } }],
-      },
-      { sort: { dueAt: 1 }, projection: { dueAt: 1 } },
-    );
+  /** Those of these that may be tried now. */
+  findDue(ids: readonly string[], query: DueQuery): Promise<MeterSubmissionDocument[]> {
+    return translated(this.#collection.find({ _id: { $in: [...ids] }, ...dueFilter(query) }).toArray());
+  }
+
+  /** When the next one becomes due, if any waits for its time. `firstAttemptMin` as in `DueQuery`. */
+  async nextDueAt(firstAttemptMin: Date, customerId?: string): Promise<Date | undefined> {
+    const waiting: Filter<MeterSubmissionDocument> = {
+      state: { $in: ['planned', 'in_doubt'] },
+      dueAt: { $exists: true },
+      ...(customerId !== undefined && { customerId }),
+      ...triableSince(firstAttemptMin),
+    };
+    const next = await translated(this.#collection.findOne(waiting, { sort: { dueAt: 1 }, projection: { dueAt: 1 } }));
     return next?.dueAt;
   }
 
-  /** Everything in a state, in batches, in order of `_id`. */
-  inState(state: SubmissionState, batchSize: number): AsyncGenerator<MeterSubmissionDocument[]> {
-    return inBatches(this.#collection.find({ state }).sort({ _id: 1 }), batchSize);
+  /** Everything in a state, of one customer or all, in batches, in order of `_id`. */
+  inState(state: SubmissionState, batchSize: number, customerId?: string): AsyncGenerator<MeterSubmissionDocument[]> {
+    const filter = { state, ...(customerId !== undefined && { customerId }) };
+    return inBatches(this.#collection.find(filter).sort({ _id: 1 }), batchSize);
   }
 
   /** Makes one change by compare-and-set; returns the changed document, or null when another was quicker. */
   async move(move: SubmissionMove): Promise<MeterSubmissionDocument | null> {
-    try {
-      return await this.#collection.findOneAndUpdate(
-        { _id: move.id, state: move.from, attempts: move.attempts },
-        updateFor(move),
-        { returnDocument: 'after' },
-      );
-    } catch (error) {
-      throw toStorageError(error);
-    }
+    const expected = { _id: move.id, state: move.from, attempts: move.attempts };
+    return translated(this.#collection.findOneAndUpdate(expected, updateFor(move), { returnDocument: 'after' }));
   }
 
   /** Makes many changes, each by its own compare-and-set; returns how many took effect. */
   async moveAll(moves: readonly SubmissionMove[]): Promise<number> {
     if (moves.length === 0) return 0;
-    try {
-      const result = await this.#collection.bulkWrite(
-        moves.map((move) => ({
-          updateOne: {
-            filter: { _id: move.id, state: move.from, attempts: move.attempts },
-            update: updateFor(move),
-          },
-        })),
-        { ordered: false },
-      );
-      return result.modifiedCount;
-    } catch (error) {
-      throw toStorageError(error);
-    }
+    const updates = moves.map((move) => ({
+      updateOne: {
+        filter: { _id: move.id, state: move.from, attempts: move.attempts },
+        update: updateFor(move),
+      },
+    }));
+    return (await translated(this.#collection.bulkWrite(updates, { ordered: false }))).modifiedCount;
   }
 
   /** Attempts whose process is gone: in state `sending` since before an instant. */
   listSendingSince(before: Date, limit: number): Promise<MeterSubmissionDocument[]> {
-    return this.#collection
-      .find({ state: 'sending', lastAttemptAt: { $lt: before } })
-      .limit(limit)
-      .toArray();
+    const lost = { state: 'sending' as const, lastAttemptAt: { $lt: before } };
+    return translated(this.#collection.find(lost).limit(limit).toArray());
   }
 
   /** Submissions for the API, in order of `_id`. */
@@ -188,34 +200,56 @@ export class MeterSubmissions {
       ...(query.meter !== undefined && { meter: query.meter }),
       ...(query.after !== undefined && { _id: { $gt: query.after } }),
     };
-    return this.#collection.find(filter).sort({ _id: 1 }).limit(query.limit).toArray();
+    return translated(this.#collection.find(filter).sort({ _id: 1 }).limit(query.limit).toArray());
   }
 
   countInStates(states: readonly SubmissionState[]): Promise<number> {
-    return this.#collection.countDocuments({ state: { $in: [...states] } });
+    return translated(this.#collection.countDocuments({ state: { $in: [...states] } }));
   }
 
   /** How many there are in each state, and the oldest of each. */
   async census(): Promise<{ state: SubmissionState; count: number; oldestPlannedAt: Date }[]> {
-    const found = await this.#collection
-      .aggregate<{ _id: SubmissionState; count: number; oldestPlannedAt: Date }>([
-        { $group: { _id: '$state', count: { $sum: 1 }, oldestPlannedAt: { $min: '$plannedAt' } } },
-        { $sort: { _id: 1 } },
-      ])
-      .toArray();
+    const stages = [
+      { $group: { _id: '$state', count: { $sum: 1 }, oldestPlannedAt: { $min: '$plannedAt' } } },
+      { $sort: { _id: 1 } },
+    ];
+    const found = await translated(
+      this.#collection.aggregate<{ _id: SubmissionState; count: number; oldestPlannedAt: Date }>(stages).toArray(),
+    );
     return found.map(({ _id, ...rest }) => ({ state: _id, ...rest }));
   }
 
   /** Why submissions are blocked, and how many for each reason. */
   async blockedReasons(): Promise<{ reason: BlockedReason; count: number }[]> {
-    const found = await this.#collection
-      .aggregate<{ _id: BlockedReason; count: number }>([
-        { $match: { state: 'blocked' } },
-        { $group: { _id: '$reason', count: { $sum: 1 } } },
-      ])
-      .toArray();
+    const stages = [{ $match: { state: 'blocked' } }, { $group: { _id: '$reason', count: { $sum: 1 } } }];
+    const found = await translated(this.#collection.aggregate<{ _id: BlockedReason; count: number }>(stages).toArray());
     return found.map(({ _id, count }) => ({ reason: _id, count }));
   }
+}
+
+/** What may be tried. */
+export interface DueQuery {
+  readonly now: Date;
+  /** Those first tried before it are past trying. */
+  readonly firstAttemptMin: Date;
+  readonly customerId?: string;
+  /** Those that were never tried do not wait for their time. */
+  readonly flush?: boolean;
+}
+
+function dueFilter({ now, firstAttemptMin, customerId, flush }: DueQuery): Filter<MeterSubmissionDocument> {
+  const due: Filter<MeterSubmissionDocument> = {
+    state: { $in: ['planned', 'in_doubt'] },
+    dueAt: { $lte: now },
+    ...triableSince(firstAttemptMin),
+  };
+  const scope = { ...(customerId !== undefined && { customerId }) };
+  if (flush !== true) return { ...scope, ...due };
+  return { ...scope, $or: [{ state: 'planned', attempts: 0 }, due] };
+}
+
+function triableSince(firstAttemptMin: Date): Filter<MeterSubmissionDocument> {
+  return { $or: [{ firstAttemptAt: { $exists: false } }, { firstAttemptAt: { $gt: firstAttemptMin } }] };
 }
 
 function updateFor(move: SubmissionMove): Document {
@@ -227,12 +261,14 @@ function updateFor(move: SubmissionMove): Document {
       allowed: statesBefore(move.change),
     });
   }
-  const entry = { at: move.at, change: move.change, ...(move.reason !== undefined && { reason: move.reason }) };
+  const { at, change, reason, actor } = move;
+  const entry = { at, change, ...(reason !== undefined && { reason }), ...(actor !== undefined && { actor }) };
+  const isRecorded = !UNRECORDED.has(change) && (change !== 'block' || move.from !== 'blocked');
   const unset = Object.fromEntries((move.unset ?? []).map((field) => [field, 1]));
   return {
     $set: { state, ...move.set },
     ...(Object.keys(unset).length > 0 && { $unset: unset }),
     ...(move.increment !== undefined && { $inc: move.increment }),
-    $push: { history: { $each: [entry], $slice: -HISTORY_MAX } },
+    ...(isRecorded && { $push: { history: { $each: [entry], $slice: -HISTORY_MAX } } }),
   };
 }

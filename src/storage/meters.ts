@@ -92,7 +92,8 @@ export class Meters {
       const fresh = documents.filter((document) => document.usedAt === undefined);
       let changed = false;
       for (const { _id, revision } of fresh) {
-        const result = await this.#collection.updateOne({ _id, revision }, { $set: { usedAt: at } }, { session });
+        const used = { $set: { usedAt: at } };
+        const result = await translated(this.#collection.updateOne({ _id, revision }, used, { session }));
         changed ||= result.matchedCount === 0;
       }
       if (!changed) return documents.map(toMeter);

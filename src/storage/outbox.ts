@@ -1,15 +1,35 @@
 import { type Db, Decimal128 } from 'mongodb';
+import { lateIdentifier, type LateNote } from '../domain/late-usage.ts';
+import { groupBy } from '../domain/grouping.ts';
 import type { Meter } from '../domain/meter.ts';
-import { canonicalQuantity, compareQuantities } from '../domain/quantity.ts';
+import type { StampedEntry } from '../domain/stamped-figure.ts';
 import { isAnswered } from '../domain/submission.ts';
-import type { NextFigure, PlannableRow, PlannedSubmission, RowPlan } from '../domain/submission-plan.ts';
-import { HOUR_MS } from '../domain/window.ts';
+import type { NextFigure, PlannableRow, PlannedSoFar, PlannedSubmission, RowPlan } from '../domain/submission-plan.ts';
+import { LateSubmissions } from './late-submissions.ts';
 import { type MeterSubmissionDocument, MeterSubmissions } from './meter-submissions.ts';
+import { PeriodEntries } from './period-entries.ts';
+import { toPeriodRow, toWindowRow } from './plannable-rows.ts';
 import { type Planned, type PlannedMove, UsageAggregates } from './usage-aggregates.ts';
 import { rowKey } from './usage-derivation.ts';
-import { UniqueValues } from './unique-values.ts';
-import { periodKey, UsagePeriods } from './usage-periods.ts';
+import { type FigureContext, RunningFigures } from './running-figures.ts';
+import { type PeriodKey, periodKey, UsagePeriods } from './usage-periods.ts';
 
+/** Which rows planning asks for. */
+interface DueQuery {
+  readonly meters: readonly string[];
+  readonly customerId?: string;
+}
+
+/** What `store` made. */
+export interface StoredPlans {
+  /** Submissions. */
+  readonly planned: number;
+  /** Submissions that were never to be sent, with their late-usage entries. */
+  readonly late: number;
+}
+
+/** Why a period's entry without value is there. */
+const TAKEN_OVER = 'calendar_changed';
 /** Rows that planning takes at a time. */
 const ROWS_PER_BATCH = 500;
 
@@ -17,51 +37,35 @@ const ROWS_PER_BATCH = 500;
 export class Outbox {
   readonly #aggregates: UsageAggregates;
   readonly #periods: UsagePeriods;
-  readonly #values: UniqueValues;
+  readonly #figures: RunningFigures;
+  readonly #entries: PeriodEntries;
   readonly #submissions: MeterSubmissions;
-  /** How distinct counts grew, by row and revision: a long catch-up asks for one row's steps many times. */
-  readonly #growth = new Map<string, { windowStart: Date; count: number }[]>();
+  readonly #late: LateSubmissions;
 
   constructor(db: Db) {
     this.#aggregates = new UsageAggregates(db);
     this.#periods = new UsagePeriods(db);
-    this.#values = new UniqueValues(db);
+    this.#figures = new RunningFigures(db);
+    this.#entries = new PeriodEntries(db);
     this.#submissions = new MeterSubmissions(db);
+    this.#late = new LateSubmissions(db);
   }
 
   /** Windows of additive meters that ended by an instant and are due. */
-  async *dueWindows(meters: readonly string[], endedByMs: number): AsyncGenerator<PlannableRow[]> {
-    if (meters.length === 0) return;
-    const rows = this.#aggregates.planDue({ windowEndMax: new Date(endedByMs), meters, batchSize: ROWS_PER_BATCH });
+  async *dueWindows(query: DueQuery & { endedByMs: number }): AsyncGenerator<PlannableRow[]> {
+    const { endedByMs, ...due } = query;
+    if (due.meters.length === 0) return;
+    const rows = this.#aggregates.planDue({ ...due, windowEndMax: new Date(endedByMs), batchSize: ROWS_PER_BATCH });
     for await (const batch of rows) {
-      yield batch.map((row) => ({
-        subject: 'window' as const,
-        customerId: row._id.customerId,
-        meter: row._id.meter,
-        startMs: row._id.windowStart.getTime(),
-        endMs: row.windowEnd.getTime(),
-        quantity: canonicalQuantity(row.quantity.toString()),
-        revision: row.revision,
-        ...(row.planned && { planned: toPlannedSoFar(row.planned) }),
-      }));
+      yield batch.map(toWindowRow);
     }
   }
 
   /** Periods of the other meters that are due. */
-  async *duePeriods(meters: readonly string[]): AsyncGenerator<PlannableRow[]> {
-    if (meters.length === 0) return;
-    for await (const batch of this.#periods.planDue({ meters, batchSize: ROWS_PER_BATCH })) {
-      yield batch.map((row) => ({
-        subject: 'period' as const,
-        customerId: row._id.customerId,
-        meter: row._id.meter,
-        startMs: row._id.periodStart.getTime(),
-        endMs: row.periodEnd.getTime(),
-        isEmpty: row.eventCount === 0,
-        quantity: canonicalQuantity(row.quantity.toString()),
-        revision: row.revision,
-        ...(row.planned && { planned: toPlannedSoFar(row.planned) }),
-      }));
+  async *duePeriods(query: DueQuery): AsyncGenerator<PlannableRow[]> {
+    if (query.meters.length === 0) return;
+    for await (const batch of this.#periods.planDue({ ...query, batchSize: ROWS_PER_BATCH })) {
+      yield batch.map(toPeriodRow);
     }
   }
 
@@ -73,126 +77,97 @@ export class Outbox {
     return new Set(found.filter(({ state }) => !isAnswered(state)).map(({ _id }) => _id));
   }
 
-  /**
-   * The next step of a period's running figure: the first window, in time order, that moved it beyond what was planned.
-   * Hour by hour or in one long catch-up, the same usage gives the same meter events.
-   * @param endedByMs windows that end later are left for the next time.
-   */
-  async nextFigure(row: PlannableRow, meter: Meter, endedByMs: number): Promise<NextFigure | undefined> {
-    // Windows in its range belong to another period by now; nothing more can come, so there is nothing to wait for.
-    if (row.isEmpty === true) return this.#correction(row, Number.POSITIVE_INFINITY);
-    switch (meter.aggregation) {
-      case 'max':
-        return this.#nextWindow(row, { endedByMs, comparison: 'above', fromMs: row.startMs });
-      case 'last':
-        // The planned window itself too: a late fact may have changed it.
-        return (
-          (await this.#nextWindow(row, {
-            endedByMs,
-            comparison: 'different',
-            fromMs: row.planned?.atMs ?? row.startMs,
-          })) ?? this.#lastBeforePlanned(row, endedByMs)
-        );
-      case 'unique':
-        return this.#nextDistinct(row, endedByMs);
-      case 'sum':
-      case 'count':
-        return { quantity: row.quantity, atMs: row.startMs };
-    }
+  /** Of those, the ones that a changed calendar gave up. */
+  async formerPeriods(query: { meters: readonly string[]; customerId?: string }): Promise<PlannableRow[]> {
+    return (await this.#periods.formerDue(query)).map(toPeriodRow);
   }
 
-  async #nextWindow(
-    row: PlannableRow,
-    query: { endedByMs: number; comparison: 'above' | 'different'; fromMs: number },
-  ): Promise<NextFigure | undefined> {
-    const found = await this.#aggregates.firstAbove({
-      customerId: row.customerId,
-      meter: row.meter,
-      from: new Date(query.fromMs),
-      to: new Date(row.endMs),
-      quantity: Decimal128.fromString(row.planned?.quantity ?? '0'),
-      windowEndMax: new Date(query.endedByMs),
-      comparison: query.comparison,
-    });
-    if (found !== null) {
-      return { quantity: canonicalQuantity(found.quantity.toString()), atMs: found._id.windowStart.getTime() };
-    }
-    return query.comparison === 'above' ? this.#correction(row, query.endedByMs) : undefined;
+  /** The figure that the next submission of a row is to reach: see storage/running-figures. */
+  nextFigure(row: PlannableRow, meter: Meter, context: FigureContext): Promise<NextFigure | undefined> {
+    return this.#figures.next(row, meter, context);
   }
 
-  /** Where the windows that planning had come to hold no facts any more (a calendar changed), the last one before. */
-  async #lastBeforePlanned(row: PlannableRow, endedByMs: number): Promise<NextFigure | undefined> {
-    const { planned, customerId, meter } = row;
-    if (planned === undefined || planned.atMs + HOUR_MS > endedByMs) return undefined;
-    const lastIn = async (fromMs: number, toMs: number): Promise<string | undefined> => {
-      const range = { customerId, meter, from: new Date(fromMs), to: new Date(toMs) };
-      const rows = await this.#aggregates.range(range);
-      const last = rows.findLast(({ eventCount, windowEnd }) => eventCount > 0 && windowEnd.getTime() <= endedByMs);
-      return last && canonicalQuantity(last.quantity.toString());
-    };
-    // One that is still there holds what was planned: the figure moved in a window that has not ended.
-    if ((await lastIn(planned.atMs, row.endMs)) !== undefined) return undefined;
-    const quantity = (await lastIn(row.startMs, Math.min(planned.atMs, row.endMs))) ?? '0';
-    return quantity === planned.quantity ? undefined : { quantity, atMs: planned.atMs };
-  }
-
-  /** A figure that went down: stamped where planning stands. */
-  #correction(row: PlannableRow, endedByMs: number): NextFigure | undefined {
-    if (row.planned === undefined || row.planned.atMs + HOUR_MS > endedByMs) return undefined;
-    const hasFallen = compareQuantities(row.quantity, row.planned.quantity) < 0;
-    return hasFallen ? { quantity: row.quantity, atMs: row.planned.atMs } : undefined;
-  }
-
-  async #nextDistinct(row: PlannableRow, endedByMs: number): Promise<NextFigure | undefined> {
-    const key = `${row.customerId}\u001f${row.meter}\u001f${row.startMs}\u001f${row.revision}`;
-    let steps = this.#growth.get(key);
-    if (steps === undefined) {
-      const range = {
-        customerId: row.customerId,
-        meter: row.meter,
-        from: new Date(row.startMs),
-        to: new Date(row.endMs),
-      };
-      steps = await this.#values.growth(range);
-      this.#growth.set(key, steps);
-    }
-    const planned = Number(row.planned?.quantity ?? '0');
-    const step = steps.find(({ count }) => count > planned);
-    if (step === undefined) return this.#correction(row, endedByMs);
-    if (step.windowStart.getTime() + HOUR_MS > endedByMs) return undefined;
-    return { quantity: String(step.count), atMs: step.windowStart.getTime() };
+  /** The submissions stamped inside each row's period, whichever period they were made for. */
+  stampedIn(rows: readonly PlannableRow[]): Promise<Map<PlannableRow, StampedEntry[]>> {
+    return this.#entries.stampedIn(rows);
   }
 
   /** Forgets remembered steps; called when a planning run ends. */
   forget(): void {
-    this.#growth.clear();
+    this.#figures.forget();
   }
 
   /**
    * Stores planned submissions, then moves their rows on. Where an identifier exists already (an earlier run stopped in
-   * between), the stored submission says what was planned.
+   * between), the stored submission says what was planned. Several steps of one row come in order.
    */
-  async store(plans: readonly RowPlan[], at: Date, between: () => Promise<void>): Promise<number> {
-    const submits = plans.flatMap((plan) => (plan.kind === 'submit' ? [plan] : []));
-    const existing = await this.#submissions.insertAll(submits.map(({ submission }) => toDocument(submission, at)));
+  async store(plans: readonly RowPlan[], at: Date, between: () => Promise<void>): Promise<StoredPlans> {
+    const chains = [...groupBy(plans, ({ row }) => JSON.stringify(keyOf(row))).values()];
+    const existing = await this.#insert(chains, at);
     await between();
+    // Before the rows move on: else a stop in between would leave a period that counts less than is stamped in it.
+    await this.#periods.setDue(plans.flatMap(stampedPeriods));
+    const isNew = (plan: RowPlan): boolean => plan.kind !== 'settled' && !existing.has(plan.submission.identifier);
+    const late = plans.flatMap((plan) => (plan.kind === 'late' && isNew(plan) ? [toDocument(plan, at)] : []));
+    await this.#late.makeEntries(late, at);
     const stored = existing.size === 0 ? [] : await this.#submissions.findAll([...existing]);
     const storedById = new Map(stored.map((document) => [document._id, document]));
-    const moves = plans.map((plan): PlannedMove & { subject: string } => {
-      const { row } = plan;
-      const base = { subject: row.subject, key: keyOf(row), previousSequence: row.planned?.sequence ?? 0 };
-      if (plan.kind === 'settled') return { ...base, doneRevision: row.revision };
-      const earlier = storedById.get(plan.submission.identifier);
-      return {
-        ...base,
-        planned: toPlanned(plan.submission, earlier),
-        ...(plan.complete && earlier === undefined && { doneRevision: row.revision }),
-      };
-    });
+    const moves = chains.flatMap((steps) => moveOf(steps, { existing, stored: storedById }));
     await this.#aggregates.movePlanned(moves.filter(({ subject }) => subject === 'window'));
     await this.#periods.movePlanned(moves.filter(({ subject }) => subject === 'period'));
-    return submits.length - existing.size;
+    return { planned: plans.filter((plan) => plan.kind === 'submit' && isNew(plan)).length, late: late.length };
   }
+
+  /**
+   * Returns the identifiers of those that it did not insert. Of several steps of one row, none is inserted after one that
+   * exists already: it would go on from a figure that was never planned.
+   */
+  async #insert(chains: readonly (readonly RowPlan[])[], at: Date): Promise<Set<string>> {
+    const documents = chains.map((steps) =>
+      steps.flatMap((plan) => (plan.kind === 'settled' ? [] : [toDocument(plan, at)])),
+    );
+    const single = documents.filter(({ length }) => length === 1).flat();
+    const several = documents.filter(({ length }) => length > 1);
+    const existing = [
+      await this.#submissions.insertAll(single),
+      ...(await Promise.all(several.map((steps) => this.#submissions.insertInOrder(steps)))),
+    ];
+    return new Set(existing.flatMap((ids) => [...ids]));
+  }
+}
+
+/** Where a row stands once its steps are stored: at the last of them that is, in order. */
+function moveOf(
+  steps: readonly RowPlan[],
+  found: { existing: ReadonlySet<string>; stored: ReadonlyMap<string, MeterSubmissionDocument> },
+): (PlannedMove & { subject: string })[] {
+  const [first] = steps;
+  if (first === undefined) return [];
+  const isMissing = (step: RowPlan): boolean =>
+    step.kind !== 'settled' &&
+    found.existing.has(step.submission.identifier) &&
+    !found.stored.has(step.submission.identifier);
+  const missing = steps.findIndex(isMissing);
+  const plan = steps[(missing === -1 ? steps.length : missing) - 1] ?? first;
+  const { row } = first;
+  const { subject, revision, planned: before } = row;
+  const base = { subject, key: keyOf(row), previousSequence: before?.sequence ?? 0, revision };
+  if (plan.kind === 'settled') {
+    // What is stamped in it is kept, for when a changed calendar makes it no period of the customer any more.
+    const counted = row.isCounted === true && row.planned ? { planned: toCounted(row.planned) } : {};
+    return [{ ...base, ...counted, isDone: true }];
+  }
+  const earlier = found.stored.get(plan.submission.identifier);
+  const isDone = plan.complete && earlier === undefined;
+  const isTakenOver = first.kind === 'take-over' && !found.existing.has(first.submission.identifier);
+  return [
+    {
+      ...base,
+      planned: toPlanned(plan.submission, earlier),
+      isDone,
+      isTakenOver,
+    },
+  ];
 }
 
 function keyOf(row: PlannableRow): Record<string, unknown> {
@@ -202,13 +177,15 @@ function keyOf(row: PlannableRow): Record<string, unknown> {
     : { ...periodKey(row.customerId, row.meter, start) };
 }
 
-function toPlannedSoFar(planned: Planned): NonNullable<PlannableRow['planned']> {
-  return {
-    sequence: planned.sequence,
-    quantity: canonicalQuantity(planned.quantity.toString()),
-    identifier: planned.identifier,
-    atMs: planned.at.getTime(),
-  };
+function stampedPeriods(plan: RowPlan): PeriodKey[] {
+  if (plan.kind === 'settled') return [];
+  const { customerId, meter } = plan.row;
+  return (plan.stampedIn ?? []).map((startMs) => periodKey(customerId, meter, new Date(startMs)));
+}
+
+function toCounted({ sequence, quantity, identifier, atMs, mode }: PlannedSoFar): Planned {
+  const counted = { sequence, quantity: Decimal128.fromString(quantity), identifier, at: new Date(atMs) };
+  return { ...counted, ...(mode && { mode }) };
 }
 
 function toPlanned(submission: PlannedSubmission, earlier: MeterSubmissionDocument | undefined): Planned {
@@ -217,10 +194,12 @@ function toPlanned(submission: PlannedSubmission, earlier: MeterSubmissionDocume
     quantity: earlier?.toQuantity ?? Decimal128.fromString(submission.toQuantity),
     identifier: submission.identifier,
     at: earlier?.timestamp ?? new Date(submission.timestampMs),
+    ...(submission.mode && { mode: submission.mode }),
   };
 }
 
-function toDocument(submission: PlannedSubmission, at: Date): MeterSubmissionDocument {
+function toDocument(plan: Exclude<RowPlan, { kind: 'settled' }>, at: Date): MeterSubmissionDocument {
+  const { submission } = plan;
   return {
     _id: submission.identifier,
     customerId: submission.customerId,
@@ -232,12 +211,33 @@ function toDocument(submission: PlannedSubmission, at: Date): MeterSubmissionDoc
     toQuantity: Decimal128.fromString(submission.toQuantity),
     value: Decimal128.fromString(submission.value),
     timestamp: new Date(submission.timestampMs),
-    state: submission.blocked === undefined ? 'planned' : 'blocked',
-    ...(submission.blocked === undefined ? { dueAt: at } : { reason: submission.blocked }),
     attempts: 0,
     storedAnswers: 0,
     declines: 0,
-    history: [],
     plannedAt: at,
+    ...(submission.mode && { mode: submission.mode }),
+    ...stateFields(plan, at),
   };
+}
+
+type StateFields = Pick<MeterSubmissionDocument, 'state' | 'history'> & Partial<MeterSubmissionDocument>;
+
+function stateFields(plan: Exclude<RowPlan, { kind: 'settled' }>, at: Date): StateFields {
+  if (plan.kind === 'late') return bornLate(plan.submission.identifier, plan.late, at);
+  if (plan.kind === 'submit') return unsent(plan.submission, at);
+  return { state: 'replaced', reason: TAKEN_OVER, history: [{ at, change: 'replace', reason: TAKEN_OVER }] };
+}
+
+function unsent({ blocked, dueAtMs }: PlannedSubmission, at: Date): StateFields {
+  if (blocked === undefined) {
+    return { state: 'planned', dueAt: dueAtMs === undefined ? at : new Date(dueAtMs), history: [] };
+  }
+  return { state: 'blocked', reason: blocked, history: [] };
+}
+
+/** Never to be sent, and stored all the same: whoever plans the same step finds its identifier taken. */
+function bornLate(identifier: string, note: LateNote, at: Date): StateFields {
+  const { reason } = note;
+  const history = [{ at, change: 'replace' as const, reason }];
+  return { state: 'replaced', reason, replacedBy: lateIdentifier(identifier), latePending: note, history };
 }

@@ -1,5 +1,7 @@
-import type { Collection, Db } from 'mongodb';
-import type { HealAction, HourDifference, Verdict } from '../domain/reconciliation.ts';
+import type { Collection, Db, Filter } from 'mongodb';
+import type { HealAction } from '../domain/heal-plan.ts';
+import type { HourDifference, Verdict } from '../domain/reconciliation.ts';
+import { translated } from './errors.ts';
 
 /** One reconciliation run: its counts, and what was done about drift. */
 export interface ReconciliationDocument {
@@ -14,6 +16,21 @@ export interface ReconciliationDocument {
   aggregates: { checked: number; requeued: number; person: AggregateDifference[] };
   healed: number;
   waiting: number;
+  /** What people decided about plans that waited; kept for ever. */
+  approvals?: ApprovalRecord[];
+}
+
+/** One decision about waiting plans: recorded before anything is carried out. */
+export interface ApprovalRecord {
+  id: string;
+  actor: string;
+  at: Date;
+  reason?: string;
+  /** Surplus that no submission of ours explains was to be taken back. */
+  acceptSurplus?: true;
+  rows: { customerId: string; meter: string; periodStart: Date }[];
+  /** Corrections that were made; absent while they are being made, or after a stop. */
+  applied?: number;
 }
 
 export interface AggregateDifference {
@@ -38,8 +55,13 @@ export interface ReconciliationRow {
   stripe?: string;
   hours: HourDifference[];
   note?: string;
+  late: string;
   plan: HealAction[];
   applied: boolean;
+  /** The plan waits for a person. */
+  waits?: true;
+  /** The decision about it. */
+  approval?: string;
 }
 
 /** What is remembered of a pair between runs. */
@@ -51,8 +73,8 @@ export interface ReconciliationPair {
   matchedFingerprint?: string;
   /** Stripe's total at the last match. */
   matchedTotal?: string;
-  /** The first of two reads that have to agree. */
-  firstRead?: { at: Date; fingerprint: string; hours: { hourMs: number; stripe: string; delivered: string }[] };
+  /** The first of two reads of each differing hour, which have to agree. */
+  readings?: { hourMs: number; at: Date; stripe: string; delivered: string; fingerprint: string }[];
   /** When the second read may be made. */
   rereadAt?: Date;
 }
@@ -72,25 +94,29 @@ export class Reconciliations {
     this.#pairs = db.collection<ReconciliationPair>(RECONCILIATION_PAIRS);
   }
 
+  /** Stores the run as it stands; decisions about it are left alone. */
   async saveRun(run: ReconciliationDocument): Promise<void> {
-    await this.#runs.replaceOne({ _id: run._id }, run, { upsert: true });
+    const { _id, ...fields } = run;
+    await translated(this.#runs.updateOne({ _id }, { $set: fields }, { upsert: true }));
   }
 
   async saveRow(row: ReconciliationRow): Promise<void> {
-    await this.#rows.replaceOne({ _id: row._id }, row, { upsert: true });
+    await translated(this.#rows.replaceOne({ _id: row._id }, row, { upsert: true }));
   }
 
   findRun(id: string): Promise<ReconciliationDocument | null> {
-    return this.#runs.findOne({ _id: id });
+    return translated(this.#runs.findOne({ _id: id }));
   }
 
   /** Newest first. */
   listRuns(query: { before?: Date; limit: number }): Promise<ReconciliationDocument[]> {
-    return this.#runs
-      .find(query.before === undefined ? {} : { startedAt: { $lt: query.before } })
-      .sort({ startedAt: -1 })
-      .limit(query.limit)
-      .toArray();
+    return translated(
+      this.#runs
+        .find(query.before === undefined ? {} : { startedAt: { $lt: query.before } })
+        .sort({ startedAt: -1 })
+        .limit(query.limit)
+        .toArray(),
+    );
   }
 
   /** The rows of a run in order, after a given one. */
@@ -98,28 +124,58 @@ export class Reconciliations {
     run: string;
     after?: ReconciliationRow['_id'];
     verdict?: Verdict;
+    /** Only those whose plan waits for a person. */
+    waits?: boolean;
+    customerId?: string;
+    meter?: string;
     limit: number;
   }): Promise<ReconciliationRow[]> {
     const from = query.after ?? { run: query.run, customerId: '', meter: '', periodStart: new Date(-8.64e15) };
     const to = { run: `${query.run}\u0000`, customerId: '', meter: '', periodStart: new Date(-8.64e15) };
-    return this.#rows
-      .find({ _id: { $gt: from, $lt: to }, ...(query.verdict !== undefined && { verdict: query.verdict }) })
-      .sort({ _id: 1 })
-      .limit(query.limit)
-      .toArray();
+    const { verdict, waits, customerId, meter } = query;
+    const filter: Filter<ReconciliationRow> = {
+      _id: { $gt: from, $lt: to },
+      ...(verdict !== undefined && { verdict }),
+      ...(waits === true && { waits: true }),
+      ...(customerId !== undefined && { '_id.customerId': customerId }),
+      ...(meter !== undefined && { '_id.meter': meter }),
+    };
+    return translated(this.#rows.find(filter).sort({ _id: 1 }).limit(query.limit).toArray());
+  }
+
+  /** Records a decision on the run, before it is carried out. */
+  async recordApproval(run: string, approval: ApprovalRecord): Promise<void> {
+    await translated(this.#runs.updateOne({ _id: run }, { $push: { approvals: approval } }));
+  }
+
+  /** Records what came of a decision: on the run, and on the rows whose plans no longer wait. */
+  async finishApproval(
+    run: string,
+    approval: { id: string; applied: number; rows: ReconciliationRow['_id'][] },
+  ): Promise<void> {
+    const { id, applied, rows } = approval;
+    await translated(
+      this.#rows.updateMany(
+        { _id: { $in: rows }, waits: true },
+        { $set: { approval: id, applied: true }, $unset: { waits: 1 } },
+      ),
+    );
+    await translated(
+      this.#runs.updateOne({ _id: run, 'approvals.id': id }, { $set: { 'approvals.$.applied': applied } }),
+    );
   }
 
   async pairs(customerIds: readonly string[]): Promise<ReconciliationPair[]> {
-    return this.#pairs.find({ '_id.customerId': { $in: [...customerIds] } }).toArray();
+    return translated(this.#pairs.find({ '_id.customerId': { $in: [...customerIds] } }).toArray());
   }
 
   async savePair(pair: ReconciliationPair): Promise<void> {
-    await this.#pairs.replaceOne({ _id: pair._id }, pair, { upsert: true });
+    await translated(this.#pairs.replaceOne({ _id: pair._id }, pair, { upsert: true }));
   }
 
   /** When the next second read may be made, if any waits. */
   async nextRereadAt(): Promise<Date | undefined> {
-    const next = await this.#pairs.findOne({ rereadAt: { $exists: true } }, { sort: { rereadAt: 1 } });
+    const next = await translated(this.#pairs.findOne({ rereadAt: { $exists: true } }, { sort: { rereadAt: 1 } }));
     return next?.rereadAt;
   }
 }

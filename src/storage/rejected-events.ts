@@ -102,15 +102,16 @@ export class RejectedEvents {
   }
 
   count(): Promise<number> {
-    return this.#collection.countDocuments({});
+    return translated(this.#collection.countDocuments({}));
   }
 
   /** Removes entries that were last refused before an instant; returns how many. */
   async prune(before: Date): Promise<number> {
-    return (await this.#collection.deleteMany({ lastAt: { $lt: before } })).deletedCount;
+    return (await translated(this.#collection.deleteMany({ lastAt: { $lt: before } }))).deletedCount;
   }
 }
 
+/** Hexadecimal: an id that begins with a hyphen would be an option on a command line. */
 function idOf(parts: {
   text: string;
   idempotencyKey: string | undefined;
@@ -119,6 +120,6 @@ function idOf(parts: {
 }): string {
   return createHash('sha256')
     .update(JSON.stringify([parts.idempotencyKey ?? null, parts.customerId ?? null, parts.text, parts.code]))
-    .digest('base64url')
+    .digest('hex')
     .slice(0, 32);
 }

@@ -1,4 +1,5 @@
 import type { Collection, Db } from 'mongodb';
+import { translated } from './errors.ts';
 
 export type RunState = 'queued' | 'running' | 'succeeded' | 'failed';
 
@@ -13,6 +14,8 @@ export interface RunDocument {
   startedAt?: Date;
   endedAt?: Date;
   attempts: number;
+  /** How far it has come. */
+  progress?: { done: number; total: number };
   result?: Record<string, unknown>;
   error?: { code: string; message: string };
 }
@@ -27,56 +30,62 @@ export class Runs {
   }
 
   async insert(run: RunDocument): Promise<void> {
-    await this.#collection.insertOne(run);
+    await translated(this.#collection.insertOne(run));
   }
 
   find(id: string): Promise<RunDocument | null> {
-    return this.#collection.findOne({ _id: id });
+    return translated(this.#collection.findOne({ _id: id }));
   }
 
   async start(run: Pick<RunDocument, '_id' | 'job' | 'trigger' | 'input'>, at: Date): Promise<void> {
-    await this.#collection.updateOne(
-      { _id: run._id },
-      {
-        $set: { state: 'running', startedAt: at },
-        $inc: { attempts: 1 },
-        $unset: { endedAt: 1, error: 1 },
-        $setOnInsert: { job: run.job, trigger: run.trigger, input: run.input, queuedAt: at },
-      },
-      { upsert: true },
+    await translated(
+      this.#collection.updateOne(
+        { _id: run._id },
+        {
+          $set: { state: 'running', startedAt: at },
+          $inc: { attempts: 1 },
+          $unset: { endedAt: 1, error: 1, progress: 1 },
+          $setOnInsert: { job: run.job, trigger: run.trigger, input: run.input, queuedAt: at },
+        },
+        { upsert: true },
+      ),
     );
   }
 
+  async report(id: string, progress: NonNullable<RunDocument['progress']>): Promise<void> {
+    await translated(this.#collection.updateOne({ _id: id, state: 'running' }, { $set: { progress } }));
+  }
+
   async succeed(id: string, result: Record<string, unknown>, at: Date): Promise<void> {
-    await this.#collection.updateOne({ _id: id }, { $set: { state: 'succeeded', result, endedAt: at } });
+    await translated(this.#collection.updateOne({ _id: id }, { $set: { state: 'succeeded', result, endedAt: at } }));
   }
 
   async fail(id: string, error: { code: string; message: string }, at: Date): Promise<void> {
-    await this.#collection.updateOne({ _id: id }, { $set: { state: 'failed', error, endedAt: at } });
+    await translated(this.#collection.updateOne({ _id: id }, { $set: { state: 'failed', error, endedAt: at } }));
   }
 
   /** Requested runs that nobody has begun, oldest first. */
   listQueued(limit: number): Promise<RunDocument[]> {
-    return this.#collection.find({ state: 'queued' }).sort({ queuedAt: 1 }).limit(limit).toArray();
+    return translated(this.#collection.find({ state: 'queued' }).sort({ queuedAt: 1 }).limit(limit).toArray());
   }
 
   /** The last successful run of a job. */
   lastSuccess(job: string): Promise<RunDocument | null> {
-    return this.#collection.findOne({ job, state: 'succeeded' }, { sort: { startedAt: -1 } });
+    return translated(this.#collection.findOne({ job, state: 'succeeded' }, { sort: { startedAt: -1 } }));
   }
 
   /** The last run of a job that began, however it ended. */
   last(job: string): Promise<RunDocument | null> {
-    return this.#collection.findOne({ job, startedAt: { $exists: true } }, { sort: { startedAt: -1 } });
+    return translated(this.#collection.findOne({ job, startedAt: { $exists: true } }, { sort: { startedAt: -1 } }));
   }
 
   /** Newest first. */
   list(limit: number): Promise<RunDocument[]> {
-    return this.#collection.find({}).sort({ startedAt: -1 }).limit(limit).toArray();
+    return translated(this.#collection.find({}).sort({ startedAt: -1 }).limit(limit).toArray());
   }
 
   /** Removes runs that ended before an instant. */
   async prune(before: Date): Promise<number> {
-    return (await this.#collection.deleteMany({ endedAt: { $lt: before } })).deletedCount;
+    return (await translated(this.#collection.deleteMany({ endedAt: { $lt: before } }))).deletedCount;
   }
 }

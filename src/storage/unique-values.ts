@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto';
-import { type ClientSession, type Collection, type Db, Decimal128, type Document } from 'mongodb';
+import { type ClientSession, type Collection, type Db, Decimal128 } from 'mongodb';
 import { canonicalQuantity } from '../domain/quantity.ts';
 import { canonicalProperty } from '../domain/usage-event.ts';
+import { countedValues, type ValueScope } from './counted-values.ts';
 import { translated } from './errors.ts';
 import { insertAbsent } from './fenced-merge.ts';
-import type { RowRange } from './usage-aggregates.ts';
-import { rowKey } from './usage-derivation.ts';
 
 /** A distinct value that a `unique` meter saw in a window. The set only grows, like the facts behind it. */
 export interface UniqueValueDocument {
@@ -26,9 +25,11 @@ export function uniqueValueText(value: string | boolean | Decimal128): string {
 }
 
 export class UniqueValues {
+  readonly #db: Db;
   readonly #collection: Collection<UniqueValueDocument>;
 
   constructor(db: Db) {
+    this.#db = db;
     this.#collection = db.collection<UniqueValueDocument>(UNIQUE_VALUES);
   }
 
@@ -60,46 +61,18 @@ export class UniqueValues {
     );
   }
 
-  /** The distinct values of windows that begin in a range. */
-  async distinct(range: RowRange, session: ClientSession): Promise<{ value: string; windowStart: Date }[]> {
-    return this.#collection
-      .aggregate<{ value: string; windowStart: Date }>(
-        [...firstSeenStages(range), { $project: { _id: 0, value: '$_id', windowStart: 1 } }],
-        {
-          session,
-        },
-      )
-      .toArray();
-  }
-
-  /**
-   * How the distinct count of a range grew: per window with new values, in time order, the count so far.
-   */
-  async growth(range: RowRange): Promise<{ windowStart: Date; count: number }[]> {
-    const steps = await this.#collection
-      .aggregate<{ _id: Date; count: number }>([
-        ...firstSeenStages(range),
-        { $group: { _id: '$windowStart', count: { $sum: 1 } } },
-        { $sort: { _id: 1 } },
-      ])
-      .toArray();
+  /** How the distinct count of a scope grew: per window with new values, in time order, the count so far. */
+  async growth(scope: ValueScope): Promise<{ windowStart: Date; count: number }[]> {
+    const stages = [
+      { $match: await countedValues(this.#db, [scope]) },
+      { $group: { _id: '$_id.value', windowStart: { $min: '$_id.windowStart' } } },
+      { $group: { _id: '$windowStart', count: { $sum: 1 } } },
+      { $sort: { _id: 1 } },
+    ];
+    const steps = await translated(this.#collection.aggregate<{ _id: Date; count: number }>(stages).toArray());
     let total = 0;
     return steps.map(({ _id, count }) => ({ windowStart: _id, count: (total += count) }));
   }
-}
-
-function firstSeenStages(range: RowRange): Document[] {
-  return [
-    {
-      $match: {
-        _id: {
-          $gte: { ...rowKey(range.customerId, range.meter, range.from), value: '' },
-          $lt: { ...rowKey(range.customerId, range.meter, range.to), value: '' },
-        },
-      },
-    },
-    { $group: { _id: '$_id.value', windowStart: { $min: '$_id.windowStart' } } },
-  ];
 }
 
 function keyText(key: UniqueValueDocument['_id']): string {

@@ -1,4 +1,4 @@
-import { type ClientSession, type Collection, type Db, Decimal128, type Document } from 'mongodb';
+import { type ClientSession, type Collection, type Db, Decimal128, type Document, type Filter } from 'mongodb';
 import { inBatches } from './cursor.ts';
 import { translated } from './errors.ts';
 import { mergeDocuments } from './fenced-merge.ts';
@@ -6,7 +6,7 @@ import { type DerivedRow, rowKey } from './usage-derivation.ts';
 
 /** What planning has made of a row so far; only planning writes it. */
 export interface Planned {
-  /** How many submissions the row has had. */
+  /** How many submissions the row has had; 0 where all that is stamped in it was made for other periods. */
   sequence: number;
   /** The figure they add up to. */
   quantity: Decimal128;
@@ -14,6 +14,8 @@ export interface Planned {
   identifier: string;
   /** The timestamp of the last one. */
   at: Date;
+  /** How the last one is read by Stripe; absent: `delta`. */
+  mode?: 'period_total';
 }
 
 /** A window's figure: derived from raw facts and replaced as a whole, except for what planning owns. */
@@ -53,40 +55,52 @@ export class UsageAggregates {
 
   /** The rows of a customer and meter whose windows begin in a half-open range, in order. */
   async range(query: RowRange, session?: ClientSession): Promise<UsageAggregateDocument[]> {
-    return this.#collection
-      .find({ _id: rangeFilter(query) }, { ...(session && { session }) })
-      .sort({ _id: 1 })
-      .toArray();
+    return translated(
+      this.#collection
+        .find({ _id: rangeFilter(query) }, { ...(session && { session }) })
+        .sort({ _id: 1 })
+        .toArray(),
+    );
   }
 
   /** The stored rows with these keys. */
   async findAll(keys: readonly DerivedRow['_id'][], session?: ClientSession): Promise<UsageAggregateDocument[]> {
-    return this.#collection.find({ _id: { $in: [...keys] } }, { ...(session && { session }) }).toArray();
+    return translated(this.#collection.find({ _id: { $in: [...keys] } }, { ...(session && { session }) }).toArray());
   }
 
   /** The first row in a range, in time order, whose figure is above `quantity`, or just different from it. */
   async firstAbove(
-    query: RowRange & { quantity: Decimal128; windowEndMax: Date; comparison: 'above' | 'different' },
+    query: EndedRange & { quantity: Decimal128; comparison: 'above' | 'different' },
   ): Promise<UsageAggregateDocument | null> {
-    return this.#collection.findOne(
-      {
-        _id: rangeFilter(query),
-        eventCount: { $gt: 0 },
-        windowEnd: { $lte: query.windowEndMax },
-        quantity: query.comparison === 'above' ? { $gt: query.quantity } : { $ne: query.quantity },
-      },
-      { sort: { _id: 1 } },
-    );
+    const differs = query.comparison === 'above' ? { $gt: query.quantity } : { $ne: query.quantity };
+    return translated(this.#collection.findOne({ ...endedRows(query), quantity: differs }, { sort: { _id: 1 } }));
+  }
+
+  /** The last row of a range that counts facts and ended by an instant. */
+  lastOf(query: EndedRange): Promise<UsageAggregateDocument | null> {
+    return translated(this.#collection.findOne(endedRows(query), { sort: { _id: -1 } }));
+  }
+
+  /** The first of those with the greatest quantity. */
+  greatestOf(query: EndedRange): Promise<UsageAggregateDocument | null> {
+    return translated(this.#collection.findOne(endedRows(query), { sort: { quantity: -1, _id: 1 } }));
   }
 
   /** Rows that planning is to look at, oldest first, in batches. */
   planDue(query: {
     windowEndMax: Date;
     meters: readonly string[];
+    customerId?: string;
     batchSize: number;
   }): AsyncGenerator<UsageAggregateDocument[]> {
+    const { windowEndMax, meters, customerId } = query;
     const cursor = this.#collection
-      .find({ planDue: true, windowEnd: { $lte: query.windowEndMax }, '_id.meter': { $in: [...query.meters] } })
+      .find({
+        planDue: true,
+        windowEnd: { $lte: windowEndMax },
+        '_id.meter': { $in: [...meters] },
+        ...(customerId !== undefined && { '_id.customerId': customerId }),
+      })
       .sort({ windowEnd: 1 });
     return inBatches(cursor, query.batchSize);
   }
@@ -121,24 +135,24 @@ export class UsageAggregates {
   /** Whether a window that ended by an instant is due. */
   async hasPlanDue(windowEndMax: Date): Promise<boolean> {
     const due = { planDue: true as const, windowEnd: { $lte: windowEndMax } };
-    return (await this.#collection.findOne(due, { projection: { _id: 1 } })) !== null;
+    return (await translated(this.#collection.findOne(due, { projection: { _id: 1 } }))) !== null;
   }
 
   async countPlanDue(): Promise<number> {
-    return this.#collection.countDocuments({ planDue: true });
+    return translated(this.#collection.countDocuments({ planDue: true }));
   }
 
   /** Sums per customer and meter of a set of ranges: figures for reconciliation. */
   async sums(query: RowRange, session?: ClientSession): Promise<{ quantity: Decimal128; eventCount: number }> {
-    const [sum] = await this.#collection
-      .aggregate<{ quantity: Decimal128; eventCount: number }>(
-        [
-          { $match: { _id: rangeFilter(query) } },
-          { $group: { _id: null, quantity: { $sum: '$quantity' }, eventCount: { $sum: '$eventCount' } } },
-        ],
-        { ...(session && { session }) },
-      )
-      .toArray();
+    const stages = [
+      { $match: { _id: rangeFilter(query) } },
+      { $group: { _id: null, quantity: { $sum: '$quantity' }, eventCount: { $sum: '$eventCount' } } },
+    ];
+    const [sum] = await translated(
+      this.#collection
+        .aggregate<{ quantity: Decimal128; eventCount: number }>(stages, { ...(session && { session }) })
+        .toArray(),
+    );
     return sum === undefined
       ? { quantity: emptyQuantity, eventCount: 0 }
       : { quantity: Decimal128.fromString(sum.quantity.toString()), eventCount: sum.eventCount };
@@ -146,12 +160,11 @@ export class UsageAggregates {
 
   /** How many facts could not be counted, over all rows. */
   async countUncountable(): Promise<number> {
-    const [sum] = await this.#collection
-      .aggregate<{ total: number }>([
-        { $match: { uncountable: { $gt: 0 } } },
-        { $group: { _id: null, total: { $sum: '$uncountable' } } },
-      ])
-      .toArray();
+    const stages = [
+      { $match: { uncountable: { $gt: 0 } } },
+      { $group: { _id: null, total: { $sum: '$uncountable' } } },
+    ];
+    const [sum] = await translated(this.#collection.aggregate<{ total: number }>(stages).toArray());
     return sum?.total ?? 0;
   }
 }
@@ -164,14 +177,27 @@ export interface RowRange {
   readonly to: Date;
 }
 
+/** Of these, the windows that ended by an instant. */
+interface EndedRange extends RowRange {
+  readonly windowEndMax: Date;
+}
+
+function endedRows(query: EndedRange): Filter<UsageAggregateDocument> {
+  return { _id: rangeFilter(query), eventCount: { $gt: 0 }, windowEnd: { $lte: query.windowEndMax } };
+}
+
 /** A change of `planned`: from the sequence that was read to the one that was planned. */
 export interface PlannedMove {
   readonly key: Document;
   readonly previousSequence: number;
   /** Absent when there was nothing to plan. */
   readonly planned?: Planned;
-  /** The row's revision if nothing is left to plan in it; planning is then no longer due, unless it changed since. */
-  readonly doneRevision?: number;
+  /** The row's revision as it was read. */
+  readonly revision: number;
+  /** Nothing is left to plan in it: planning is then no longer due, unless the row changed since. */
+  readonly isDone?: boolean;
+  /** Planning took it over after a change of calendar: it is then `relaid` no longer, unless the row changed since. */
+  readonly isTakenOver?: boolean;
 }
 
 export function rangeFilter(query: RowRange): { $gte: DerivedRow['_id']; $lt: DerivedRow['_id'] } {
@@ -186,23 +212,32 @@ export async function movePlannedIn<T extends Document>(
   moves: readonly PlannedMove[],
 ): Promise<void> {
   if (moves.length === 0) return;
-  await (collection as unknown as Collection<Document>).bulkWrite(
-    moves.map(({ key, previousSequence, planned, doneRevision }) => ({
-      updateOne: {
-        filter: {
-          _id: key,
-          'planned.sequence': previousSequence === 0 ? { $exists: false } : previousSequence,
-        },
-        update: [
-          {
-            $set: {
-              ...(planned !== undefined && { planned: { $literal: planned } }),
-              planDue: { $cond: [{ $eq: ['$revision', { $literal: doneRevision ?? -1 }] }, '$$REMOVE', '$planDue'] },
-            },
-          },
-        ],
+  const updates = moves.map(({ key, previousSequence, planned, revision, isDone, isTakenOver }) => ({
+    updateOne: {
+      filter: {
+        _id: key,
+        // Without a submission of its own: nothing was planned, or what other periods left in it.
+        'planned.sequence': previousSequence === 0 ? { $in: [null, 0] } : previousSequence,
       },
-    })),
-    { ordered: false },
-  );
+      update: [
+        {
+          $set: {
+            ...(planned !== undefined && { planned: { $literal: planned } }),
+            planDue: {
+              $cond: [
+                { $eq: ['$revision', { $literal: revision }] },
+                isDone === true ? '$$REMOVE' : '$planDue',
+                // Another run may have found nothing to plan in the row as it is now, before this one's came to be known.
+                planned === undefined ? '$planDue' : true,
+              ],
+            },
+            ...(isTakenOver === true && {
+              relaid: { $cond: [{ $eq: ['$revision', { $literal: revision }] }, '$$REMOVE', '$relaid'] },
+            }),
+          },
+        },
+      ],
+    },
+  }));
+  await translated((collection as unknown as Collection<Document>).bulkWrite(updates, { ordered: false }));
 }

@@ -3,7 +3,6 @@ import type { MeterCondition } from '../domain/meter.ts';
 import { canonicalQuantity } from '../domain/quantity.ts';
 import { fingerprintOf, type PropertyValue, type UsageEvent } from '../domain/usage-event.ts';
 import { type EpochHour, epochHourOf } from '../domain/window.ts';
-import { inBatches } from './cursor.ts';
 import { toDecimal128 } from './decimal128.ts';
 import { hasOnlyDuplicateKeys, toStorageError, translated } from './errors.ts';
 
@@ -138,65 +137,29 @@ export class UsageEvents {
     let hour = epochHourOf(query.after?.occurredAtMs ?? query.fromMs);
     while (hour <= lastHour && found.length < query.limit) {
       const hourTo = Math.min(hour + 24, lastHour + 1);
-      const page = await this.#collection
-        .find({
-          hour: { $gte: hour, $lt: hourTo },
-          customerId: query.customerId,
-          occurredAt: { $gte: new Date(query.fromMs), $lt: new Date(query.toMs) },
-          ...(query.eventType !== undefined && { eventType: query.eventType }),
-          ...(conditions.length > 0 && { $and: conditions }),
-          ...(query.after !== undefined && {
-            $or: [
-              { occurredAt: { $gt: new Date(query.after.occurredAtMs) } },
-              { occurredAt: new Date(query.after.occurredAtMs), _id: { $gt: query.after.id } },
-            ],
-          }),
-        })
-        .sort({ occurredAt: 1, _id: 1 })
-        .limit(query.limit - found.length)
-        .toArray();
+      const page = await translated(
+        this.#collection
+          .find({
+            hour: { $gte: hour, $lt: hourTo },
+            customerId: query.customerId,
+            occurredAt: { $gte: new Date(query.fromMs), $lt: new Date(query.toMs) },
+            ...(query.eventType !== undefined && { eventType: query.eventType }),
+            ...(conditions.length > 0 && { $and: conditions }),
+            ...(query.after !== undefined && {
+              $or: [
+                { occurredAt: { $gt: new Date(query.after.occurredAtMs) } },
+                { occurredAt: new Date(query.after.occurredAtMs), _id: { $gt: query.after.id } },
+              ],
+            }),
+          })
+          .sort({ occurredAt: 1, _id: 1 })
+          .limit(query.limit - found.length)
+          .toArray(),
+      );
       found.push(...page);
       hour = hourTo;
     }
     return found;
-  }
-
-  /** A page of raw events as the API shows them; `next` is where another begins, if there is more. */
-  async page(query: RawEventQuery): Promise<{ events: RawEvent[]; next?: RawEventPosition }> {
-    const found = await translated(this.list({ ...query, limit: query.limit + 1 }));
-    const shown = found.slice(0, query.limit);
-    const last = shown.at(-1);
-    return {
-      events: shown.map(toRawEvent),
-      ...(last !== undefined &&
-        found.length > shown.length && { next: { occurredAtMs: last.occurredAt.getTime(), id: last._id } }),
-    };
-  }
-
-  /**
-   * The distinct (hour, customer) pairs that hold events of a type, from an hour on; for one customer or all.
-   * Streams them in batches of `batchSize`.
-   */
-  async *pairsFrom(query: {
-    fromHour: EpochHour;
-    customerId?: string;
-    eventType?: string;
-    batchSize: number;
-  }): AsyncGenerator<{ hour: EpochHour; customerId: string }[]> {
-    const cursor = this.#collection.aggregate<{ _id: { hour: EpochHour; customerId: string } }>(
-      [
-        {
-          $match: {
-            hour: { $gte: query.fromHour },
-            ...(query.customerId !== undefined && { customerId: query.customerId }),
-            ...(query.eventType !== undefined && { eventType: query.eventType }),
-          },
-        },
-        { $group: { _id: { hour: '$hour', customerId: '$customerId' } } },
-      ],
-      { allowDiskUse: true },
-    );
-    for await (const batch of inBatches(cursor, query.batchSize)) yield batch.map(({ _id }) => _id);
   }
 }
 

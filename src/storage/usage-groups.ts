@@ -1,4 +1,5 @@
 import type { ClientSession, Collection, Db, Decimal128 } from 'mongodb';
+import { translated } from './errors.ts';
 import { mergeDocuments } from './fenced-merge.ts';
 import { rangeFilter, type RowRange } from './usage-aggregates.ts';
 import type { GroupValue, RowKey } from './usage-derivation.ts';
@@ -49,9 +50,11 @@ export class UsageGroups {
   }
 
   async range(query: RowRange, session?: ClientSession): Promise<UsageGroupsDocument[]> {
-    return this.#collection
-      .find({ _id: rangeFilter(query) }, { ...(session && { session }) })
-      .sort({ _id: 1 })
-      .toArray();
+    return translated(
+      this.#collection
+        .find({ _id: rangeFilter(query) }, { ...(session && { session }) })
+        .sort({ _id: 1 })
+        .toArray(),
+    );
   }
 }

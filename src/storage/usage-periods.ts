@@ -1,9 +1,9 @@
-import { type ClientSession, type Collection, type Db, Decimal128, type Document } from 'mongodb';
+import { type ClientSession, type Collection, type Db, Decimal128, type Document, type Filter } from 'mongodb';
 import type { Aggregation } from '../domain/meter.ts';
-import type { Period } from '../domain/period.ts';
+import { countedValues, type ValueScope } from './counted-values.ts';
 import { inBatches } from './cursor.ts';
 import { OPERATION_MS_MAX } from './database.ts';
-import { toStorageError } from './errors.ts';
+import { toStorageError, translated } from './errors.ts';
 import { mergeDocuments } from './fenced-merge.ts';
 import { UNIQUE_VALUES } from './unique-values.ts';
 import { movePlannedIn, type Planned, type PlannedMove, USAGE_AGGREGATES } from './usage-aggregates.ts';
@@ -17,6 +17,10 @@ export interface UsagePeriodDocument {
   eventCount: number;
   quantity: Decimal128;
   last?: { at: Date; id: string; value: Decimal128 };
+  /** A changed calendar gave the period up: others hold its usage. */
+  former?: true;
+  /** It was there before the calendar changed, and planning has not looked at it since. */
+  relaid?: true;
   revision: number;
   planDue?: true;
   planned?: Planned;
@@ -30,7 +34,7 @@ export interface PeriodKey {
 
 export type DerivedPeriod = Pick<
   UsagePeriodDocument,
-  '_id' | 'periodEnd' | 'layout' | 'eventCount' | 'quantity' | 'last'
+  '_id' | 'periodEnd' | 'layout' | 'eventCount' | 'quantity' | 'last' | 'former'
 >;
 
 export const USAGE_PERIODS = 'usage_periods';
@@ -41,13 +45,8 @@ export function periodKey(customerId: string, meter: string, periodStart: Date):
 }
 
 /** A customer's period of one meter, to be derived from its windows. */
-export interface PeriodScope {
-  readonly customerId: string;
-  readonly meter: string;
-  readonly period: Period;
+export interface PeriodScope extends ValueScope {
   readonly layout: number;
-  /** For `unique`: hours in which values written under an earlier layout do not count. */
-  readonly reshapedHours?: readonly Period[];
 }
 
 export class UsagePeriods {
@@ -71,7 +70,9 @@ export class UsagePeriods {
     const windows = await this.#read(USAGE_AGGREGATES, windowStages(aggregation, scopes), session);
     // Values are written before the rows that count them, so counting them after reading the rows misses none.
     const distinct =
-      aggregation === 'unique' ? await this.#read(UNIQUE_VALUES, distinctStages(scopes), session) : undefined;
+      aggregation === 'unique'
+        ? await this.#read(UNIQUE_VALUES, distinctStages(await countedValues(this.#db, scopes, session)), session)
+        : undefined;
     const byKey = new Map(windows.map((found) => [keyText(found._id), found]));
     const distinctByKey = new Map(distinct?.map((found) => [keyText(found._id), found]));
     return scopes.map((scope) => {
@@ -99,17 +100,67 @@ export class UsagePeriods {
     }
   }
 
+  /**
+   * Stores derived periods under the fence. Under a new layout planning looks at each of them once, even where the figure
+   * is what it was: what is stamped inside may be of another period.
+   */
   mergeRows(rows: readonly DerivedPeriod[], session: ClientSession): Promise<void> {
-    const planned = rows.map((row) => ({ ...row, planDue: true }));
-    return mergeDocuments({ db: this.#db, into: USAGE_PERIODS, rows: planned }, session);
+    return this.#merge(rows, { isDueUnderNewLayout: true }, session);
+  }
+
+  /** Writes periods that a changed calendar gave up as empty rows. */
+  giveUp(rows: readonly Omit<DerivedPeriod, 'former'>[], session: ClientSession): Promise<void> {
+    return this.#merge(
+      rows.map((row) => ({ ...row, former: true as const })),
+      { isDueUnderNewLayout: false },
+      session,
+    );
+  }
+
+  #merge(
+    rows: readonly DerivedPeriod[],
+    options: { isDueUnderNewLayout: boolean },
+    session: ClientSession,
+  ): Promise<void> {
+    const due = rows.map((row) => ({ ...row, planDue: true }));
+    return mergeDocuments({ db: this.#db, into: USAGE_PERIODS, rows: due, ...options }, session);
+  }
+
+  /** Makes planning look again at periods, if they are there. */
+  async setDue(keys: readonly PeriodKey[]): Promise<void> {
+    if (keys.length === 0) return;
+    const present = { _id: { $in: [...keys] }, former: { $exists: false } } as Filter<UsagePeriodDocument>;
+    await translated(this.#collection.updateMany(present, { $set: { planDue: true }, $inc: { revision: 1 } }));
   }
 
   /** Rows that planning is to look at, in batches. */
-  planDue(query: { meters: readonly string[]; batchSize: number }): AsyncGenerator<UsagePeriodDocument[]> {
+  planDue(query: {
+    meters: readonly string[];
+    customerId?: string;
+    batchSize: number;
+  }): AsyncGenerator<UsagePeriodDocument[]> {
+    const { meters, customerId } = query;
     const cursor = this.#collection
-      .find({ planDue: true, '_id.meter': { $in: [...query.meters] } })
+      .find({
+        planDue: true,
+        '_id.meter': { $in: [...meters] },
+        ...(customerId !== undefined && { '_id.customerId': customerId }),
+      })
       .sort({ periodEnd: 1 });
     return inBatches(cursor, query.batchSize);
+  }
+
+  /** Periods that a changed calendar gave up and that planning has not ended yet. */
+  formerDue(query: { meters: readonly string[]; customerId?: string }): Promise<UsagePeriodDocument[]> {
+    const { meters, customerId } = query;
+    const filter = { planDue: true as const, former: true as const, '_id.meter': { $in: [...meters] } };
+    const own = customerId === undefined ? {} : { '_id.customerId': customerId };
+    return translated(this.#collection.find({ ...filter, ...own }).toArray());
+  }
+
+  /** The rows with these keys that planning is to look at. */
+  dueAmong(keys: readonly PeriodKey[]): Promise<UsagePeriodDocument[]> {
+    return translated(this.#collection.find({ _id: { $in: [...keys] }, planDue: true }).toArray());
   }
 
   async movePlanned(moves: readonly PlannedMove[]): Promise<void> {
@@ -117,24 +168,26 @@ export class UsagePeriods {
   }
 
   async find(key: PeriodKey): Promise<UsagePeriodDocument | null> {
-    return this.#collection.findOne({ _id: key });
+    return translated(this.#collection.findOne({ _id: key }));
   }
 
   async setPlanDue(query: { customerId: string; meter: string; from: Date }): Promise<void> {
-    await this.#collection.updateMany(
-      {
-        _id: {
-          $gte: periodKey(query.customerId, query.meter, query.from),
-          $lt: periodKey(query.customerId, query.meter, new Date(8.64e15)),
+    await translated(
+      this.#collection.updateMany(
+        {
+          _id: {
+            $gte: periodKey(query.customerId, query.meter, query.from),
+            $lt: periodKey(query.customerId, query.meter, new Date(8.64e15)),
+          },
+          quantity: { $ne: ZERO },
         },
-        quantity: { $ne: ZERO },
-      },
-      { $set: { planDue: true }, $inc: { revision: 1 } },
+        { $set: { planDue: true }, $inc: { revision: 1 } },
+      ),
     );
   }
 
   async countPlanDue(): Promise<number> {
-    return this.#collection.countDocuments({ planDue: true });
+    return translated(this.#collection.countDocuments({ planDue: true }));
   }
 }
 
@@ -174,25 +227,11 @@ function windowsOf(scope: PeriodScope): Document {
   };
 }
 
-function distinctStages(scopes: readonly PeriodScope[]): Document[] {
+function distinctStages(counted: Document): Document[] {
   return [
-    { $match: { $or: scopes.map(valuesOf) } },
+    { $match: counted },
     { $group: { _id: { customerId: '$_id.customerId', meter: '$_id.meter', value: '$_id.value' } } },
     { $group: { _id: { customerId: '$_id.customerId', meter: '$_id.meter' }, count: { $sum: 1 } } },
     { $project: { quantity: { $toDecimal: '$count' } } },
   ];
-}
-
-/** The values of a period, without those that an earlier layout left in hours which it cut differently. */
-export function valuesOf(scope: PeriodScope): Document {
-  const { reshapedHours = [] } = scope;
-  return {
-    _id: windowsOf(scope),
-    ...(reshapedHours.length > 0 && {
-      $nor: reshapedHours.map((hour) => ({
-        '_id.windowStart': { $gte: new Date(hour.fromMs), $lt: new Date(hour.toMs) },
-        layout: { $lt: scope.layout },
-      })),
-    }),
-  };
 }

@@ -1,45 +1,91 @@
-import {
-  BrokenCircuitError,
-  CircuitState,
-  circuitBreaker,
-  handleWhenResult,
-  SamplingBreaker,
-  type CircuitBreakerPolicy,
-} from 'cockatiel';
+import { CircuitState, CountBreaker } from 'cockatiel';
+import type { Clock } from '../clock.ts';
 import type { SendOutcome } from '../domain/submission.ts';
 
-/** While Stripe fails, calls are declined for this long before one is tried. */
-const HALF_OPEN_AFTER_MS = 10_000;
-/** Share of calls without a good answer, over the sampled time, that opens the breaker: an outage, not bad luck. */
+/** Share of the last calls without a good answer beyond which the breaker opens: an outage, not bad luck. */
 const FAILURE_SHARE = 0.8;
-const SAMPLE_MS = 15_000;
-/** Calls a second below which the share says nothing. */
-const CALLS_PER_SECOND_MIN = 1;
+const CALLS_JUDGED = 20;
+/** How long calls are declined before one is tried; doubled each time that one fails, too. */
+const OPEN_MS_MIN = 10_000;
+const OPEN_MS_MAX = 15 * 60_000;
+/** The one call that is tried may take this long from its admission to its answer; longer than a call can take. */
+const PROBE_MS_MAX = 60_000;
+/** How soon others ask again while one is tried. */
+const PROBE_WAIT_MS = 1_000;
 
-/** Opens when most calls end in 5xx or no answer, so that an outage of Stripe costs neither attempts nor doubt. */
+/**
+ * Opens when most calls end in 5xx or no answer, so that an outage of Stripe costs neither attempts nor doubt: an outage
+ * of days costs a call each quarter of an hour. Goes by the daemon's own clock, and looks at calls rather than at time.
+ */
 export class Breaker {
-  readonly #policy: CircuitBreakerPolicy = circuitBreaker(
-    handleWhenResult((result) => {
-      const { kind } = result as SendOutcome;
-      return kind === 'server-error' || kind === 'unanswered';
-    }),
-    {
-      halfOpenAfter: HALF_OPEN_AFTER_MS,
-      breaker: new SamplingBreaker({ threshold: FAILURE_SHARE, duration: SAMPLE_MS, minimumRps: CALLS_PER_SECOND_MIN }),
-    },
-  );
+  readonly #clock: Clock;
+  #calls = newSample();
+  #openMs = OPEN_MS_MIN;
+  /** Absent while it is closed. */
+  #openUntilMs: number | undefined;
+  #probe: { readonly untilMs: number; isMade: boolean } | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   get state(): 'closed' | 'open' | 'half-open' {
-    const { state } = this.#policy;
-    return state === CircuitState.Closed ? 'closed' : state === CircuitState.HalfOpen ? 'half-open' : 'open';
+    if (this.#openUntilMs === undefined) return 'closed';
+    return this.#clock.now() < this.#openUntilMs ? 'open' : 'half-open';
   }
 
-  async run(call: () => Promise<SendOutcome>): Promise<SendOutcome> {
-    try {
-      return await this.#policy.execute(call);
-    } catch (error) {
-      if (error instanceof BrokenCircuitError) return { kind: 'declined', reason: 'circuit_open' };
-      throw error;
-    }
+  /**
+   * How long a call has to wait, in milliseconds; 0: it may be made now. While one call at a time is tried, 0 admits the
+   * caller's own, for a minute.
+   */
+  admit(): number {
+    if (this.#openUntilMs === undefined) return 0;
+    const nowMs = this.#clock.now();
+    if (nowMs < this.#openUntilMs) return this.#openUntilMs - nowMs;
+    if (this.#probe !== undefined && nowMs < this.#probe.untilMs) return PROBE_WAIT_MS;
+    this.#probe = { untilMs: nowMs + PROBE_MS_MAX, isMade: false };
+    return 0;
   }
+
+  /** Makes the call, or declines it without one. */
+  async run(call: () => Promise<SendOutcome>): Promise<SendOutcome> {
+    if (this.#openUntilMs !== undefined) return this.#try(call);
+    const outcome = await call();
+    // An answer to a call from before it opened says nothing new.
+    if (this.#openUntilMs !== undefined) return outcome;
+    if (!isFailure(outcome)) this.#calls.success(CircuitState.Closed);
+    else if (this.#calls.failure(CircuitState.Closed)) this.#open();
+    return outcome;
+  }
+
+  async #try(call: () => Promise<SendOutcome>): Promise<SendOutcome> {
+    const isAdmitted = this.#probe?.isMade === false || this.admit() === 0;
+    if (!isAdmitted || this.#probe === undefined) return { kind: 'declined', reason: 'circuit_open' };
+    this.#probe.isMade = true;
+    const outcome = await call();
+    if (isFailure(outcome)) this.#open();
+    else this.#close();
+    return outcome;
+  }
+
+  #open(): void {
+    this.#openUntilMs = this.#clock.now() + this.#openMs;
+    this.#openMs = Math.min(this.#openMs * 2, OPEN_MS_MAX);
+    this.#probe = undefined;
+  }
+
+  #close(): void {
+    this.#openUntilMs = undefined;
+    this.#openMs = OPEN_MS_MIN;
+    this.#probe = undefined;
+    this.#calls = newSample();
+  }
+}
+
+function newSample(): CountBreaker {
+  return new CountBreaker({ threshold: FAILURE_SHARE, size: CALLS_JUDGED });
+}
+
+function isFailure({ kind }: SendOutcome): boolean {
+  return kind === 'server-error' || kind === 'unanswered';
 }

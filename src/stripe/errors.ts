@@ -1,4 +1,5 @@
 import { Stripe } from 'stripe';
+import type { AdvanceOutcome } from '../domain/invoice-guard.ts';
 import type { SendOutcome } from '../domain/submission.ts';
 import { DaemonError } from '../errors.ts';
 
@@ -8,10 +9,17 @@ import { DaemonError } from '../errors.ts';
  */
 const ALREADY_EXISTS = /already exists with identifier/i;
 
-/** What an error of a call to create a meter event says of the submission. */
-export function toSendOutcome(error: unknown): SendOutcome {
+/** Which parameter a refusal without a code is about, and so what it says: v1 was seen to send none. */
+const CODES_BY_PARAMETER: Readonly<Record<string, string>> = { event_name: 'no_meter', timestamp: 'timestamp_refused' };
+
+/**
+ * What an error of a call to create a meter event says of the submission.
+ * @param call when the usage is from, and when it was sent: they tell which bound a timestamp was beyond.
+ */
+export function toSendOutcome(error: unknown, call: { timestampMs: number; nowMs: number }): SendOutcome {
   if (!(error instanceof Stripe.errors.StripeError)) throw error;
-  const { statusCode, code, message } = error;
+  const { statusCode, message } = error;
+  const code = error.code ?? CODES_BY_PARAMETER[error.param ?? ''];
   const reason = code ?? error.type;
   if (error instanceof Stripe.errors.StripeConnectionError || statusCode === undefined) {
     return { kind: 'unanswered', reason: 'no_answer' };
@@ -19,13 +27,43 @@ export function toSendOutcome(error: unknown): SendOutcome {
   if (statusCode >= 500) return { kind: 'server-error', reason: `http_${statusCode}` };
   if (statusCode === 429 || statusCode === 409) return { kind: 'declined', reason };
   if (statusCode === 401 || statusCode === 403) return { kind: 'declined', reason: 'stripe_key_refused' };
-  if (code === 'duplicate_meter_event' || (code === undefined && ALREADY_EXISTS.test(message))) {
+  if (code === 'duplicate_meter_event' || (error.code === undefined && ALREADY_EXISTS.test(message))) {
     return { kind: 'duplicate' };
   }
+  // Something else was sent under this identifier, by a ledger that a backup has made forget it. What it came to is seen
+  // by reconciliation; under another identifier it would be counted twice.
+  if (error instanceof Stripe.errors.StripeIdempotencyError) return { kind: 'duplicate' };
+  const isTimestamp = code?.startsWith('timestamp_') === true;
+  if (isTimestamp && call.timestampMs > call.nowMs) return { kind: 'rejected', reason: 'timestamp_in_future', message };
+  if (isTimestamp) return { kind: 'blocked', reason: 'timestamp_too_old' };
   if (code === 'resource_missing') return { kind: 'blocked', reason: 'customer_not_found' };
   if (code === 'no_meter') return { kind: 'blocked', reason: 'meter_missing' };
   if (code === 'archived_meter') return { kind: 'blocked', reason: 'meter_inactive' };
   return { kind: 'rejected', reason, message };
+}
+
+/** Whether Stripe has no object of the id that was asked for. */
+export function isMissing(error: unknown): boolean {
+  return error instanceof Stripe.errors.StripeError && error.statusCode === 404 && error.code === 'resource_missing';
+}
+
+/** What an error of a call to cancel a meter event says of the event: refused, or nothing. Throws what is not Stripe's. */
+export function toCancelRefusal(error: unknown): { kind: 'refused' | 'unanswered'; reason: string } {
+  if (!(error instanceof Stripe.errors.StripeError)) throw error;
+  const { statusCode, code, type } = error;
+  if (statusCode === undefined) return { kind: 'unanswered', reason: 'no_answer' };
+  const isRefused = statusCode === 400 || statusCode === 404;
+  return { kind: isRefused ? 'refused' : 'unanswered', reason: code ?? (isRefused ? type : `http_${statusCode}`) };
+}
+
+/** What an error of a call to hold or release an invoice says of the invoice. Throws what is not Stripe's. */
+export function toAdvanceRefusal(error: unknown): AdvanceOutcome {
+  if (!(error instanceof Stripe.errors.StripeError)) throw error;
+  const { statusCode, message } = error;
+  if (statusCode === undefined) return { kind: 'failed', isStored: false };
+  // Stripe keeps answers of 5xx under their idempotency key; 409 and 429 come before it looks (API reference).
+  if (statusCode >= 500) return { kind: 'failed', isStored: true };
+  return statusCode === 409 || statusCode === 429 ? { kind: 'failed', isStored: false } : { kind: 'refused', message };
 }
 
 /** Translates an error of any other call. */

@@ -1,4 +1,5 @@
 import type { Stripe } from 'stripe';
+import type { Clock } from '../clock.ts';
 import type { SendOutcome } from '../domain/submission.ts';
 import { Breaker } from './breaker.ts';
 import { toSendOutcome } from './errors.ts';
@@ -20,15 +21,23 @@ export interface MeterEventCall {
 /** Creates meter events (v1), behind a circuit breaker. */
 export class MeterEvents {
   readonly #stripe: Stripe;
-  readonly #breaker = new Breaker();
+  readonly #clock: Clock;
+  readonly #breaker: Breaker;
 
-  constructor(stripe: Stripe) {
+  constructor(stripe: Stripe, clock: Clock) {
     this.#stripe = stripe;
+    this.#clock = clock;
+    this.#breaker = new Breaker(clock);
   }
 
   /** `closed` lets calls through, `open` declines them, `half-open` tries one. */
   get breakerState(): 'closed' | 'open' | 'half-open' {
     return this.#breaker.state;
+  }
+
+  /** How long the next call has to wait, in milliseconds; 0: it is admitted, and is to be made now. */
+  admit(): number {
+    return this.#breaker.admit();
   }
 
   async send(call: MeterEventCall): Promise<SendOutcome> {
@@ -48,7 +57,7 @@ export class MeterEvents {
       );
       return { kind: 'accepted' };
     } catch (error) {
-      return toSendOutcome(error);
+      return toSendOutcome(error, { timestampMs: call.timestampMs, nowMs: this.#clock.now() });
     }
   }
 }

@@ -4,9 +4,17 @@ import type { Config } from '../config.ts';
 import type { JobQueue, QueuePlace } from '../queue/job-queue.ts';
 import { type JobHandler, JobWorker } from '../queue/job-worker.ts';
 import { startTicks } from '../queue/ticks.ts';
+import { dueGuardJobs, ringForGuards } from './invoice-guards.ts';
 import type { JobParts } from './job-parts.ts';
+import { dueLateJobs } from './late-usage.ts';
+import { dueResolveJobs } from './submission-jobs.ts';
+import { isSubmittingPaused } from './submitting-pause.ts';
+import { dueWebhookJobs } from './webhooks.ts';
 
 const EVERY_MINUTE = '* * * * *';
+/** Hourly, and not when everybody else does. */
+const CATCH_UP_CRON = '41 * * * *';
+const RESOLVE_CRON = '4-59/10 * * * *';
 
 /** Something that runs until it is stopped. */
 export interface Running {
@@ -28,6 +36,8 @@ export function startWorker(parts: JobParts, queue: JobQueue, handlers: Record<s
     followUp: async (job, result) => {
       const next = followUpOf(job, result, parts.stripe !== undefined);
       if (next !== undefined) await queue.addOnce(next);
+      if (hasMirroredInvoices(job, result)) await queue.addOnce('settle-late-usage');
+      await ringForGuards({ parts, queue }, job, result);
     },
     clock: parts.clock,
     log: parts.log,
@@ -37,11 +47,22 @@ export function startWorker(parts: JobParts, queue: JobQueue, handlers: Record<s
 
 /** Aggregation is followed by submission, and so is a reconciliation that healed; what was queued anew is aggregated. */
 function followUpOf(job: string, result: Record<string, unknown>, isSubmitting: boolean): string | undefined {
+  if (result['paused'] === true) return undefined;
   if (job === 'aggregate-usage')
     return isSubmitting && result['customerHours'] !== 0 ? 'submit-meter-events' : undefined;
   if (job === 'reconcile-usage') return result['healed'] === 0 ? undefined : 'submit-meter-events';
+  if (job === 'catch-up-events') return result['recorded'] === 0 ? undefined : 'process-webhooks';
+  if (job === 'process-webhooks') return result['subscriptions'] === 0 ? undefined : 'requeue-usage';
+  if (job === 'resolve-submissions')
+    return result['replaced'] === 0 && result['mended'] === 0 ? undefined : 'submit-meter-events';
+  if (job === 'settle-late-usage') return result['submitted'] === 0 ? undefined : 'submit-meter-events';
   if (job === 'requeue-usage') return result['hours'] === 0 ? undefined : 'aggregate-usage';
   return undefined;
+}
+
+/** An invoice may have become final over usage that was sent meanwhile. */
+function hasMirroredInvoices(job: string, result: Record<string, unknown>): boolean {
+  return job === 'process-webhooks' && result['invoices'] !== 0;
 }
 
 /** Starts the schedules of this process: they only ring. */
@@ -62,6 +83,16 @@ export function startTicker(parts: JobParts, queue: JobQueue): Running {
               name: 'reconcile-usage',
               cron: config.reconcileCron,
               ring: (minute: string) => queue.addTick('reconcile-usage', minute),
+            },
+            {
+              name: 'resolve-submissions',
+              cron: RESOLVE_CRON,
+              ring: (minute: string) => queue.addTick('resolve-submissions', minute),
+            },
+            {
+              name: 'catch-up-events',
+              cron: CATCH_UP_CRON,
+              ring: (minute: string) => queue.addTick('catch-up-events', minute),
             },
           ]),
       {
@@ -88,12 +119,19 @@ function sweepDeps(
     hasRequeue: async () =>
       (await stores.customers.listToRequeue(1)).length > 0 || (await stores.meters.listToRequeue()).length > 0,
     hasSubmitWork: async (nowMs) => {
+      if (await isSubmittingPaused(parts)) return false;
       const dueAt = await stores.submissions.nextDueAt(new Date(nowMs - ATTEMPT_SPAN_MS_MAX));
       if (dueAt !== undefined && dueAt.getTime() <= nowMs) return true;
       if ((await stores.submissions.countInStates(['sending', 'blocked'])) > 0) return true;
       const settledBy = new Date(nowMs - config.windowSettleMs);
       return (await stores.usageAggregates.hasPlanDue(settledBy)) || (await stores.usagePeriods.countPlanDue()) > 0;
     },
+    otherDueJobs: async (nowMs) => [
+      ...(await dueWebhookJobs(parts, nowMs)),
+      ...(await dueLateJobs(parts, nowMs)),
+      ...(await dueGuardJobs(parts, nowMs)),
+      ...(await dueResolveJobs(parts, nowMs)),
+    ],
     nextRereadAt: () => stores.reconciliations.nextRereadAt(),
     lastReconciledAt: async () => (await stores.runs.lastSuccess('reconcile-usage'))?.startedAt,
     queuedRuns: (limit) => stores.runs.listQueued(limit),

@@ -1,12 +1,24 @@
 import type { GaugeSource } from '../http/metrics.ts';
 import type { JobQueue } from '../queue/job-queue.ts';
+import { guardGauges } from './invoice-guards.ts';
 import type { JobParts } from './job-parts.ts';
+import { lateUsageGauges } from './late-usage.ts';
+import { pauseGauges } from './submitting-pause.ts';
+import { webhookGauges } from './webhooks.ts';
 
 const BREAKER_STATES = ['closed', 'half-open', 'open'] as const;
 
 /** What `/metrics` shows of the pipeline. */
 export function gaugesOf(parts: JobParts, queue: JobQueue): GaugeSource[] {
-  return [...usageGauges(parts), ...submissionGauges(parts), ...operationGauges(parts, queue)];
+  return [
+    ...usageGauges(parts),
+    ...submissionGauges(parts),
+    ...pauseGauges(parts),
+    ...lateUsageGauges(parts),
+    ...guardGauges(parts),
+    ...webhookGauges(parts),
+    ...operationGauges(parts, queue),
+  ];
 }
 
 function usageGauges({ stores, clock }: JobParts): GaugeSource[] {
@@ -50,6 +62,11 @@ function submissionGauges({ stores, clock }: JobParts): GaugeSource[] {
           value: (clock.now() - oldestPlannedAt.getTime()) / 1000,
           labels: { state },
         })),
+    },
+    {
+      name: 'submissions_undecided',
+      help: 'Meter events in doubt that wait for a person.',
+      read: async () => [{ value: await stores.doubts.countUndecided() }],
     },
     {
       name: 'submissions_blocked',

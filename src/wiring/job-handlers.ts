@@ -1,15 +1,19 @@
 import { aggregateUsage } from '../../jobs/aggregate-usage.ts';
-import { planSubmissions } from '../../jobs/plan-submissions.ts';
+import { mirrorCalendar } from '../../jobs/mirror-calendar.ts';
 import { reconcileUsage } from '../../jobs/reconcile-usage.ts';
 import { requeueUsage } from '../../jobs/requeue-usage.ts';
-import { submitMeterEvents } from '../../jobs/submit-meter-events.ts';
 import { syncMeters } from '../../jobs/sync-meters.ts';
 import { DaemonError } from '../errors.ts';
 import type { JobHandler } from '../queue/job-worker.ts';
 import { inDerivationRun } from '../storage/derivation-run.ts';
-import { Lanes } from '../storage/lanes.ts';
+import { guardJobs } from './invoice-guards.ts';
+import { auditJobs } from './audit-jobs.ts';
 import { type JobParts, listMeters, requireStripe } from './job-parts.ts';
+import { lateUsageJobs } from './late-usage.ts';
 import { reconciliationDeps } from './reconciliation-deps.ts';
+import { submissionJobs } from './submission-jobs.ts';
+import { isSubmittingPaused, unlessPaused } from './submitting-pause.ts';
+import { calendarDeps, webhookJobs } from './webhooks.ts';
 
 /** The jobs by name: what the queue runs, and what `POST /v1/runs` accepts. */
 export function jobHandlers(parts: JobParts): Record<string, JobHandler> {
@@ -17,7 +21,11 @@ export function jobHandlers(parts: JobParts): Record<string, JobHandler> {
     'aggregate-usage': ({ input, signal }) =>
       toResult(aggregateUsage(aggregationDeps(parts), { dryRun: input['dryRun'] === true, signal })),
     'requeue-usage': () => toResult(requeueUsage(requeueDeps(parts))),
-    'submit-meter-events': ({ input, signal }) => submit(parts, input['dryRun'] === true, signal),
+    ...auditJobs(parts),
+    ...lateUsageJobs(parts),
+    ...guardJobs(parts),
+    ...webhookJobs(parts),
+    ...unlessPaused(parts, submissionJobs(parts)),
     'sync-meters': async ({ input }) => {
       const { meters } = requireStripe(parts);
       return toResult(
@@ -27,7 +35,9 @@ export function jobHandlers(parts: JobParts): Record<string, JobHandler> {
     'reconcile-usage': async ({ input, signal }) => {
       requireStripe(parts);
       await parts.stores.ledger.finishReplacements(new Date(parts.clock.now()));
-      return toResult(reconcileUsage(reconciliationDeps(parts), { ...toReconcileInput(input), signal }));
+      // What is paused is not to be mended behind a person's back either.
+      const only = (await isSubmittingPaused(parts)) ? { apply: false } : {};
+      return toResult(reconcileUsage(reconciliationDeps(parts), { ...toReconcileInput(input), ...only, signal }));
     },
   };
 }
@@ -36,57 +46,18 @@ function aggregationDeps({ stores, clock, log }: JobParts): Parameters<typeof ag
   return { inRun: (work) => inDerivationRun(stores.database.db, work), clock, log };
 }
 
-function requeueDeps({ stores, clock }: JobParts): Parameters<typeof requeueUsage>[0] {
+function requeueDeps(parts: JobParts): Parameters<typeof requeueUsage>[0] {
+  const { stores, clock } = parts;
   return {
     clock,
+    mirrorCalendar: (customerId) => mirrorCalendar(calendarDeps(parts), customerId),
     customers: stores.customers,
     meters: stores.meters,
-    usageEvents: stores.usageEvents,
+    usageEvents: stores.rawFacts,
     dirtyHours: stores.dirtyHours,
     aggregates: stores.usageAggregates,
     periods: stores.usagePeriods,
   };
-}
-
-function planDeps({ stores, config, installation, clock }: JobParts): Parameters<typeof planSubmissions>[0] {
-  return {
-    outbox: stores.outbox,
-    billingOf: (ids) => stores.customers.billingOf(ids),
-    installation,
-    windowSettleMs: config.windowSettleMs,
-    clock,
-  };
-}
-
-async function submit(parts: JobParts, dryRun: boolean, signal: AbortSignal): Promise<Record<string, unknown>> {
-  const { stores, clock, log } = parts;
-  const stripe = requireStripe(parts);
-  if (dryRun) return toResult(planSubmissions(planDeps(parts), { meters: await listMeters(parts), dryRun }));
-  await stores.ledger.finishReplacements(new Date(clock.now()));
-  const plan = async (): Promise<number> =>
-    (await planSubmissions(planDeps(parts), { meters: await listMeters(parts) })).planned;
-  try {
-    return await toResult(
-      submitMeterEvents(
-        {
-          entries: stores.outboxEntries,
-          lanes: new Lanes(stores.leases, clock),
-          plan,
-          meters: () => listMeters(parts),
-          stripeMeters: () => stripe.listMeters(),
-          billingOf: (ids) => stores.customers.billingOf(ids),
-          takeCallToken: (abort) => stripe.rate.take(abort),
-          send: (call) => stripe.meterEvents.send(call),
-          random: Math.random,
-          clock,
-          log,
-        },
-        { signal },
-      ),
-    );
-  } finally {
-    stores.outbox.forget();
-  }
 }
 
 function toReconcileInput(input: Record<string, unknown>): {

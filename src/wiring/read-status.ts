@@ -4,14 +4,16 @@ import type { JobParts } from './job-parts.ts';
 /** Gathers where the pipeline stands. */
 export async function readStatus(parts: JobParts, jobs: readonly string[]): Promise<Status> {
   const { stores, installation, stripe } = parts;
-  const [journal, census, blocked, windows, periods, uncountable, rejectedEvents, lastRuns] = await Promise.all([
+  const [journal, census, blocked, late, windows, periods, uncountable, rejectedEvents, pause, lastRuns] = await Promise.all([
     stores.dirtyHours.backlog(),
     stores.submissions.census(),
     stores.submissions.blockedReasons(),
+    stores.lateUsage.waiting(),
     stores.usageAggregates.countPlanDue(),
     stores.usagePeriods.countPlanDue(),
     stores.usageAggregates.countUncountable(),
     stores.rejectedEvents.count(),
+    stores.submittingPauses.find(),
     readLastRuns(parts, jobs),
   ]);
   return {
@@ -26,8 +28,10 @@ export async function readStatus(parts: JobParts, jobs: readonly string[]): Prom
       oldestPlannedAt: oldestPlannedAt.toISOString(),
     })),
     blocked,
+    lateUsage: late.map(({ oldestAt, ...rest }) => ({ ...rest, oldestAt: oldestAt.toISOString() })),
     planDue: windows + periods,
     uncountable,
+    ...(pause && { paused: { ...pause, pausedAt: pause.pausedAt.toISOString() } }),
     lastRuns,
     rejectedEvents,
     ...(stripe && { breaker: stripe.meterEvents.breakerState }),

@@ -1,43 +1,32 @@
 import { randomUUID } from 'node:crypto';
-import type { Pair, PairMemory, PairResult } from '../../jobs/compare-pair.ts';
-import type { ReconciliationRun, reconcileUsage } from '../../jobs/reconcile-usage.ts';
+import type { ApproveReconciliationDeps } from '../../jobs/approve-reconciliation.ts';
+import type { Pair, PairMemory, PairResult, Scope, SummaryRead } from '../../jobs/pair.ts';
+import type { ReconciliationRun } from '../../jobs/reconcile-usage.ts';
 import { isAdditive } from '../domain/meter.ts';
-import { canonicalQuantity, type Quantity } from '../domain/quantity.ts';
+import type { Period } from '../domain/period.ts';
+import { canonicalQuantity, isZeroQuantity, type Quantity } from '../domain/quantity.ts';
 import { HOUR_MS } from '../domain/window.ts';
-import type { ReconciliationPair } from '../storage/reconciliations.ts';
+import type { ReconciliationPair, ReconciliationRow } from '../storage/reconciliations.ts';
 import { periodKey } from '../storage/usage-periods.ts';
 import { type JobParts, listMeters, requireStripe } from './job-parts.ts';
 import type { Stores } from './stores.ts';
+import type { StripeSide } from './stripe-side.ts';
 
-/** What reconciliation is handed. */
-export function reconciliationDeps(parts: JobParts): Parameters<typeof reconcileUsage>[0] {
+/** What reconciliation is handed, and the approval of what it left waiting. */
+export function reconciliationDeps(parts: JobParts): ApproveReconciliationDeps {
   const { stores, config, clock, log } = parts;
   const stripe = requireStripe(parts);
   return {
+    ...pairDeps(parts, stripe),
     customerIds: () => stores.ledger.customerIds(),
     billingOf: (ids) => stores.customers.billingOf(ids),
     meters: () => listMeters(parts),
     stripeMeters: () => stripe.listMeters(),
-    ledger: stores.ledger,
-    localFigure: (pair) => localFigure(stores, pair),
-    summaries: {
-      total: async (range) => {
-        await stripe.rate.take();
-        return stripe.summaries.total(range);
-      },
-      hourly: async (range) => {
-        await stripe.rate.take();
-        return stripe.summaries.hourly(range);
-      },
-    },
     memories: {
       pairs: async (ids) => (await stores.reconciliations.pairs(ids)).map(toMemory),
       save: (memory) => stores.reconciliations.savePair(toPairDocument(memory)),
     },
-    results: {
-      saveRow: (run, result) => stores.reconciliations.saveRow(toRow(run, result)),
-      saveRun: (run) => stores.reconciliations.saveRun(toRunDocument(run)),
-    },
+    results: resultsOf(stores),
     rawHours: (customerId, fromHour) => stores.aggregateChecks.rawHours(customerId, fromHour),
     waitingHours: (customerId, fromHour) => stores.aggregateChecks.waitingHours(customerId, fromHour),
     compareStep: (step) => stores.aggregateChecks.compareStep(step),
@@ -49,13 +38,64 @@ export function reconciliationDeps(parts: JobParts): Parameters<typeof reconcile
       ...(config.healQuantityMax !== undefined && { quantityMax: config.healQuantityMax }),
     },
     summaryReadsMax: config.summaryReadsPerRunMax,
-    summaryRereadMs: config.summaryRereadMs,
-    summaryLagMaxMs: config.summaryLagMaxMs,
-    installation: parts.installation,
     newId: () => randomUUID(),
-    clock,
     log,
   };
+}
+
+/** What comparing and mending one pair takes. */
+function pairDeps(
+  parts: JobParts,
+  stripe: StripeSide,
+): Pick<
+  ApproveReconciliationDeps,
+  | 'ledger'
+  | 'submissions'
+  | 'corrections'
+  | 'cancel'
+  | 'localFigure'
+  | 'lateUsage'
+  | 'finalPeriods'
+  | 'summaries'
+  | 'summaryRereadMs'
+  | 'summaryLagMaxMs'
+  | 'installation'
+  | 'clock'
+> {
+  const { stores, config, clock, installation } = parts;
+  return {
+    ledger: stores.ledger,
+    submissions: stores.ledger,
+    corrections: stores.corrections,
+    cancel: async (call) => {
+      await stripe.rate.take();
+      return stripe.adjustments.cancel(call);
+    },
+    localFigure: (pair) => localFigure(stores, pair),
+    lateUsage: (scope) => lateUsageOf(stores, scope),
+    finalPeriods: (pair) => finalPeriodsOf(stores, pair),
+    summaries: {
+      total: (range) => counted(stripe, (beforeCall) => stripe.summaries.total(range, beforeCall)),
+      hourly: (range) => counted(stripe, (beforeCall) => stripe.summaries.hourly(range, beforeCall)),
+    },
+    summaryRereadMs: config.summaryRereadMs,
+    summaryLagMaxMs: config.summaryLagMaxMs,
+    installation,
+    clock,
+  };
+}
+
+/** Reads event summaries at the account's pace, and counts the calls. */
+async function counted<T>(
+  stripe: StripeSide,
+  read: (beforeCall: () => Promise<void>) => Promise<T>,
+): Promise<SummaryRead<T>> {
+  let reads = 0;
+  const value = await read(async () => {
+    await stripe.rate.take();
+    reads += 1;
+  });
+  return { value, reads };
 }
 
 async function localFigure(stores: Stores, pair: Pair): Promise<Quantity> {
@@ -73,8 +113,63 @@ async function localFigure(stores: Stores, pair: Pair): Promise<Quantity> {
   return row === null ? '0' : canonicalQuantity(row.quantity.toString());
 }
 
+/** Entries that wait, of which one tells that somebody has to decide. */
+const LATE_ENTRIES_MAX = 1_000;
+
+async function lateUsageOf(stores: Stores, scope: Scope): Promise<{ sum: Quantity; isWaiting: boolean }> {
+  const sum = await stores.lateUsage.sumOf(scope);
+  if (isZeroQuantity(sum)) return { sum, isWaiting: false };
+  const { customerId, meter } = scope;
+  const waiting = await stores.lateUsage.list({ state: 'waiting', customerId, meter, limit: LATE_ENTRIES_MAX });
+  // What Stripe took, if too late for the invoice, is delivered all the same.
+  const undelivered = waiting.filter(({ reason }) => reason !== 'accepted_after_finalization');
+  const isInScope = (atMs: number): boolean => atMs >= scope.fromMs && atMs < scope.toMs;
+  return { sum, isWaiting: undelivered.some(({ timestamp }) => isInScope(timestamp.getTime())) };
+}
+
+async function finalPeriodsOf(stores: Stores, pair: Pair): Promise<Period[]> {
+  const { stripeCustomerId } = pair.customer;
+  if (stripeCustomerId === undefined) return [];
+  const finals = await stores.invoices.finalised([stripeCustomerId], new Date(pair.period.fromMs));
+  return (finals.get(stripeCustomerId) ?? []).filter(({ stripeMeterId }) => stripeMeterId === pair.stripeMeter?.id);
+}
+
+function resultsOf(stores: Stores): ApproveReconciliationDeps['results'] {
+  const { reconciliations } = stores;
+  const keyOf = (run: string, row: { customerId: string; meter: string; periodFromMs: number }) => ({
+    run,
+    customerId: row.customerId,
+    meter: row.meter,
+    periodStart: new Date(row.periodFromMs),
+  });
+  return {
+    saveRow: (run, result) => reconciliations.saveRow(toRow(run, result)),
+    saveRun: (run) => reconciliations.saveRun(toRunDocument(run)),
+    hasRun: async (id) => (await reconciliations.findRun(id)) !== null,
+    waitingRows: async (query) =>
+      (await reconciliations.listRows({ ...query, waits: true })).map(({ _id, plan }) => ({
+        customerId: _id.customerId,
+        meter: _id.meter,
+        periodFromMs: _id.periodStart.getTime(),
+        plan,
+      })),
+    recordApproval: (run, { atMs, rows, ...approval }) =>
+      reconciliations.recordApproval(run, {
+        ...approval,
+        at: new Date(atMs),
+        rows: rows.map(({ customerId, meter, periodFromMs }) => ({
+          customerId,
+          meter,
+          periodStart: new Date(periodFromMs),
+        })),
+      }),
+    finishApproval: (run, { id, applied, rows }) =>
+      reconciliations.finishApproval(run, { id, applied, rows: rows.map((row) => keyOf(run, row)) }),
+  };
+}
+
 function toMemory(pair: ReconciliationPair): PairMemory {
-  const { firstRead } = pair;
+  const { readings } = pair;
   return {
     customerId: pair._id.customerId,
     meter: pair._id.meter,
@@ -83,29 +178,25 @@ function toMemory(pair: ReconciliationPair): PairMemory {
     verdict: pair.verdict,
     ...(pair.matchedFingerprint !== undefined && { matchedFingerprint: pair.matchedFingerprint }),
     ...(pair.matchedTotal !== undefined && { matchedTotal: pair.matchedTotal }),
-    ...(firstRead && {
-      firstRead: { atMs: firstRead.at.getTime(), fingerprint: firstRead.fingerprint, hours: firstRead.hours },
-    }),
+    ...(readings && { readings: readings.map(({ at, ...reading }) => ({ ...reading, atMs: at.getTime() })) }),
     ...(pair.rereadAt && { rereadAtMs: pair.rereadAt.getTime() }),
   };
 }
 
 function toPairDocument(memory: PairMemory): ReconciliationPair {
-  const { firstRead } = memory;
+  const { readings } = memory;
   return {
     _id: { customerId: memory.customerId, meter: memory.meter, periodStart: new Date(memory.periodFromMs) },
     readAt: new Date(memory.readAtMs),
     verdict: memory.verdict,
     ...(memory.matchedFingerprint !== undefined && { matchedFingerprint: memory.matchedFingerprint }),
     ...(memory.matchedTotal !== undefined && { matchedTotal: memory.matchedTotal }),
-    ...(firstRead && {
-      firstRead: { at: new Date(firstRead.atMs), fingerprint: firstRead.fingerprint, hours: [...firstRead.hours] },
-    }),
+    ...(readings && { readings: readings.map(({ atMs, ...reading }) => ({ ...reading, at: new Date(atMs) })) }),
     ...(memory.rereadAtMs !== undefined && { rereadAt: new Date(memory.rereadAtMs) }),
   };
 }
 
-function toRow(run: string, result: PairResult): Parameters<Stores['reconciliations']['saveRow']>[0] {
+function toRow(run: string, result: PairResult): ReconciliationRow {
   const { pair, figures } = result;
   return {
     _id: {
@@ -122,11 +213,13 @@ function toRow(run: string, result: PairResult): Parameters<Stores['reconciliati
     inFlight: figures.inFlight,
     blocked: figures.blocked,
     rejected: figures.rejected,
+    late: figures.late,
     ...(result.stripe !== undefined && { stripe: result.stripe }),
     hours: [...result.hours],
     ...(result.note !== undefined && { note: result.note }),
     plan: [...result.plan],
     applied: result.applied,
+    ...(result.waits && { waits: true }),
   };
 }
 

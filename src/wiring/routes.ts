@@ -2,28 +2,29 @@ import { randomUUID } from 'node:crypto';
 import { ingestUsageEvents } from '../../jobs/ingest-usage-events.ts';
 import { putCustomer } from '../../jobs/put-customer.ts';
 import { putMeter } from '../../jobs/put-meter.ts';
-import { readEvents } from '../../jobs/read-events.ts';
 import { readUsage } from '../../jobs/read-usage.ts';
 import { replayRejectedEvent } from '../../jobs/replay-rejected-event.ts';
 import type { UsageEvent } from '../domain/usage-event.ts';
-import { registerCustomerEvents } from '../http/customer-events.ts';
 import { registerCustomers } from '../http/customers.ts';
 import { registerEvents } from '../http/events.ts';
 import { registerMeters } from '../http/meters.ts';
 import type { Metrics } from '../http/metrics.ts';
-import { registerReconciliations } from '../http/reconciliations.ts';
 import { registerRejectedEvents } from '../http/rejected-events.ts';
 import type { RouteRegistrar } from '../http/route.ts';
 import { registerRuns } from '../http/runs.ts';
 import { registerStatus } from '../http/status.ts';
-import { registerSubmissions } from '../http/submissions.ts';
 import { registerUsage } from '../http/usage.ts';
 import type { JobQueue } from '../queue/job-queue.ts';
 import { withLiveUsage } from '../storage/live-usage.ts';
-import { toMeter } from '../storage/meters.ts';
 import { toUsageEventDocument } from '../storage/usage-events.ts';
+import { factRoutes } from './fact-routes.ts';
+import { guardRoutes } from './invoice-guards.ts';
 import type { JobParts } from './job-parts.ts';
+import { lateUsageRoutes } from './late-usage.ts';
 import { readStatus } from './read-status.ts';
+import { reconciliationRoutes } from './reconciliation-routes.ts';
+import { submissionRoutes } from './submission-jobs.ts';
+import { webhookRoutes } from './webhooks.ts';
 
 /** How long the event types that meters count are remembered. */
 const EVENT_TYPES_REMEMBERED_MS = 2_000;
@@ -37,7 +38,15 @@ export interface RouteParts {
 
 /** Every route under /v1, with what it needs. */
 export function routesOf(parts: RouteParts): RouteRegistrar[] {
-  return [...ingestRoutes(parts), ...catalogueRoutes(parts), ...operationRoutes(parts)];
+  return [
+    ...ingestRoutes(parts),
+    ...catalogueRoutes(parts),
+    ...factRoutes(parts.jobs),
+    ...webhookRoutes(parts.jobs, parts.queue),
+    ...lateUsageRoutes(parts.jobs, parts.queue),
+    ...guardRoutes(parts.jobs, parts.queue),
+    ...operationRoutes(parts),
+  ];
 }
 
 function ingestRoutes({ jobs, metrics }: RouteParts): RouteRegistrar[] {
@@ -125,39 +134,14 @@ function catalogueRoutes({ jobs, queue }: RouteParts): RouteRegistrar[] {
       registerUsage(app, {
         readUsage: (query) => readUsage({ clock, withLiveUsage: (work) => withLiveUsage(db, work) }, query),
       }),
-    (app) =>
-      registerCustomerEvents(app, {
-        readEvents: (input) =>
-          readEvents(
-            {
-              clock,
-              customers: stores.customers,
-              findMeter: async (key) => {
-                const meter = await stores.meters.find(key);
-                return meter === null ? undefined : toMeter(meter);
-              },
-              usageEvents: stores.usageEvents,
-            },
-            input,
-          ),
-      }),
   ];
 }
 
 function operationRoutes({ jobs, jobNames, queue }: RouteParts): RouteRegistrar[] {
   const { stores, clock, log } = jobs;
   return [
-    (app) =>
-      registerSubmissions(app, {
-        listSubmissions: (query) => stores.submissions.list(query),
-        findSubmission: (identifier) => stores.submissions.find(identifier),
-      }),
-    (app) =>
-      registerReconciliations(app, {
-        listReconciliations: (query) => stores.reconciliations.listRuns(query),
-        findReconciliation: (id) => stores.reconciliations.findRun(id),
-        listComparisons: (query) => stores.reconciliations.listRows(query),
-      }),
+    submissionRoutes(jobs, queue),
+    ...reconciliationRoutes(jobs, queue),
     (app) =>
       registerRuns(app, {
         jobs: jobNames,

@@ -3,42 +3,76 @@ import type { Logger } from '../logger.ts';
 import { AggregateChecks } from '../storage/aggregate-check.ts';
 import { ApiKeys } from '../storage/api-keys.ts';
 import { Customers } from '../storage/customers.ts';
+import { Doubts } from '../storage/doubts.ts';
+import { Corrections } from '../storage/corrections.ts';
 import type { Database } from '../storage/database.ts';
 import { DirtyHours } from '../storage/dirty-hours.ts';
+import { EventCoverage } from '../storage/event-coverage.ts';
+import { InvoiceGuards } from '../storage/invoice-guards.ts';
+import { InvoiceMirror } from '../storage/invoices.ts';
+import { LateChecks } from '../storage/late-checks.ts';
+import { LateSubmissions } from '../storage/late-submissions.ts';
+import { LateUsage } from '../storage/late-usage.ts';
+import { Lanes } from '../storage/lanes.ts';
 import { Leases } from '../storage/leases.ts';
 import { Ledger } from '../storage/ledger.ts';
 import { Meters } from '../storage/meters.ts';
 import { MeterSubmissions } from '../storage/meter-submissions.ts';
 import { Outbox } from '../storage/outbox.ts';
 import { OutboxEntries } from '../storage/outbox-entries.ts';
+import { Explanations } from '../storage/explanations.ts';
+import { RawFacts } from '../storage/raw-facts.ts';
 import { Reconciliations } from '../storage/reconciliations.ts';
+import { RelatedRows } from '../storage/plannable-rows.ts';
 import { RejectedEvents } from '../storage/rejected-events.ts';
 import { Runs } from '../storage/runs.ts';
+import { SubmittingPauses } from '../storage/submitting-pause.ts';
+import { SubscriptionMirror } from '../storage/subscriptions.ts';
+import { UnfinishedUsage } from '../storage/unfinished-usage.ts';
+import { UsageAdjustments } from '../storage/usage-adjustments.ts';
 import { UsageAggregates } from '../storage/usage-aggregates.ts';
 import { UsageEvents } from '../storage/usage-events.ts';
 import { UsageLog } from '../storage/usage-log.ts';
 import { UsagePeriods } from '../storage/usage-periods.ts';
+import { WebhookInbox } from '../storage/webhook-inbox.ts';
 
 /** Every collection's statements, over one database. */
 export interface Stores {
   readonly database: Database;
   readonly aggregateChecks: AggregateChecks;
   readonly apiKeys: ApiKeys;
+  readonly corrections: Corrections;
   readonly customers: Customers;
   readonly dirtyHours: DirtyHours;
+  readonly doubts: Doubts;
+  readonly eventCoverage: EventCoverage;
+  readonly invoiceGuards: InvoiceGuards;
+  readonly invoices: InvoiceMirror;
+  readonly lateChecks: LateChecks;
+  readonly lateSubmissions: LateSubmissions;
+  readonly lateUsage: LateUsage;
+  readonly lanes: Lanes;
+  readonly explanations: Explanations;
   readonly leases: Leases;
   readonly ledger: Ledger;
   readonly meters: Meters;
   readonly outbox: Outbox;
   readonly outboxEntries: OutboxEntries;
+  readonly rawFacts: RawFacts;
   readonly reconciliations: Reconciliations;
   readonly rejectedEvents: RejectedEvents;
+  readonly relatedRows: RelatedRows;
   readonly runs: Runs;
   readonly submissions: MeterSubmissions;
+  readonly submittingPauses: SubmittingPauses;
+  readonly subscriptions: SubscriptionMirror;
+  readonly unfinishedUsage: UnfinishedUsage;
+  readonly usageAdjustments: UsageAdjustments;
   readonly usageAggregates: UsageAggregates;
   readonly usageEvents: UsageEvents;
   readonly usageLog: UsageLog;
   readonly usagePeriods: UsagePeriods;
+  readonly webhookInbox: WebhookInbox;
 }
 
 /** @param holder names this process in leases. */
@@ -49,21 +83,38 @@ export function openStores(
   const { db } = database;
   const usageEvents = new UsageEvents(db);
   const dirtyHours = new DirtyHours(db);
+  const leases = new Leases(db, settings.holder);
   return {
     database,
     aggregateChecks: new AggregateChecks(db),
     apiKeys: new ApiKeys(db),
+    corrections: new Corrections(db),
     customers: new Customers(db),
     dirtyHours,
-    leases: new Leases(db, settings.holder),
+    doubts: new Doubts(db),
+    eventCoverage: new EventCoverage(db),
+    invoiceGuards: new InvoiceGuards(db),
+    invoices: new InvoiceMirror(db),
+    lateChecks: new LateChecks(db),
+    lateSubmissions: new LateSubmissions(db),
+    lateUsage: new LateUsage(db),
+    lanes: new Lanes(leases, settings.clock),
+    leases,
     ledger: new Ledger(db),
     meters: new Meters(db),
     outbox: new Outbox(db),
     outboxEntries: new OutboxEntries(db),
+    explanations: new Explanations(db),
+    rawFacts: new RawFacts(db),
     reconciliations: new Reconciliations(db),
     rejectedEvents: new RejectedEvents(db),
+    relatedRows: new RelatedRows(db),
     runs: new Runs(db),
     submissions: new MeterSubmissions(db),
+    submittingPauses: new SubmittingPauses(db),
+    subscriptions: new SubscriptionMirror(db),
+    unfinishedUsage: new UnfinishedUsage(db),
+    usageAdjustments: new UsageAdjustments(db),
     usageAggregates: new UsageAggregates(db),
     usageEvents,
     usageLog: new UsageLog({
@@ -74,5 +125,6 @@ export function openStores(
       onCloseFailed: (err) => settings.log.warn({ err }, 'could not close a journal entry'),
     }),
     usagePeriods: new UsagePeriods(db),
+    webhookInbox: new WebhookInbox(db),
   };
 }

@@ -6,20 +6,26 @@ import { DaemonError } from '../errors.ts';
 import { CallRate } from '../redis/call-rate.ts';
 import { openStripe } from '../stripe/client.ts';
 import { EventSummaries } from '../stripe/event-summaries.ts';
+import { MeterEventAdjustments } from '../stripe/meter-event-adjustments.ts';
 import { MeterEvents } from '../stripe/meter-events.ts';
 import { type StripeMeter, StripeMeters } from '../stripe/meters.ts';
+import { openStripeObjects, type StripeObjects } from '../stripe/objects.ts';
 
 /** Everything that talks to Stripe, under one pace. */
 export interface StripeSide {
   readonly meters: StripeMeters;
   readonly meterEvents: MeterEvents;
+  readonly adjustments: MeterEventAdjustments;
   readonly summaries: EventSummaries;
+  readonly objects: StripeObjects;
   readonly rate: Pick<CallRate, 'take'>;
   /** The account's meters, remembered for a few seconds. */
   listMeters(): Promise<StripeMeter[]>;
 }
 
 const METERS_REMEMBERED_MS = 5_000;
+/** Stripe allows 25 calls a second on each endpoint but the one for meter events (Stripe docs, Rate limits). */
+const OBJECT_READS_PER_SECOND_MAX = 20;
 
 /** Returns undefined without a Stripe key: usage is then counted and not submitted. */
 export function openStripeSide(config: Config, redis: Redis, clock: Clock): StripeSide | undefined {
@@ -29,17 +35,26 @@ export function openStripeSide(config: Config, redis: Redis, clock: Clock): Stri
     ...(config.stripeApiBase !== undefined && { apiBase: config.stripeApiBase }),
   });
   const meters = new StripeMeters(stripe);
+  const account = accountOf(config.stripeSecretKey, config.stripeApiBase);
+  const perSecondMax = config.stripeCallsPerSecondMax;
+  const rate = new CallRate({ redis, clock, perSecondMax, account });
+  const readRate = new CallRate({
+    redis,
+    clock,
+    perSecondMax: Math.min(OBJECT_READS_PER_SECOND_MAX, perSecondMax),
+    account: `${account}:objects`,
+  });
   let remembered: { atMs: number; list: Promise<StripeMeter[]> } | undefined;
   return {
     meters,
-    meterEvents: new MeterEvents(stripe),
+    meterEvents: new MeterEvents(stripe, clock),
+    adjustments: new MeterEventAdjustments(stripe),
     summaries: new EventSummaries(stripe),
-    rate: new CallRate({
-      redis,
-      clock,
-      perSecondMax: config.stripeCallsPerSecondMax,
-      account: accountOf(config.stripeSecretKey, config.stripeApiBase),
+    objects: openStripeObjects(stripe, async () => {
+      await readRate.take();
+      await rate.take();
     }),
+    rate,
     listMeters: () => {
       if (remembered === undefined || clock.now() - remembered.atMs > METERS_REMEMBERED_MS) {
         const list = meters.list();

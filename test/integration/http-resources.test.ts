@@ -18,7 +18,7 @@ import { ensureIndexes } from '../../src/storage/indexes.ts';
 import { withLiveUsage } from '../../src/storage/live-usage.ts';
 import { Meters, toMeter } from '../../src/storage/meters.ts';
 import { UsageAggregates } from '../../src/storage/usage-aggregates.ts';
-import { UsageEvents } from '../../src/storage/usage-events.ts';
+import { RawFacts } from '../../src/storage/raw-facts.ts';
 import { withDatabase } from '../support/services.ts';
 import { deriveWaiting, ingestEvents, ms } from '../support/usage.ts';
 
@@ -35,7 +35,7 @@ function withRoutes(use: (call: Call, db: Db) => Promise<void>): Promise<void> {
     const clock = new ManualClock(ms('2026-11-21T05:30:00Z'));
     const customers = new Customers(db);
     const meters = new Meters(db);
-    const usageEvents = new UsageEvents(db);
+    const rawFacts = new RawFacts(db);
     const app = fastify({ ajv: { customOptions: { coerceTypes: false } } }).withTypeProvider<TypeBoxTypeProvider>();
     app.setErrorHandler((error, _request, reply) =>
       error instanceof DaemonError ? reply.code(409).send({ code: error.code }) : reply.send(error),
@@ -59,7 +59,7 @@ function withRoutes(use: (call: Call, db: Db) => Promise<void>): Promise<void> {
       return found === null ? undefined : toMeter(found);
     };
     registerCustomerEvents(app, {
-      readEvents: (input) => readEvents({ clock, customers, findMeter, usageEvents }, input),
+      readEvents: (input) => readEvents({ clock, customers, findMeter, rawFacts }, input),
     });
     try {
       await use(async (method, url, body) => {

@@ -14,7 +14,7 @@ import { DirtyHours } from '../../src/storage/dirty-hours.ts';
 import { withLiveUsage } from '../../src/storage/live-usage.ts';
 import { METERS, Meters } from '../../src/storage/meters.ts';
 import { UsageAggregates } from '../../src/storage/usage-aggregates.ts';
-import { UsageEvents } from '../../src/storage/usage-events.ts';
+import { RawFacts } from '../../src/storage/raw-facts.ts';
 import { UsagePeriods } from '../../src/storage/usage-periods.ts';
 import { withDatabase } from '../support/services.ts';
 import {
@@ -60,9 +60,10 @@ async function saveCustomer(db: Db, given: Partial<CustomerDocument>): Promise<v
 async function requeue(db: Db): Promise<void> {
   await requeueUsage({
     clock: new ManualClock(NOW),
+    mirrorCalendar: () => Promise.resolve(false),
     customers: new Customers(db),
     meters: new Meters(db),
-    usageEvents: new UsageEvents(db),
+    usageEvents: new RawFacts(db),
     dirtyHours: new DirtyHours(db),
     aggregates: new UsageAggregates(db),
     periods: new UsagePeriods(db),

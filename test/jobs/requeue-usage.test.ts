@@ -9,7 +9,7 @@ import { Customers } from '../../src/storage/customers.ts';
 import { DirtyHours } from '../../src/storage/dirty-hours.ts';
 import { Meters } from '../../src/storage/meters.ts';
 import { UsageAggregates } from '../../src/storage/usage-aggregates.ts';
-import { UsageEvents } from '../../src/storage/usage-events.ts';
+import { RawFacts } from '../../src/storage/raw-facts.ts';
 import { UsagePeriods } from '../../src/storage/usage-periods.ts';
 import { withDatabase } from '../support/services.ts';
 import { derive, deriveWaiting, hourOf, meterOf, ms, storeEvents, storeMeters } from '../support/usage.ts';
@@ -26,9 +26,10 @@ describe('requeueUsage', () => {
   function requeueDeps(db: Db): RequeueUsageDeps {
     return {
       clock: new ManualClock(ms(NOW)),
+      mirrorCalendar: () => Promise.resolve(false),
       customers: new Customers(db),
       meters: new Meters(db),
-      usageEvents: new UsageEvents(db),
+      usageEvents: new RawFacts(db),
       dirtyHours: new DirtyHours(db),
       aggregates: new UsageAggregates(db),
       periods: new UsagePeriods(db),

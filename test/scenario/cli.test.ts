@@ -94,7 +94,12 @@ function eventLine(key: string, quantity: unknown = '1'): string {
 describe('the command line', () => {
   it('shows every verb with an example, and asks for the right form with exit code 2', async () => {
     const verbs = ['dev', 'start', 'doctor', 'send', 'import', 'aggregate', 'submit', 'reconcile', 'status', 'meters'];
-    for (const group of [verbs.slice(0, 5), verbs.slice(5), ['customers', 'keys', 'rejected', 'config']]) {
+    for (const group of [
+      verbs.slice(0, 5),
+      verbs.slice(5),
+      ['customers', 'keys', 'rejected', 'config'],
+      ['adjust', 'explain', 'verify'],
+    ]) {
       for (const help of await Promise.all(group.map((verb) => run(verb, '--help')))) {
         expect(help).toMatchObject({ code: 0, stdout: expect.stringMatching(/Examples?:\n {2}\$ tallystick /) });
       }
@@ -183,6 +188,14 @@ describe('the command line', () => {
     expect((await run('submit')).code).toBe(0);
     const drift = await run('reconcile', '--dry-run');
     expect([drift.code, drift.stdout]).toEqual([5, expect.stringMatching(/acme +calls .*surplus +4 +6/)]);
+  });
+
+  it('pauses submitting, shows that, and goes on', async () => {
+    expect((await run('submit', '--pause', '--reason', 'a look first')).code).toBe(0);
+    const [submit, status] = await Promise.all([run('submit'), run('status')]);
+    expect(submit.stdout).toMatch(/^nothing: submitting is paused since /);
+    expect(status.stdout).toContain('(a look first)');
+    expect(await runJson('submit', '--resume')).toEqual({ wasPaused: true, paused: false });
   });
 
   it('lists rejected events and replays a corrected one', async () => {

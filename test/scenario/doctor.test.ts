@@ -15,6 +15,7 @@ import { resolveRedis } from '../../src/embedded/resolve-redis.ts';
 import { startSimulator } from '../../src/simulator/simulator.ts';
 import { METER_SUBMISSIONS } from '../../src/storage/meter-submissions.ts';
 import { ensureIndexes } from '../../src/storage/indexes.ts';
+import { SubmittingPauses } from '../../src/storage/submitting-pause.ts';
 import { METERS, toMeterDocument } from '../../src/storage/meters.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import type { Meter } from '../../src/domain/meter.ts';
@@ -87,12 +88,13 @@ describe('doctor', () => {
 
   it('names a missing, an inactive and a wrong Stripe meter, each in a line', async () => {
     await withInstallation(async (env, { db, simulatorUrl }) => {
-      for (const key of ['absent', 'asleep', 'counting', 'windowed']) await addMeter(db, key);
+      for (const key of ['absent', 'asleep', 'counting', 'keeping', 'windowed']) await addMeter(db, key);
       const { meters } = openStripe({ secretKey: 'sk_test_doctor', apiBase: simulatorUrl }).billing;
-      const make = (name: string, formula: 'sum' | 'count') =>
+      const make = (name: string, formula: 'sum' | 'count' | 'last') =>
         meters.create({ event_name: name, display_name: name, default_aggregation: { formula } });
       await meters.deactivate((await make('asleep', 'sum')).id);
       await make('counting', 'count');
+      await make('keeping', 'last');
       await meters.create({
         event_name: 'windowed',
         display_name: 'windowed',
@@ -102,11 +104,12 @@ describe('doctor', () => {
       const { code, stdout } = await doctor(env, 'stripe');
       expect(code).toBe(1);
       const lines = stdout.trim().split('\n');
-      expect(lines).toHaveLength(4);
+      expect(lines).toHaveLength(5);
       expect(lines[0]).toMatch(/no meter with the event name absent -> run `tallystick meters sync`/);
       expect(lines[1]).toMatch(/asleep is inactive/);
       expect(lines[2]).toMatch(/counting has the formula count and needs sum/);
-      expect(lines[3]).toMatch(/windowed has the event_time_window hour/);
+      expect(lines[3]).toMatch(/keeping has the formula last and needs sum/);
+      expect(lines[4]).toMatch(/windowed has the event_time_window hour/);
     });
   });
 
@@ -135,6 +138,37 @@ describe('doctor', () => {
         1,
         expect.stringMatching(/^submissions: 2 submissions are blocked: customer_not_mapped \(acme\) -> map/),
       ]);
+    });
+  });
+
+  it('names a pause, and says when a restored ledger may submit again', async () => {
+    await withInstallation(async (env, { db, simulatorUrl }) => {
+      const pausedAt = new Date();
+      await new SubmittingPauses(db).pause('restored', pausedAt);
+      const stripe = openStripe({ secretKey: 'sk_test_doctor', apiBase: simulatorUrl });
+      const body = { event_name: 'calls', display_name: 'Calls', default_aggregation: { formula: 'sum' as const } };
+      await stripe.billing.meters.create(body);
+      const { id } = await stripe.customers.create({});
+      await addMeter(db, 'calls');
+      const customer = { _id: 'acme', stripeCustomerId: id, calendars: [], revision: 1, createdAt: at, updatedAt: at };
+      await db.collection<{ _id: string }>('customers').insertOne(customer);
+      const [paused, tooEarly, clear] = await Promise.all([
+        doctor(env, 'submissions'),
+        doctor(env, 'restore'),
+        doctor({ ...env, SUMMARY_LAG_MAX_MS: '0' }, 'restore'),
+      ]);
+      expect([paused.code, paused.stdout]).toEqual([
+        1,
+        expect.stringMatching(/^submissions: submitting is paused since .*\(restored\)/),
+      ]);
+      expect([tooEarly.code, tooEarly.stderr]).toEqual([1, expect.stringContaining('may lag')]);
+      expect([clear.code, clear.stderr]).toEqual([0, expect.stringContaining('Submitting can go on')]);
+
+      const timestamp = Math.floor(pausedAt.getTime() / 1_000) - 7_200;
+      const payload = { stripe_customer_id: id, value: '5' };
+      await stripe.billing.meterEvents.create({ event_name: 'calls', timestamp, payload });
+      const more = await doctor(env, 'restore');
+      expect([more.code, more.stdout]).toEqual([5, expect.stringMatching(/\nacme +calls .* 0 +0 +5 /)]);
     });
   });
 

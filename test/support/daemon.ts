@@ -4,7 +4,7 @@ import { startDaemon } from '../../src/daemon.ts';
 import { startSimulator, type Simulator, type SimulatorOptions } from '../../src/simulator/simulator.ts';
 import { mongodbUri, redisUrl, withDatabase } from './services.ts';
 
-const ADMIN_KEY = 'tly_test_admin_key_of_a_daemon';
+export const ADMIN_KEY = 'tly_test_admin_key_of_a_daemon';
 
 export interface LentDaemon {
   readonly url: string;

@@ -6,8 +6,10 @@ import { openDatabase } from '../../src/storage/database.ts';
 import { ensureIndexes } from '../../src/storage/indexes.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import { EventSummaries } from '../../src/stripe/event-summaries.ts';
+import { MeterEventAdjustments } from '../../src/stripe/meter-event-adjustments.ts';
 import { MeterEvents } from '../../src/stripe/meter-events.ts';
 import { StripeMeters } from '../../src/stripe/meters.ts';
+import { openStripeObjects } from '../../src/stripe/objects.ts';
 import { jobHandlers } from '../../src/wiring/job-handlers.ts';
 import type { JobParts } from '../../src/wiring/job-parts.ts';
 import { openStores, type Stores } from '../../src/wiring/stores.ts';
@@ -80,8 +82,10 @@ function partsOf(input: { config: Config; clock: JumpingClock; database: ReturnT
     stores: openStores(database, { holder: 'test', clock, log, ingestQueueBytesMax: config.ingestQueueBytesMax }),
     stripe: {
       meters,
-      meterEvents: new MeterEvents(stripe),
+      meterEvents: new MeterEvents(stripe, clock),
+      adjustments: new MeterEventAdjustments(stripe),
       summaries: new EventSummaries(stripe),
+      objects: openStripeObjects(stripe, () => Promise.resolve()),
       rate: { take: () => Promise.resolve() },
       listMeters: () => meters.list(),
     },

@@ -1,6 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type BillingCustomer, calendarRevisions, unknownCustomer } from '../../src/domain/billing-customer.ts';
+import { type BillingCustomer, unknownCustomer } from '../../src/domain/billing-customer.ts';
+import { calendarsOf } from '../../src/domain/customer-calendar.ts';
 import { type DerivationPlan, planDerivation, STEP_PAIRS_MAX } from '../../src/domain/derivation-plan.ts';
 import type { Aggregation, Meter } from '../../src/domain/meter.ts';
 import { periodContaining } from '../../src/domain/period.ts';
@@ -29,9 +30,9 @@ function meterOf(key: string, aggregation: Aggregation, effectiveFrom?: string):
 function customerOf(...anchors: (string | undefined)[]): BillingCustomer {
   const changes = anchors.map((anchor, index) => ({
     layout: index + 1,
-    ...(anchor !== undefined && { anchorMs: ms(anchor), interval: 'month' as const }),
+    ...(anchor !== undefined && { anchor: new Date(anchor), interval: 'month' as const }),
   }));
-  return { customerId: 'acme', calendars: calendarRevisions(changes) };
+  return { customerId: 'acme', calendars: calendarsOf(changes) };
 }
 
 function planOf(customer: BillingCustomer, hours: readonly number[], meters: readonly Meter[]): DerivationPlan {
@@ -150,8 +151,12 @@ describe('planDerivation', () => {
         anchors,
         fc.uniqueArray(instants.map(epochHourOf), { minLength: 1, maxLength: 50 }),
         (changes, hours) => {
-          const calendars = calendarRevisions(
-            changes.map((anchorMs, index) => ({ layout: index + 1, anchorMs, interval: 'month' as const })),
+          const calendars = calendarsOf(
+            changes.map((anchorMs, index) => ({
+              layout: index + 1,
+              anchor: new Date(anchorMs),
+              interval: 'month' as const,
+            })),
           );
           const customer = { customerId: 'acme', calendars };
           const calendar = calendars.at(-1)?.calendar;

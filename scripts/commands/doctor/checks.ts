@@ -7,6 +7,7 @@ import { checkDaemon } from './daemon-check.ts';
 import { checkIndexes, checkMongodb, checkSubmissions } from './mongodb-check.ts';
 import { checkRedis } from './redis-check.ts';
 import { checkStripe } from './stripe-check.ts';
+import { checkWebhooks } from './webhooks-check.ts';
 
 /** Every check besides the configuration, in the order in which problems are told. */
 const CHECKS: Readonly<Record<string, Check>> = {
@@ -14,6 +15,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
   indexes: checkIndexes,
   redis: checkRedis,
   stripe: checkStripe,
+  webhooks: checkWebhooks,
   submissions: checkSubmissions,
   daemon: checkDaemon,
 };
@@ -21,7 +23,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
 /** What a container's health is: without calls to Stripe, whose reads are counted, and without what people must mend. */
 const HEALTH: readonly string[] = ['mongodb', 'redis', 'daemon'];
 /** Checks that say nothing new when MongoDB does not answer. */
-const NEED_MONGODB: readonly string[] = ['indexes', 'submissions', 'stripe'];
+const NEED_MONGODB: readonly string[] = ['indexes', 'submissions', 'stripe', 'webhooks'];
 
 export interface FoundProblem extends Problem {
   readonly check: string;

@@ -2,6 +2,7 @@ import type { Config } from '../../../src/config.ts';
 import { type Database, openDatabase } from '../../../src/storage/database.ts';
 import { listMissingIndexes, readDeployment } from '../../../src/storage/deployment.ts';
 import { MeterSubmissions } from '../../../src/storage/meter-submissions.ts';
+import { SubmittingPauses } from '../../../src/storage/submitting-pause.ts';
 import { EXIT } from '../../lib/exit-codes.ts';
 import { type CheckContext, type Problem, skewProblem } from './check.ts';
 
@@ -39,11 +40,11 @@ export async function checkIndexes({ config }: CheckContext): Promise<Problem[]>
   );
 }
 
-/** No submission waits for a person. */
+/** Nothing waits for a person: no blocked submission, and not all of them. */
 export async function checkSubmissions({ config }: CheckContext): Promise<Problem[]> {
   return withDatabase(config, async ({ db }) => {
     const submissions = new MeterSubmissions(db);
-    const problems: Problem[] = [];
+    const problems = await pauseProblems(db);
     for (const { reason, count } of await submissions.blockedReasons()) {
       const customers = reason === 'customer_not_mapped' ? await unmappedCustomers(submissions) : '';
       problems.push({
@@ -57,6 +58,19 @@ export async function checkSubmissions({ config }: CheckContext): Promise<Proble
     }
     return problems;
   });
+}
+
+async function pauseProblems(db: Database['db']): Promise<Problem[]> {
+  const pause = await new SubmittingPauses(db).find();
+  if (pause === undefined) return [];
+  const why = pause.reason === undefined ? '' : ` (${pause.reason})`;
+  return [
+    {
+      what: `submitting is paused since ${pause.pausedAt.toISOString()}${why}: nothing is sent to Stripe`,
+      todo: 'run `tallystick submit --resume`; after a restore from a backup see docs/restore.md first',
+      exitCode: EXIT.failure,
+    },
+  ];
 }
 
 async function unmappedCustomers(submissions: MeterSubmissions): Promise<string> {

@@ -1,6 +1,9 @@
+import { formulaFault } from '../../../src/domain/destination.ts';
+import type { Meter } from '../../../src/domain/meter.ts';
+import { modeOf } from '../../../src/domain/submission-mode.ts';
 import { DaemonError } from '../../../src/errors.ts';
 import { openDatabase } from '../../../src/storage/database.ts';
-import { Meters } from '../../../src/storage/meters.ts';
+import { Meters, toMeter } from '../../../src/storage/meters.ts';
 import { openStripe } from '../../../src/stripe/client.ts';
 import { type StripeMeter, StripeMeters } from '../../../src/stripe/meters.ts';
 import { readStripeTime } from '../../../src/stripe/server-time.ts';
@@ -31,10 +34,10 @@ export async function checkStripe({ config }: CheckContext): Promise<Problem[]> 
   const skew = skewProblem("Stripe's", read);
   const database = openDatabase({ uri: config.mongodbUri, name: config.mongodbDatabase });
   try {
-    const ours = (await new Meters(database.db).list()).flatMap(({ stripe: target }) => target?.eventName ?? []);
+    const ours = (await new Meters(database.db).list()).map(toMeter);
     return [
       ...(skew === undefined ? [] : [{ what: skew, todo: 'synchronise our clock by NTP', exitCode: EXIT.failure }]),
-      ...ours.flatMap((eventName) => meterProblems(eventName, stripeMeters)),
+      ...ours.flatMap((meter) => meterProblems(meter, stripeMeters)),
     ];
   } finally {
     await database.close();
@@ -57,20 +60,18 @@ function toProblem(error: DaemonError): Problem {
   };
 }
 
-function meterProblems(eventName: string, stripeMeters: readonly StripeMeter[]): Problem[] {
+function meterProblems(ours: Meter, stripeMeters: readonly StripeMeter[]): Problem[] {
+  if (ours.stripe === undefined) return [];
+  const { eventName } = ours.stripe;
   const meter = stripeMeters.find((candidate) => candidate.eventName === eventName);
   const problem = (what: string, todo: string): Problem => ({ what, todo, exitCode: EXIT.failure });
   if (meter === undefined) {
     return [problem(`Stripe has no meter with the event name ${eventName}`, 'run `tallystick meters sync`')];
   }
+  const fault = formulaFault(meter, modeOf(ours, meter));
   const anew = 'it cannot be changed: make a sum meter without a time window under another event name';
   return [
     ...(meter.isActive ? [] : [problem(`Stripe's meter ${eventName} is inactive`, 'reactivate it at Stripe')]),
-    ...(meter.formula === 'sum'
-      ? []
-      : [problem(`Stripe's meter ${eventName} has the formula ${meter.formula} and needs sum`, anew)]),
-    ...(meter.eventTimeWindow === null
-      ? []
-      : [problem(`Stripe's meter ${eventName} has the event_time_window ${meter.eventTimeWindow}`, anew)]),
+    ...(fault === undefined ? [] : [problem(`Stripe's meter ${eventName} has ${fault}`, anew)]),
   ];
 }

@@ -13,6 +13,10 @@ export interface Sizes {
   readonly eventsPerCustomerHour: number;
   readonly steadyEvents: number;
   readonly growthEvents: number;
+  /** Submissions made while Stripe fails three calls in ten. */
+  readonly faultySubmissions: number;
+  /** Customers of the smaller of two outboxes. */
+  readonly fewCustomers: number;
 }
 
 export const FULL_SIZES: Sizes = {
@@ -24,6 +28,8 @@ export const FULL_SIZES: Sizes = {
   eventsPerCustomerHour: 10,
   steadyEvents: 1_000_000,
   growthEvents: 5_000_000,
+  faultySubmissions: 1_000_000,
+  fewCustomers: 10_000,
 };
 
 export const QUICK_SIZES: Sizes = {
@@ -35,4 +41,6 @@ export const QUICK_SIZES: Sizes = {
   eventsPerCustomerHour: 10,
   steadyEvents: 100_000,
   growthEvents: 200_000,
+  faultySubmissions: 10_000,
+  fewCustomers: 1_000,
 };

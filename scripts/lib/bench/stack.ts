@@ -8,6 +8,7 @@ import { type Database, openDatabase } from '../../../src/storage/database.ts';
 import { ensureIndexes } from '../../../src/storage/indexes.ts';
 import { Child } from './child.ts';
 import type { LoadOrder, LoadResult } from './load.ts';
+import { BENCH_KEY } from './simulator-role.ts';
 
 export interface Served {
   readonly url: string;
@@ -21,6 +22,10 @@ export interface Stack {
   startDaemon(options: { database: string; roles: string }): Promise<Served>;
   /** The bare HTTP form in its own process. */
   startBare(database: string): Promise<Served>;
+  /** Stripe's double in its own process. */
+  startSimulator(): Promise<Served & Pick<Child, 'ask'>>;
+  /** The submitting job in its own process. */
+  startSubmitter(env: Record<string, string>): Promise<Pick<Child, 'ask' | 'pid'>>;
   load(to: Served, order: Omit<LoadOrder, 'url' | 'headers'>): Promise<LoadResult>;
   readonly mongodPid: number;
 }
@@ -72,6 +77,13 @@ async function openStack(opened: (() => Promise<unknown>)[]): Promise<Stack> {
         LOG_LEVEL: 'warn',
         EVENTS_PER_SECOND_MAX: '10000000',
       }),
+    startSimulator: async () => {
+      const child = await start('simulator', {});
+      const { url } = child.ready as { url: string };
+      return { url, pid: child.pid, ask: (question) => child.ask(question) };
+    },
+    startSubmitter: (env) =>
+      start('submitter', { STRIPE_SECRET_KEY: BENCH_KEY, WINDOW_SETTLE_MS: '0', LOG_LEVEL: 'error', ...env }),
     startBare: (database) => serve('bare', { MONGODB_DATABASE: database }),
     load: (to, order) =>
       generator.ask<LoadResult>({

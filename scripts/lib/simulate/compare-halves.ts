@@ -74,8 +74,13 @@ async function halvesOf(
     .find({ ...own, state: { $in: ['waiting', 'dismissed'] } })
     .toArray();
   const stripeCustomer = customer.stripeCustomerId ?? '';
+  const adjusted = week.adjusted.filter(({ customerId, meter }) => customerId === of.customerId && meter === of.key);
   return {
-    raw: addQuantities('0', ...[...byPeriod.values()].map((inPeriod) => figureOf(of.aggregation, inPeriod))),
+    raw: addQuantities(
+      '0',
+      ...[...byPeriod.values()].map((inPeriod) => figureOf(of.aggregation, inPeriod)),
+      ...adjusted.map(({ quantity }) => canonicalQuantity(String(quantity))),
+    ),
     local: addQuantities('0', ...rows.map(({ quantity }) => canonicalQuantity(String(quantity)))),
     stripe: canonicalQuantity(world.simulator.countedTotal({ customer: stripeCustomer, meter: of.key })),
     visible: addQuantities(

@@ -63,10 +63,24 @@ async function comeToRest(world: World, week: Week, falseHeals: FalseHeals): Pro
     for (const job of JOBS) await world.run(job, job === 'reconcile-usage' ? { input: { from: FROM } } : {});
     await falseHeals.look();
     if (falseHeals.found.length > 0) return falseHeals.found;
+    await decideDoubts(world);
     differences = [...(await compareHalves(world, week)), ...(await findWork(world))];
     if (differences.length === 0) return [];
   }
   return differences;
+}
+
+/** What the daemon leaves to a person, a person decides: by what Stripe really counted. */
+async function decideDoubts(world: World): Promise<void> {
+  const undecided = await world.database.db
+    .collection<{ _id: string }>('meter_submissions')
+    .find({ state: 'in_doubt', reason: 'undecided' })
+    .toArray();
+  const events = world.simulator.meterEvents();
+  for (const { _id } of undecided) {
+    const isCounted = events.some(({ identifier, outcome }) => identifier === _id && outcome === 'counted');
+    await world.decide(_id, isCounted);
+  }
 }
 
 /** Work that is left: nothing may wait unseen once everything had its time. */

@@ -1,4 +1,5 @@
 import { faultKinds } from '../../../src/simulator/faults.ts';
+import type { AdjustmentInput } from '../../../src/domain/adjustment.ts';
 import { SeededRandom } from '../../../src/simulator/random.ts';
 import type { Switches } from '../../../src/simulator/switches.ts';
 import type { SentEvent, World } from './world.ts';
@@ -42,6 +43,7 @@ export const METERS = [
 export class Week {
   readonly #random: SeededRandom;
   readonly #sent: SentEvent[] = [];
+  readonly #adjusted: AdjustmentInput[] = [];
   readonly customers = ['acme', 'globex'] as const;
   /** The switches that stay as they are: where Stripe's behaviour is not established, either way. */
   readonly switches: Partial<Switches>;
@@ -70,6 +72,11 @@ export class Week {
   /** Every event that was acknowledged; some were sent more than once. */
   get sent(): readonly SentEvent[] {
     return this.#sent;
+  }
+
+  /** Every correction that was acknowledged. */
+  get adjusted(): readonly AdjustmentInput[] {
+    return this.#adjusted;
   }
 
   /** Registers meters and customers at both ends; one customer has an anchor inside the week, at an odd instant. */
@@ -110,6 +117,7 @@ export class Week {
       world.clock.advance(1 + this.#below(STEP_MS_MAX));
       this.#changeMood(world);
       await this.#ingest(world);
+      if (this.#chance(0.1)) await this.#adjust(world);
       for (const job of JOBS) if (this.#chance(JOB_SHARES[job])) await this.#run(world, job);
       await look();
     }
@@ -145,6 +153,22 @@ export class Week {
       world,
       `sent ${events.map(({ customerId, occurredAt, quantity }) => `${customerId} ${occurredAt} ${quantity}`).join(', ')}`,
     );
+  }
+
+  async #adjust(world: World): Promise<void> {
+    const adjustment = {
+      customerId: this.#pick(this.customers),
+      meter: this.#pick(['calls', 'requests']),
+      quantity: `${this.#below(9) - 4}`,
+      occurredAt: new Date(world.clock.now() - this.#below(2 * DAY_MS)).toISOString(),
+      reason: 'counted by hand',
+      idempotencyKey: `adjustment-${this.#adjusted.length}`,
+      actor: 'ops@example.com',
+    };
+    if (adjustment.quantity === '0') return;
+    await world.adjust(adjustment, this.#doom());
+    this.#adjusted.push(adjustment);
+    this.#note(world, `adjusted ${JSON.stringify(adjustment)}`);
   }
 
   #event(nowMs: number): SentEvent {

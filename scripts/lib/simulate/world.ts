@@ -1,8 +1,11 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { decideSubmission } from '../../../jobs/decide-submission.ts';
 import { ingestUsageEvents } from '../../../jobs/ingest-usage-events.ts';
 import { putCustomer } from '../../../jobs/put-customer.ts';
 import { putMeter } from '../../../jobs/put-meter.ts';
+import { recordAdjustment } from '../../../jobs/record-adjustment.ts';
 import { onBoundary } from '../../../src/boundary.ts';
+import type { AdjustmentInput } from '../../../src/domain/adjustment.ts';
 import type { CustomerChange } from '../../../src/domain/customer.ts';
 import type { MeterChange } from '../../../src/domain/meter-definition.ts';
 import type { UsageEvent } from '../../../src/domain/usage-event.ts';
@@ -10,6 +13,7 @@ import { type Simulator, startSimulator } from '../../../src/simulator/simulator
 import type { Switches } from '../../../src/simulator/switches.ts';
 import type { Database } from '../../../src/storage/database.ts';
 import { toUsageEventDocument } from '../../../src/storage/usage-events.ts';
+import { recordingDeps } from '../../../src/wiring/fact-routes.ts';
 import { jobHandlers } from '../../../src/wiring/job-handlers.ts';
 import type { JobParts } from '../../../src/wiring/job-parts.ts';
 import { openJobParts } from '../torture/job-parts.ts';
@@ -132,6 +136,23 @@ export class World {
       return result;
     };
     if ((await this.#mayEnd(send, endsAfter)) === undefined) await send();
+  }
+
+  /** Records a correction as its author does: again, until it is acknowledged. */
+  async adjust(adjustment: AdjustmentInput, endsAfter?: number): Promise<void> {
+    const record = (): Promise<object> =>
+      recordAdjustment(recordingDeps(this.#parts.stores, this.clock), { adjustment, ageMsMax: EVENT_AGE_MS_MAX });
+    if ((await this.#mayEnd(record, endsAfter)) === undefined) await record();
+  }
+
+  /** A person looks up what became of a submission in doubt, and says so. */
+  async decide(identifier: string, counted: boolean): Promise<void> {
+    const { stores, clock } = this.#parts;
+    const input = { identifier, counted, actor: 'ops@example.com', reason: 'looked it up' };
+    await decideSubmission(
+      { entries: stores.outboxEntries, replace: (...replacement) => stores.ledger.replace(...replacement), clock },
+      input,
+    );
   }
 
   async putCustomer(customerId: string, change: CustomerChange): Promise<void> {

@@ -6,7 +6,7 @@ import type { DaemonProcess } from './daemon-process.ts';
 import { checkCounts } from './in-process-target.ts';
 import { pause } from './load.ts';
 import type { Target } from './target.ts';
-import type { Batch } from './usage-mill.ts';
+import type { Batch, SentAdjustment } from './usage-mill.ts';
 
 const RETRY_MS = 100;
 const PATIENCE_MS = 120_000;
@@ -48,6 +48,10 @@ export class DaemonTarget implements Target {
   async replay(id: string, event: object): Promise<void> {
     const path = `/v1/rejected-events/${encodeURIComponent(id)}/replay`;
     await this.#insist({ method: 'POST', path, body: { event } });
+  }
+
+  async adjust(adjustment: SentAdjustment): Promise<void> {
+    await this.#insist({ method: 'POST', path: '/v1/adjustments', body: adjustment });
   }
 
   async putMeter(key: string, change: object): Promise<void> {

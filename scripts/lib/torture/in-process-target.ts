@@ -1,17 +1,19 @@
 import { ingestUsageEvents } from '../../../jobs/ingest-usage-events.ts';
 import { putCustomer } from '../../../jobs/put-customer.ts';
 import { putMeter } from '../../../jobs/put-meter.ts';
+import { recordAdjustment } from '../../../jobs/record-adjustment.ts';
 import { replayRejectedEvent } from '../../../jobs/replay-rejected-event.ts';
 import { onBoundary } from '../../../src/boundary.ts';
 import type { UsageEvent } from '../../../src/domain/usage-event.ts';
 import type { Database } from '../../../src/storage/database.ts';
 import { toUsageEventDocument } from '../../../src/storage/usage-events.ts';
+import { recordingDeps } from '../../../src/wiring/fact-routes.ts';
 import { jobHandlers } from '../../../src/wiring/job-handlers.ts';
 import type { JobParts } from '../../../src/wiring/job-parts.ts';
 import { openJobParts } from './job-parts.ts';
 import type { SkippingClock } from './skipping-clock.ts';
 import { letTimePass, type Target } from './target.ts';
-import type { Batch } from './usage-mill.ts';
+import type { Batch, SentAdjustment } from './usage-mill.ts';
 
 const EVENT_AGE_MS_MAX = 34 * 86_400_000;
 const CRASHES_MAX = 10;
@@ -93,6 +95,13 @@ export class InProcessTarget implements Target {
       const append = (events: readonly UsageEvent[], bytes: number) => this.#append(events, bytes);
       const input = { id, event, ageMsMax: EVENT_AGE_MS_MAX };
       await replayRejectedEvent({ rejected, append, clock: this.#parts.clock }, input);
+    });
+  }
+
+  async adjust(adjustment: SentAdjustment): Promise<void> {
+    await this.#survive(() => {
+      const { stores, clock } = this.#parts;
+      return recordAdjustment(recordingDeps(stores, clock), { adjustment, ageMsMax: EVENT_AGE_MS_MAX });
     });
   }
 

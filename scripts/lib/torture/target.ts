@@ -1,7 +1,7 @@
 import type { Database } from '../../../src/storage/database.ts';
 import { Customers } from '../../../src/storage/customers.ts';
 import { type CountedMeter, findDifferences, type StripeTotal } from './truth.ts';
-import type { Batch, UsageMill } from './usage-mill.ts';
+import type { Batch, SentAdjustment, UsageMill } from './usage-mill.ts';
 
 /** What a torture part works on: the daemon's process over HTTP, or its parts inside this process. */
 export interface Target {
@@ -14,6 +14,8 @@ export interface Target {
   run(job: string): Promise<Record<string, unknown>>;
   /** Replays a rejected event, corrected, until it is acknowledged. */
   replay(id: string, event: object): Promise<void>;
+  /** Records an adjustment again until it is acknowledged. */
+  adjust(adjustment: SentAdjustment): Promise<void>;
   putMeter(key: string, change: object): Promise<void>;
   putCustomer(customerId: string, change: object): Promise<void>;
   /** The next process that comes to this boundary for the `skip + 1`st time ends there. */
@@ -142,6 +144,7 @@ export async function settleAndCompare(population: Population): Promise<string[]
     meters,
     billing,
     acknowledged: mill.acknowledged,
+    adjusted: mill.adjusted,
     totals,
   });
   return [...left, ...differences];

@@ -2,7 +2,7 @@ import { type BillingCustomer, billingPeriodOf } from '../../../src/domain/billi
 import type { Aggregation } from '../../../src/domain/meter.ts';
 import { addQuantities, canonicalQuantity, compareQuantities, equalQuantities } from '../../../src/domain/quantity.ts';
 import type { Database } from '../../../src/storage/database.ts';
-import type { SentEvent } from './usage-mill.ts';
+import type { SentAdjustment, SentEvent } from './usage-mill.ts';
 
 /** A meter as far as the brute force needs to know it: it counts the event type `call`. */
 export interface CountedMeter {
@@ -25,6 +25,8 @@ export interface World {
   readonly billing: ReadonlyMap<string, BillingCustomer>;
   /** Events that were acknowledged, by key; every one has to be stored, once and as it was sent. */
   readonly acknowledged: ReadonlyMap<string, SentEvent>;
+  /** Adjustments that were acknowledged, likewise. */
+  readonly adjusted: ReadonlyMap<string, SentAdjustment>;
   readonly totals: readonly StripeTotal[];
 }
 
@@ -35,6 +37,14 @@ interface RawFact {
   readonly quantity: { toString(): string };
   readonly userId: string;
   readonly properties: { readonly region: string };
+}
+
+interface RawAdjustment {
+  readonly _id: string;
+  readonly customerId: string;
+  readonly meter: string;
+  readonly occurredAt: Date;
+  readonly quantity: { toString(): string };
 }
 
 interface StoredRow {
@@ -53,8 +63,13 @@ const UNDELIVERED = ['planned', 'sending', 'blocked', 'rejected', 'in_doubt'];
 export async function findDifferences(world: World): Promise<string[]> {
   const { db, meters, billing } = world;
   const facts = await db.collection<RawFact>('usage_events').find().toArray();
-  const differences = compareFacts(world.acknowledged, facts);
+  const adjustments = await db.collection<RawAdjustment>('usage_adjustments').find().toArray();
+  const differences = [
+    ...compareFacts('event', world.acknowledged, facts),
+    ...compareFacts('adjustment', world.adjusted, adjustments),
+  ];
   const windows = derive(facts, meters, (fact) => Math.floor(fact.occurredAt.getTime() / HOUR_MS) * HOUR_MS);
+  addAdjustments(windows, adjustments, '');
   differences.push(...compareFigures('window', windows, await storedFigures(db, 'usage_aggregates', 'windowStart')));
   const running = meters.filter((meter) => !isAdditive(meter));
   const periods = derive(facts, running, ({ customerId, occurredAt }) => {
@@ -63,7 +78,10 @@ export async function findDifferences(world: World): Promise<string[]> {
   });
   differences.push(...compareFigures('period', periods, await storedFigures(db, 'usage_periods', 'periodStart')));
   const grouped = meters.filter(({ isGrouped }) => isGrouped === true);
-  differences.push(...compareFigures('group', deriveGroups(facts, grouped), await storedGroups(db)));
+  const groups = deriveGroups(facts, grouped);
+  const ofGrouped = adjustments.filter(({ meter }) => grouped.some(({ key }) => key === meter));
+  addAdjustments(groups, ofGrouped, ' null');
+  differences.push(...compareFigures('group', groups, await storedGroups(db)));
   differences.push(...compareTotals(world, { windows, periods }));
   for (const state of UNDELIVERED) {
     const count = await db.collection('meter_submissions').countDocuments({ state });
@@ -72,17 +90,31 @@ export async function findDifferences(world: World): Promise<string[]> {
   return differences.slice(0, DIFFERENCES_MAX);
 }
 
-function compareFacts(acknowledged: ReadonlyMap<string, SentEvent>, facts: readonly RawFact[]): string[] {
+/** Adjustments go straight to their meter, and belong to no group. */
+function addAdjustments(figures: Figures, adjustments: readonly RawAdjustment[], group: string): void {
+  for (const { customerId, meter, occurredAt, quantity } of adjustments) {
+    const key = `${customerId} ${meter} ${Math.floor(occurredAt.getTime() / HOUR_MS) * HOUR_MS}${group}`;
+    figures.set(key, addQuantities(figures.get(key) ?? '0', canonicalQuantity(String(quantity))));
+  }
+}
+
+function compareFacts(
+  kind: string,
+  acknowledged: ReadonlyMap<string, Pick<SentEvent, 'quantity' | 'occurredAt'>>,
+  facts: readonly Pick<RawFact, '_id' | 'quantity' | 'occurredAt'>[],
+): string[] {
   const stored = new Map(facts.map((fact) => [fact._id.replace('\u001f', ' '), fact]));
   const differences: string[] = [];
   for (const [key, { quantity, occurredAt }] of acknowledged) {
     const fact = stored.get(key);
-    if (fact === undefined) differences.push(`event ${key} was acknowledged and is not stored`);
+    if (fact === undefined) differences.push(`${kind} ${key} was acknowledged and is not stored`);
     else if (!equalQuantities(canonicalQuantity(String(fact.quantity)), canonicalQuantity(quantity))) {
-      differences.push(`event ${key} has the quantity ${String(fact.quantity)} instead of ${quantity}`);
-    } else if (fact.occurredAt.toISOString() !== occurredAt) differences.push(`event ${key} is stored at another time`);
+      differences.push(`${kind} ${key} has the quantity ${String(fact.quantity)} instead of ${quantity}`);
+    } else if (fact.occurredAt.toISOString() !== occurredAt)
+      differences.push(`${kind} ${key} is stored at another time`);
   }
-  for (const key of stored.keys()) if (!acknowledged.has(key)) differences.push(`event ${key} was never acknowledged`);
+  for (const key of stored.keys())
+    if (!acknowledged.has(key)) differences.push(`${kind} ${key} was never acknowledged`);
   return differences;
 }
 

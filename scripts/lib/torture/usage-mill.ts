@@ -16,6 +16,17 @@ export interface SentEvent {
   readonly properties: { readonly region: string };
 }
 
+/** An adjustment as a caller sends it. */
+export interface SentAdjustment {
+  readonly idempotencyKey: string;
+  readonly customerId: string;
+  readonly meter: string;
+  readonly occurredAt: string;
+  readonly quantity: string;
+  readonly reason: string;
+  readonly actor: string;
+}
+
 /** A request's events, and what has to become of them. */
 export interface Batch {
   readonly events: readonly object[];
@@ -32,6 +43,7 @@ export class UsageMill {
   readonly #hoursMs: readonly number[];
   readonly #made: SentEvent[] = [];
   readonly #sent = new Map<string, SentEvent>();
+  readonly #adjusted = new Map<string, SentAdjustment>();
   #count = 0;
 
   /** @param range the whole hours `[fromMs, toMs)` in which usage happens. */
@@ -47,6 +59,11 @@ export class UsageMill {
   /** Every event that was acknowledged, by key. */
   get acknowledged(): ReadonlyMap<string, SentEvent> {
     return this.#sent;
+  }
+
+  /** Every adjustment that was acknowledged, by key. */
+  get adjusted(): ReadonlyMap<string, SentAdjustment> {
+    return this.#adjusted;
   }
 
   /** A whole number in `[0, below)`. */
@@ -84,6 +101,19 @@ export class UsageMill {
     const made = place.customerId === undefined ? event : { ...event, customerId: place.customerId };
     this.#made.push(made);
     return made;
+  }
+
+  /** A new adjustment, up or down. */
+  adjustment(meter: string): SentAdjustment {
+    this.#count += 1;
+    const { customerId, occurredAt } = this.#blank('');
+    const idempotencyKey = `adjustment-${String(this.#count).padStart(7, '0')}`;
+    const quantity = String(this.below(40) - 20);
+    return { idempotencyKey, customerId, meter, occurredAt, quantity, reason: 'torture', actor: 'the mill' };
+  }
+
+  acknowledgeAdjustment(adjustment: SentAdjustment): void {
+    this.#adjusted.set(`${adjustment.idempotencyKey} ${adjustment.customerId}`, adjustment);
   }
 
   acknowledge(batch: Pick<Batch, 'valid'>): void {

@@ -1,0 +1,119 @@
+import { boundary } from '../src/boundary.ts';
+import type { Clock } from '../src/clock.ts';
+import { topicOf, type WebhookEvent, type WebhookKind } from '../src/domain/webhook.ts';
+
+export interface CatchUpEventsDeps {
+  readonly events: {
+    listSnapshots(fromMs: number, toMs: number): AsyncIterable<WebhookEvent>;
+    listThin(sinceMs: number): AsyncIterable<WebhookEvent>;
+  };
+  readonly inbox: {
+    record(
+      events: readonly WebhookEvent[],
+      as: { at: Date; source: 'catch-up'; isHandled: (event: WebhookEvent) => boolean },
+    ): Promise<ReadonlySet<string>>;
+    prune(before: Date): Promise<number>;
+  };
+  /** Up to when nothing is missing. */
+  readonly coverage: {
+    find(kind: WebhookKind): Promise<Date | undefined>;
+    extend(kind: WebhookKind, to: Date): Promise<void>;
+  };
+  /** Mirrors everything, where no list of events reaches back far enough. */
+  mirrorAccount(signal: AbortSignal | undefined): Promise<{ subscriptions: number; invoices: number }>;
+  /** Lets calendars follow whose subscriptions changed; returns how many. */
+  mirrorWaitingCalendars(): Promise<number>;
+  readonly clock: Pick<Clock, 'now'>;
+}
+
+export interface CatchUpEventsResult extends Readonly<Record<string, unknown>> {
+  /** Events that Stripe lists and nobody delivered. */
+  readonly recorded: number;
+  /** Objects that were mirrored from lists, at the first time and after long absence. */
+  readonly listed: number;
+  readonly calendars: number;
+}
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+/** Events may be listed later than they were created, and our clock may be ahead of Stripe's. */
+const OVERLAP_MS = 2 * HOUR_MS;
+/** Stripe lists events for 30 days. */
+const LISTED_MS = 29 * DAY_MS;
+/** Read at a time, so that a stop costs one of them. */
+const SLICE_MS = DAY_MS;
+const BATCH = 100;
+/** How long events that are done are remembered: longer than Stripe delivers or lists them. */
+const KEPT_MS = 40 * DAY_MS;
+
+/**
+ * Records the events that were never delivered: the daemon was away for longer than Stripe tries, or a destination was
+ * set up late or not at all. How far it got is stored only after what was found is durable. At the first time, and when
+ * it was away for longer than Stripe's list reaches back, everything is mirrored instead.
+ */
+export async function catchUpEvents(
+  deps: CatchUpEventsDeps,
+  input: { signal?: AbortSignal } = {},
+): Promise<CatchUpEventsResult> {
+  // One that fails does not keep the other from being caught up.
+  const [snapshots, thin] = await Promise.allSettled([catchUpSnapshots(deps, input.signal), catchUpThin(deps)]);
+  const calendars = await deps.mirrorWaitingCalendars();
+  await deps.inbox.prune(new Date(deps.clock.now() - KEPT_MS));
+  if (snapshots.status === 'rejected') throw snapshots.reason;
+  if (thin.status === 'rejected') throw thin.reason;
+  return { recorded: snapshots.value.recorded + thin.value, listed: snapshots.value.listed, calendars };
+}
+
+async function catchUpSnapshots(
+  deps: CatchUpEventsDeps,
+  signal: AbortSignal | undefined,
+): Promise<{ recorded: number; listed: number }> {
+  const nowMs = deps.clock.now();
+  const covered = await deps.coverage.find('snapshot');
+  if (covered === undefined || nowMs - covered.getTime() > LISTED_MS) {
+    const { subscriptions, invoices } = await deps.mirrorAccount(signal);
+    if (signal?.aborted === true) return { recorded: 0, listed: 0 };
+    await deps.coverage.extend('snapshot', new Date(nowMs));
+    await boundary('catchup.account-mirrored');
+    return { recorded: 0, listed: subscriptions + invoices };
+  }
+  let recorded = 0;
+  for (let fromMs = covered.getTime() - OVERLAP_MS; fromMs < nowMs; fromMs += SLICE_MS) {
+    const toMs = Math.min(fromMs + SLICE_MS, nowMs);
+    recorded += await record(deps, deps.events.listSnapshots(fromMs, toMs));
+    await deps.coverage.extend('snapshot', new Date(toMs));
+    await boundary('catchup.covered');
+    if (signal?.aborted === true) break;
+  }
+  return { recorded, listed: 0 };
+}
+
+async function catchUpThin(deps: CatchUpEventsDeps): Promise<number> {
+  const nowMs = deps.clock.now();
+  const covered = await deps.coverage.find('thin');
+  const sinceMs = covered === undefined ? 0 : covered.getTime() - OVERLAP_MS;
+  const recorded = await record(deps, deps.events.listThin(sinceMs));
+  await deps.coverage.extend('thin', new Date(nowMs));
+  await boundary('catchup.covered');
+  return recorded;
+}
+
+async function record(deps: CatchUpEventsDeps, events: AsyncIterable<WebhookEvent>): Promise<number> {
+  const as = {
+    at: new Date(deps.clock.now()),
+    source: 'catch-up' as const,
+    isHandled: (event: WebhookEvent): boolean => topicOf(event) !== undefined,
+  };
+  let recorded = 0;
+  let batch: WebhookEvent[] = [];
+  for await (const event of events) {
+    batch.push(event);
+    if (batch.length < BATCH) continue;
+    recorded += (await deps.inbox.record(batch, as)).size;
+    await boundary('catchup.recorded');
+    batch = [];
+  }
+  recorded += (await deps.inbox.record(batch, as)).size;
+  await boundary('catchup.recorded');
+  return recorded;
+}

@@ -1,0 +1,120 @@
+import type { Clock } from '../src/clock.ts';
+import { canonicalQuantity, compareQuantities, type Quantity } from '../src/domain/quantity.ts';
+import { expectedAtStripe, isSameTotal } from '../src/domain/reconciliation.ts';
+import { TIMESTAMP_AGE_MS_MAX } from '../src/domain/submission.ts';
+import { readHours } from './find-drift.ts';
+import { listPairs, type ListPairsDeps } from './list-pairs.ts';
+import type { FiguresDeps, Pair, Scope, SummariesDeps } from './pair.ts';
+import { readFigures, readSums, scopeOf } from './read-figures.ts';
+
+export interface CompareRestoredDeps extends FiguresDeps, SummariesDeps, ListPairsDeps {
+  /** Every customer whose usage Stripe may hold: mapped, or with submissions. A restored ledger may have lost those. */
+  customerIds(): Promise<string[]>;
+  readonly clock: Clock;
+}
+
+export interface CompareRestoredInput {
+  readonly signal?: AbortSignal;
+  /** Called after each comparison. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** A pair of which Stripe holds more than the ledger knows to have sent. */
+export interface UnknownUsage {
+  readonly customerId: string;
+  readonly meter: string;
+  /** The billing period `[periodFromMs, periodToMs)`. */
+  readonly periodFromMs: number;
+  readonly periodToMs: number;
+  /** What was used, as far as the ledger knows it. */
+  readonly counted: Quantity;
+  /** What the ledger knows that Stripe has taken. */
+  readonly delivered: Quantity;
+  readonly stripe: Quantity;
+  /** The first hour in which Stripe holds more; undefined where no hour that has ended does. */
+  readonly sinceMs?: number;
+  /** The invoice of some of the period is final: what the ledger has forgotten may have been billed. */
+  readonly isFinal: boolean;
+}
+
+export interface RestoredComparison {
+  /** Pairs that were compared. */
+  readonly compared: number;
+  readonly unknown: readonly UnknownUsage[];
+  /** Pairs of which Stripe holds less, and nowhere more: that is reconciliation's work. */
+  readonly less: number;
+}
+
+/**
+ * Compares what a ledger knows to have sent with what Stripe holds, over the periods in which Stripe still takes usage.
+ * Where Stripe holds more, a ledger restored from a backup has forgotten what it sent, and would send it again. Changes
+ * nothing. Takes a read of Stripe for each pair, and one for each hundred hours of those that differ.
+ */
+export async function compareRestored(
+  deps: CompareRestoredDeps,
+  { signal, onProgress }: CompareRestoredInput = {},
+): Promise<RestoredComparison> {
+  const nowMs = deps.clock.now();
+  const pairs = (await listPairs(deps, { fromMs: nowMs - TIMESTAMP_AGE_MS_MAX, nowMs })).filter(isComparable);
+  const unknown: UnknownUsage[] = [];
+  let done = 0;
+  let less = 0;
+  for (const pair of pairs) {
+    if (signal?.aborted === true) break;
+    const found = await comparePair(deps, pair, nowMs);
+    if (found === 'less') less += 1;
+    else if (found !== 'equal') unknown.push(found);
+    done += 1;
+    onProgress?.(done, pairs.length);
+  }
+  return { compared: done, unknown, less };
+}
+
+type ComparablePair = Pair & { stripeMeter: NonNullable<Pair['stripeMeter']> };
+
+/** Stripe holds usage of those only that it knows by a customer and a meter. */
+function isComparable(pair: Pair): pair is ComparablePair {
+  return pair.customer.stripeCustomerId !== undefined && pair.stripeMeter !== undefined;
+}
+
+async function comparePair(
+  deps: CompareRestoredDeps,
+  pair: ComparablePair,
+  nowMs: number,
+): Promise<UnknownUsage | 'equal' | 'less'> {
+  const scope = scopeOf(pair, nowMs);
+  if (scope.toMs <= scope.fromMs) return 'equal';
+  const range = {
+    stripeCustomerId: pair.customer.stripeCustomerId ?? '',
+    stripeMeterId: pair.stripeMeter.id,
+    fromMs: scope.fromMs,
+    toMs: scope.toMs,
+  };
+  const sums = await readSums(deps, pair, scope);
+  const { value: stripe } = await deps.summaries.total(range);
+  if (isSameTotal(stripe, sums.delivered)) return 'equal';
+  const sinceMs = pair.mode === 'delta' ? await firstHourWithMore(deps, pair, { scope, range, nowMs }) : undefined;
+  if (sinceMs === undefined && compareQuantities(stripe, sums.delivered) < 0) return 'less';
+  const { figures } = await readFigures(deps, pair, { scope, sums });
+  return {
+    customerId: pair.customer.customerId,
+    meter: pair.meter.key,
+    periodFromMs: pair.period.fromMs,
+    periodToMs: pair.period.toMs,
+    counted: canonicalQuantity(expectedAtStripe(figures)),
+    delivered: sums.delivered,
+    stripe,
+    ...(sinceMs !== undefined && { sinceMs }),
+    isFinal: (await deps.finalPeriods(pair)).some(({ fromMs, toMs }) => fromMs < scope.toMs && toMs > scope.fromMs),
+  };
+}
+
+/** More in one hour may hide behind less in another. */
+async function firstHourWithMore(
+  deps: CompareRestoredDeps,
+  pair: Pair,
+  read: { scope: Scope; range: Parameters<SummariesDeps['summaries']['total']>[0]; nowMs: number },
+): Promise<number | undefined> {
+  const { hours } = await readHours(deps, pair, { ...read, memory: undefined });
+  return hours.find(({ stripe, delivered }) => compareQuantities(stripe, delivered) > 0)?.hourMs;
+}

@@ -1,0 +1,70 @@
+import type { Invoice } from '../src/domain/invoice.ts';
+import type { Subscription } from '../src/domain/subscription.ts';
+import { boundary } from '../src/boundary.ts';
+import { mirrorInvoice, type MirrorInvoiceDeps } from './mirror-invoice.ts';
+import { mirrorSubscription, type MirrorSubscriptionDeps } from './mirror-subscription.ts';
+
+export interface MirrorAccountDeps extends MirrorSubscriptionDeps, MirrorInvoiceDeps {
+  /** Every subscription of the account. */
+  listSubscriptions(): AsyncIterable<Subscription>;
+  /** Invoices created since an instant, and open ones of any age. */
+  listInvoices(sinceMs: number): AsyncIterable<Invoice>;
+}
+
+const DAY_MS = 86_400_000;
+/** What ended longer ago touches no usage that Stripe would still take (35 days), grace and all. */
+const ENDED_DAYS_MAX = 60;
+/** Invoices of two months: those that closed a period for which usage can still be sent. */
+const INVOICE_DAYS_MAX = 62;
+const BATCH = 50;
+
+/**
+ * Mirrors the whole account: what no list of events tells any more. What is not in the mirror is stored as it was
+ * listed, unless somebody fetched it meanwhile; what is there and differs is fetched anew, behind the fence.
+ */
+export async function mirrorAccount(
+  deps: MirrorAccountDeps,
+  input: { signal?: AbortSignal } = {},
+): Promise<{ subscriptions: number; invoices: number }> {
+  const nowMs = deps.clock.now();
+  const isRelevant = ({ endedAt }: Subscription): boolean =>
+    endedAt === undefined || endedAt.getTime() > nowMs - ENDED_DAYS_MAX * DAY_MS;
+  const subscriptions = await inBatches(deps.listSubscriptions(), input.signal, async (subscription) => {
+    if (!isRelevant(subscription)) return;
+    const before = await deps.subscriptions.find(subscription._id);
+    const isNew = before === null && (await deps.subscriptions.save(subscription, undefined));
+    await boundary('mirror.subscription-listed');
+    if (!isNew) await mirrorSubscription(deps, subscription._id);
+  });
+  const invoices = await inBatches(
+    deps.listInvoices(nowMs - INVOICE_DAYS_MAX * DAY_MS),
+    input.signal,
+    async (invoice) => {
+      const before = await deps.invoices.find(invoice._id);
+      const isNew = before === null && (await deps.invoices.save(invoice, undefined));
+      await boundary('mirror.invoice-listed');
+      if (!isNew) await mirrorInvoice(deps, invoice._id);
+    },
+  );
+  return { subscriptions, invoices };
+}
+
+/** Calls `each` for every item, some at a time; leaves the rest when asked to stop. */
+async function inBatches<T>(
+  source: AsyncIterable<T>,
+  signal: AbortSignal | undefined,
+  each: (item: T) => Promise<void>,
+): Promise<number> {
+  let batch: T[] = [];
+  let count = 0;
+  for await (const item of source) {
+    batch.push(item);
+    count += 1;
+    if (batch.length < BATCH) continue;
+    await Promise.all(batch.map(each));
+    batch = [];
+    if (signal?.aborted === true) return count;
+  }
+  await Promise.all(batch.map(each));
+  return count;
+}

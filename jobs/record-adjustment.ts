@@ -1,0 +1,111 @@
+import { boundary } from '../src/boundary.ts';
+import type { Clock } from '../src/clock.ts';
+import {
+  type Adjustment,
+  adjustmentFingerprint,
+  type AdjustmentInput,
+  assertAdjustable,
+  parseAdjustment,
+} from '../src/domain/adjustment.ts';
+import { type BillingCustomer, countsFromMs, unknownCustomer } from '../src/domain/billing-customer.ts';
+import type { CustomerHour } from '../src/domain/derivation-plan.ts';
+import type { Meter } from '../src/domain/meter.ts';
+import { epochHourOf } from '../src/domain/window.ts';
+import { DaemonError } from '../src/errors.ts';
+
+interface StoredAdjustment extends Adjustment {
+  readonly receivedAtMs: number;
+}
+
+/** `Entry` names a journal entry. */
+export interface RecordAdjustmentDeps<Entry> {
+  readonly clock: Pick<Clock, 'now'>;
+  /** The meter with a key, if there is one. */
+  findMeter(key: string): Promise<Meter | undefined>;
+  billingOf(customerIds: readonly string[]): Promise<Map<string, BillingCustomer>>;
+  readonly journal: {
+    /** Writes an open entry for an hour, by majority. */
+    open(hour: CustomerHour, at: Date): Promise<Entry>;
+    /** Closes it; where it was given up meanwhile, writes the hour anew. */
+    close(entry: Entry, hour: CustomerHour, at: Date): Promise<void>;
+  };
+  readonly adjustments: {
+    insert(adjustment: Adjustment, receivedAtMs: number): Promise<'inserted' | 'stored-before'>;
+    find(idempotencyKey: string, customerId: string): Promise<StoredAdjustment | undefined>;
+  };
+}
+
+export interface RecordAdjustmentResult {
+  readonly outcome: 'created' | 'duplicate';
+  readonly adjustment: StoredAdjustment;
+}
+
+/**
+ * Stores a correction of usage; durable when this returns. By the rules of ingest: the hour is in the journal, by
+ * majority, before the fact, also for a repetition whose first answer may have been lost; and the journal still names it
+ * when the fact is durable. After an error nothing was acknowledged, and the same can be sent again.
+ * @param input.ageMsMax older corrections are refused.
+ * @throws DaemonError for a broken rule (the codes of a usage event), `meter_not_found`, `adjustment_not_additive`,
+ *   `adjustment_not_whole`, `adjustment_before_meter`, `adjustment_conflict`; `transient` without a durable answer.
+ */
+export async function recordAdjustment<Entry>(
+  deps: RecordAdjustmentDeps<Entry>,
+  input: { adjustment: AdjustmentInput; ageMsMax: number },
+): Promise<RecordAdjustmentResult> {
+  const receivedAtMs = deps.clock.now();
+  const verdict = parseAdjustment(input.adjustment, { nowMs: receivedAtMs, ageMsMax: input.ageMsMax });
+  if ('fault' in verdict) {
+    const { code, detail, pointer } = verdict.fault;
+    throw new DaemonError({ kind: 'invalid', code, message: detail, context: { pointer } });
+  }
+  const { adjustment } = verdict;
+  await checkMeter(deps, adjustment);
+  const { customerId, occurredAtMs } = adjustment;
+  const hour = { customerId, hour: epochHourOf(occurredAtMs) };
+  const entry = await deps.journal.open(hour, new Date(receivedAtMs));
+  await boundary('adjust.journal-written');
+  const outcome = await deps.adjustments.insert(adjustment, receivedAtMs);
+  await boundary('adjust.fact-stored');
+  await deps.journal.close(entry, hour, new Date(deps.clock.now()));
+  await boundary('adjust.journal-closed');
+  if (outcome === 'inserted') return { outcome: 'created', adjustment: { ...adjustment, receivedAtMs } };
+  return { outcome: 'duplicate', adjustment: await requireSame(deps, adjustment) };
+}
+
+async function checkMeter<Entry>(deps: RecordAdjustmentDeps<Entry>, adjustment: Adjustment): Promise<void> {
+  const { customerId } = adjustment;
+  const meter = await deps.findMeter(adjustment.meter);
+  if (meter === undefined) {
+    throw new DaemonError({
+      kind: 'not-found',
+      code: 'meter_not_found',
+      message: 'There is no meter with this key.',
+      context: { meter: adjustment.meter, pointer: '/meter' },
+    });
+  }
+  const customer = (await deps.billingOf([customerId])).get(customerId) ?? unknownCustomer(customerId);
+  assertAdjustable(adjustment, meter, countsFromMs(meter, customer));
+}
+
+/** The adjustment that is stored under this key, if its content is the same. */
+async function requireSame<Entry>(
+  deps: RecordAdjustmentDeps<Entry>,
+  adjustment: Adjustment,
+): Promise<StoredAdjustment> {
+  const { idempotencyKey, customerId } = adjustment;
+  const stored = await deps.adjustments.find(idempotencyKey, customerId);
+  if (stored === undefined) {
+    throw new DaemonError({
+      kind: 'transient',
+      code: 'store_unavailable',
+      message: 'An adjustment with this key is being stored and is not durable yet.',
+    });
+  }
+  if (adjustmentFingerprint(stored).equals(adjustmentFingerprint(adjustment))) return stored;
+  throw new DaemonError({
+    kind: 'conflict',
+    code: 'adjustment_conflict',
+    message: 'An adjustment with this idempotencyKey and other content is stored; it stands.',
+    context: { idempotencyKey, customerId, pointer: '/idempotencyKey' },
+  });
+}

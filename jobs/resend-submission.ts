@@ -1,0 +1,42 @@
+import { boundary } from '../src/boundary.ts';
+import type { Clock } from '../src/clock.ts';
+import type { OutboxEntry } from '../src/domain/outbox-entry.ts';
+import type { SubmissionState } from '../src/domain/submission.ts';
+import { DaemonError } from '../src/errors.ts';
+import { findSubmission } from './decide-submission.ts';
+
+export interface ResendSubmissionDeps {
+  readonly entries: { find(identifier: string): Promise<OutboxEntry | undefined> };
+  replace(
+    identifier: string,
+    decided: { reason: string; at: Date; from: readonly SubmissionState[]; actor?: string },
+  ): Promise<boolean>;
+  readonly clock: Clock;
+}
+
+export interface ResendSubmissionInput {
+  readonly identifier: string;
+  /** Who wants it, and why: both are kept. */
+  readonly actor: string;
+  readonly reason: string;
+}
+
+/**
+ * Sends the usage of a rejected submission again, under a new identifier.
+ * @throws DaemonError `submission_not_found`, `submission_not_rejected`.
+ */
+export async function resendSubmission(deps: ResendSubmissionDeps, input: ResendSubmissionInput): Promise<void> {
+  const { identifier, actor, reason } = input;
+  await findSubmission(deps, identifier);
+  const at = new Date(deps.clock.now());
+  const isDone = await deps.replace(identifier, { reason, at, from: ['rejected'], actor });
+  await boundary('resend.submission-replaced');
+  if (isDone) return;
+  const { state } = await findSubmission(deps, identifier);
+  throw new DaemonError({
+    kind: 'conflict',
+    code: 'submission_not_rejected',
+    message: `The submission is ${state}: only a rejected one can be sent again.`,
+    context: { state },
+  });
+}

@@ -1,0 +1,103 @@
+import type { Command } from 'commander';
+import { parseStatedPeriod } from '../../src/domain/stated-period.ts';
+import { DaemonError } from '../../src/errors.ts';
+import { usageError } from '../lib/command-error.ts';
+import { EXIT } from '../lib/exit-codes.ts';
+import { runJob } from '../lib/job-run.ts';
+import type { Output } from '../lib/output.ts';
+import type { Progress } from '../lib/progress.ts';
+import { renderTable } from '../lib/table.ts';
+import { createApiVerb, runVerb } from '../lib/verb.ts';
+
+/** The result of the job `verify-usage`. */
+interface Verification {
+  readonly from: string;
+  readonly to: string;
+  readonly customers: number;
+  readonly windows: number;
+  readonly periods: number;
+  readonly facts: number;
+  readonly waiting: number;
+  readonly differing: number;
+  readonly differences: readonly Difference[];
+  readonly hash: string;
+}
+
+interface Difference {
+  readonly kind: string;
+  readonly customerId: string;
+  readonly meter: string;
+  readonly from: string;
+  readonly stored: { readonly quantity: string; readonly eventCount: number };
+  readonly raw: { readonly quantity: string; readonly eventCount: number };
+}
+
+export function verifyCommand(): Command {
+  return createApiVerb({
+    name: 'verify',
+    summary:
+      'Derive every figure of a period again from raw facts, hold what is stored against it, and print a hash of the ' +
+      'figures: the same facts always give the same. Changes nothing. Exit code 5 when they differ.',
+    examples: [
+      'tallystick verify --period 2026-11',
+      'tallystick verify --period 2026-11-01..2026-11-08 --customer acme',
+    ],
+  })
+    .requiredOption('--period <period>', 'a UTC month like 2026-11, or from..to (days, or RFC 3339 instants)')
+    .option('--customer <id>', 'one customer')
+    .action(async (options: { period: string; customer?: string }, command: Command) => {
+      await runVerb(command, async ({ api, output }) => {
+        const input = toInput(options);
+        const { result } = await runJob(api(), { job: 'verify-usage', input }, watchOn(output));
+        const found = result as unknown as Verification;
+        output.result(found, () => render(found));
+        return found.differing > 0 ? EXIT.driftFound : EXIT.ok;
+      });
+    });
+}
+
+function toInput({ period, customer }: { period: string; customer?: string }): Record<string, unknown> {
+  try {
+    parseStatedPeriod(period);
+  } catch (error) {
+    if (!(error instanceof DaemonError)) throw error;
+    throw usageError(`--period ${period} is not possible`, error.message);
+  }
+  return { period, ...(customer !== undefined && { customerId: customer }) };
+}
+
+/** A bar once the job tells how far it has come. */
+function watchOn(output: Output): NonNullable<Parameters<typeof runJob>[2]> {
+  let shown: { progress: Progress; total: number } | undefined;
+  return ({ progress, state }) => {
+    if (progress !== undefined && shown?.total !== progress.total) {
+      shown = { progress: output.progress('verifying', progress.total), total: progress.total };
+    }
+    if (progress !== undefined) shown?.progress.update(progress.done, `${progress.done} customers`);
+    if (state !== 'running' && state !== 'queued') shown?.progress.clear();
+  };
+}
+
+function render(found: Verification): string {
+  const { from, to, customers, windows, periods, facts, waiting, differing, differences, hash } = found;
+  const lines = [
+    `${from} to ${to}`,
+    `${windows} windows and ${periods} running figures of ${customers} customers, from ${facts} counted facts`,
+    ...(waiting > 0 ? [`${waiting} figures wait to be derived (tallystick aggregate)`] : []),
+    differing === 0 ? 'equal to what is stored' : `${differing} differ from what is stored`,
+    hash,
+  ];
+  if (differing === 0) return lines.join('\n');
+  const table = renderTable(
+    [
+      ...['customer', 'meter', 'of', 'from'].map((heading) => ({ heading })),
+      ...['stored', 'facts', 'raw', 'facts'].map((heading) => ({ heading, align: 'right' as const })),
+    ],
+    differences.map(({ customerId, meter, kind, from: start, stored, raw }) => {
+      const figures = [stored.quantity, String(stored.eventCount), raw.quantity, String(raw.eventCount)];
+      return [customerId, meter, kind, start, ...figures];
+    }),
+  );
+  const rest = differing - differences.length;
+  return [...lines, '', table, ...(rest > 0 ? [`… and ${rest} more`] : [])].join('\n');
+}

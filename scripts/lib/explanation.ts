@@ -1,0 +1,273 @@
+import { renderCsv } from './csv-table.ts';
+import { type Column, renderTable } from './table.ts';
+
+/** The answer of `GET /v1/customers/{customerId}/explain`, as far as it is shown. */
+export interface Explanation {
+  readonly customerId: string;
+  readonly meter: string;
+  readonly unit: string;
+  readonly aggregation: string;
+  readonly from: string;
+  readonly to: string;
+  readonly totals: Readonly<Record<'billed' | 'submitted' | 'windows' | 'raw', string>>;
+  readonly between: Readonly<Record<string, string>>;
+  readonly equal: boolean;
+  readonly submissions: readonly ExplainedSubmission[];
+  readonly lateUsage: readonly {
+    readonly id: string;
+    readonly timestamp: string;
+    readonly quantity: string;
+    readonly reason: string;
+    readonly state: string;
+  }[];
+  readonly periods?: readonly (ExplainedFigure & { readonly setBy?: { readonly from: string } })[];
+  readonly windows: readonly (ExplainedFigure & { readonly figure?: string; readonly setsFigure?: boolean })[];
+  readonly facts: {
+    readonly from: string;
+    readonly to: string;
+    readonly quantity: string;
+    readonly eventCount: number;
+    readonly data: readonly ExplainedFact[];
+    readonly nextCursor: string | null;
+    readonly hasMore: boolean;
+  };
+}
+
+interface ExplainedFigure {
+  readonly from: string;
+  readonly to: string;
+  readonly quantity: string;
+  readonly eventCount: number;
+  readonly raw: { readonly quantity: string; readonly eventCount: number };
+}
+
+interface ExplainedSubmission {
+  readonly identifier: string;
+  readonly timestamp: string;
+  readonly value: string;
+  readonly state: string;
+  readonly reason?: string;
+  readonly attempts: number;
+  readonly acceptedAt?: string;
+}
+
+export interface ExplainedFact {
+  readonly kind?: string;
+  readonly idempotencyKey: string;
+  readonly occurredAt: string;
+  readonly value: string | null;
+  readonly userId?: string;
+  readonly properties?: Readonly<Record<string, string | boolean>>;
+  readonly reason?: string;
+  readonly actor?: string;
+}
+
+const WIDTH = 100;
+const GAP = 2;
+/** Rows of a table, unless all are asked for. */
+const ROWS_SHOWN = 24;
+const LEVELS = [
+  ['billed', 'what Stripe took and invoices'],
+  ['submitted', 'meter events'],
+  ['windows', 'what was derived'],
+  ['raw', 'usage events and adjustments'],
+] as const;
+const NAMES: Readonly<Record<string, string>> = {
+  inFlight: 'submitted, on its way',
+  blocked: 'submitted, blocked',
+  rejected: 'submitted, rejected',
+  notInvoiced: 'taken by Stripe after its invoice was final',
+  carriedIn: 'late usage of earlier periods that is billed here',
+  late: 'late usage',
+  notPlanned: 'not submitted yet',
+  unexplained: 'not explained by any of these',
+  notDerived: 'not derived yet',
+};
+
+const left = (heading: string): Column => ({ heading });
+const right = (heading: string): Column => ({ heading, align: 'right' });
+
+/**
+ * Level by level, at most 100 columns wide but for numbers and keys that are wider by themselves.
+ * @param show.facts with the raw facts of an hour: the tables are then of that hour alone.
+ */
+export function renderExplanation(whole: Explanation, show: { all: boolean; facts: boolean }): string {
+  const of = show.facts ? ofHour(whole) : whole;
+  const head = `${of.customerId}  ${of.meter} (${of.aggregation}, ${of.unit})  ${shortInstant(of.from)} to ${shortInstant(of.to)}`;
+  const sections = [
+    head,
+    renderLevels(of),
+    section(`meter events (${of.submissions.length})`, show.all, submissionTable(of)),
+    section(`late usage (${of.lateUsage.length})`, show.all, lateTable(of)),
+    section(`billing periods (${of.periods?.length ?? 0})`, show.all, periodTable(of)),
+    section(`windows (${of.windows.length})`, show.all, windowTable(of)),
+    show.facts ? renderFacts(of) : `raw facts: ${of.facts.eventCount} counted; --hour INSTANT shows those of an hour`,
+  ];
+  return sections.filter((text) => text !== '').join('\n\n');
+}
+
+/** What lies in the range of the facts. Stamps are cut to seconds. */
+function ofHour(of: Explanation): Explanation {
+  const [from, to] = [Math.floor(Date.parse(of.facts.from) / 1000) * 1000, Date.parse(of.facts.to)];
+  const isIn = (text: string): boolean => Date.parse(text) >= from && Date.parse(text) < to;
+  return {
+    ...of,
+    submissions: of.submissions.filter(({ timestamp }) => isIn(timestamp)),
+    lateUsage: of.lateUsage.filter(({ timestamp }) => isIn(timestamp)),
+    windows: of.windows.filter((window) => isIn(window.from)),
+  };
+}
+
+function renderLevels({ totals, between, equal }: Explanation): string {
+  const rows = LEVELS.map(([level, what]) => [level, totals[level], what]);
+  const gaps = Object.entries(between).filter(([, quantity]) => quantity !== '0');
+  const verdict = equal ? 'equal at every level' : 'not equal at every level:';
+  const table = renderTable([left('level'), right('quantity'), left('')], rows);
+  if (equal || gaps.length === 0) return `${table}\n${verdict}`;
+  const reasons = renderTable(
+    [right('quantity'), left('why')],
+    gaps.map(([name, quantity]) => [quantity, NAMES[name] ?? name]),
+  );
+  return `${table}\n${verdict}\n\n${reasons}`;
+}
+
+interface TableParts {
+  readonly columns: readonly Column[];
+  readonly rows: readonly (readonly (string | undefined)[])[];
+}
+
+function section(title: string, all: boolean, { columns, rows }: TableParts): string {
+  if (rows.length === 0) return '';
+  const shown = all ? rows : rows.slice(0, ROWS_SHOWN);
+  const rest = rows.length - shown.length;
+  const more = rest > 0 ? `\n… and ${rest} more (--all, --json or --csv shows them)` : '';
+  return `${title}\n${renderTable(columns, fitLast(columns, shown))}${more}`;
+}
+
+function submissionTable({ submissions }: Explanation): TableParts {
+  return {
+    columns: [left('stamp'), right('value'), left('state'), right('tries'), left('identifier')],
+    rows: submissions.map(({ timestamp, value, state, reason, attempts, identifier }) => {
+      const told = reason === undefined ? state : `${state}: ${reason}`;
+      return [shortInstant(timestamp), value, told, String(attempts), identifier];
+    }),
+  };
+}
+
+function lateTable({ lateUsage }: Explanation): TableParts {
+  return {
+    columns: [left('stamp'), right('quantity'), left('why'), left('state'), left('id')],
+    rows: lateUsage.map(({ timestamp, quantity, reason, state, id }) => {
+      return [shortInstant(timestamp), quantity, reason, state, id];
+    }),
+  };
+}
+
+function periodTable({ periods = [] }: Explanation): TableParts {
+  return {
+    columns: [left('from'), left('to'), right('figure'), right('facts'), right('raw'), left('set by the window')],
+    rows: periods.map(({ from, to, quantity, eventCount, raw, setBy }) => {
+      const set = setBy === undefined ? undefined : shortInstant(setBy.from);
+      return [shortInstant(from), shortInstant(to), quantity, String(eventCount), raw.quantity, set];
+    }),
+  };
+}
+
+function windowTable({ windows }: Explanation): TableParts {
+  const isRunning = windows.some(({ figure }) => figure !== undefined);
+  return {
+    columns: [
+      left('from'),
+      left('to'),
+      right('quantity'),
+      right('facts'),
+      right('raw'),
+      ...(isRunning ? [right('figure'), left('')] : []),
+    ],
+    rows: windows.map(({ from, to, quantity, eventCount, raw, figure, setsFigure }) => [
+      shortInstant(from),
+      shortInstant(to),
+      quantity,
+      String(eventCount),
+      raw.quantity,
+      ...(isRunning ? [figure, setsFigure === true ? 'sets it' : ''] : []),
+    ]),
+  };
+}
+
+function renderFacts({ facts }: Explanation): string {
+  const columns = [left('occurred'), right('value'), left('key'), left('what')];
+  const rows = facts.data.map((fact) => [
+    fact.occurredAt,
+    fact.value ?? 'uncountable',
+    fact.idempotencyKey,
+    describe(fact),
+  ]);
+  const title = `raw facts from ${shortInstant(facts.from)} to ${shortInstant(facts.to)}: ${facts.quantity} from ${facts.eventCount} counted`;
+  const more = facts.hasMore ? '\n… and more (--limit)' : '';
+  return `${title}\n${renderTable(columns, fitLast(columns, rows))}${more}`;
+}
+
+function describe({ kind, userId, properties = {}, reason, actor }: ExplainedFact): string {
+  if (kind === 'adjustment') return `adjustment by ${actor ?? '?'}: ${reason ?? ''}`;
+  const parts = Object.entries(properties).map(([name, value]) => `${name}=${String(value)}`);
+  return [...(userId === undefined ? [] : [`user ${userId}`]), ...parts].join(' ');
+}
+
+/** Cuts the last column, so that a row fits: identifiers at their beginning, where they are all alike. */
+function fitLast(columns: readonly Column[], rows: TableParts['rows']): TableParts['rows'] {
+  const last = columns.length - 1;
+  const widthOf = (index: number): number =>
+    Math.max(columns[index]?.heading.length ?? 0, ...rows.map((row) => row[index]?.length ?? 1));
+  const others = columns.slice(0, last).reduce((sum, _column, index) => sum + widthOf(index) + GAP, 0);
+  const room = Math.max(16, WIDTH - others);
+  const isKey = /^(?:identifier|id)$/.test(columns[last]?.heading ?? '');
+  return rows.map((row) => row.map((cell, index) => (index === last ? cut(cell, room, isKey) : cell)));
+}
+
+function cut(text: string | undefined, room: number, isKey: boolean): string | undefined {
+  if (text === undefined || text.length <= room) return text;
+  return isKey ? `…${text.slice(1 - room)}` : `${text.slice(0, room - 1)}…`;
+}
+
+/** `2026-11-20T07:00Z` for a whole minute. */
+function shortInstant(text: string): string {
+  return text.replace(/:00\.000Z$/, 'Z').replace(/\.000Z$/, 'Z');
+}
+
+const CSV_HEADINGS = ['level', 'from', 'to', 'quantity', 'facts', 'id', 'state', 'reason', 'attempts', 'acceptedAt'];
+
+/** Every row of every level; `level` says which. */
+export function renderExplanationCsv(of: Explanation): string {
+  const rows: (string | undefined)[][] = LEVELS.map(([level]) => [level, of.from, of.to, of.totals[level]]);
+  for (const { timestamp, value, identifier, state, reason, attempts, acceptedAt } of of.submissions) {
+    rows.push([
+      'meter_event',
+      timestamp,
+      undefined,
+      value,
+      undefined,
+      identifier,
+      state,
+      reason,
+      String(attempts),
+      acceptedAt,
+    ]);
+  }
+  for (const { timestamp, quantity, id, state, reason } of of.lateUsage) {
+    rows.push(['late_usage', timestamp, undefined, quantity, undefined, id, state, reason]);
+  }
+  for (const { from, to, quantity, eventCount } of of.periods ?? []) {
+    rows.push(['period', from, to, quantity, String(eventCount)]);
+  }
+  for (const { from, to, quantity, eventCount } of of.windows) {
+    rows.push(['window', from, to, quantity, String(eventCount)]);
+  }
+  for (const { occurredAt, value, idempotencyKey, kind = 'event', reason } of of.facts.data) {
+    rows.push(['fact', occurredAt, undefined, value ?? undefined, undefined, idempotencyKey, kind, reason]);
+  }
+  return renderCsv(
+    CSV_HEADINGS,
+    rows.map((row) => CSV_HEADINGS.map((_heading, index) => row[index])),
+  );
+}

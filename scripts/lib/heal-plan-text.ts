@@ -1,0 +1,39 @@
+import { renderTable } from './table.ts';
+
+/** What mends one hour, as the API tells it. */
+export interface PlanAction {
+  readonly kind: string;
+  readonly hourMs: number;
+  readonly quantity: string;
+  readonly identifiers?: readonly string[];
+  readonly identifier?: string;
+  readonly reason?: string;
+}
+
+/** What each kind of action does, in a few words. */
+const MEANING: Readonly<Record<string, string>> = {
+  replace: 'send again what Stripe lost',
+  'top-up': 'send the difference',
+  'take-back': 'cancel what counted twice',
+  confirm: 'confirm what counted',
+  person: 'a person decides',
+};
+
+/** A table of plans, an action a line. */
+export function renderPlan(
+  rows: readonly { readonly customerId: string; readonly meter: string; readonly plan: readonly PlanAction[] }[],
+): string {
+  const headings = ['customer', 'meter', 'hour', 'what', 'submission or reason'].map((heading) => ({ heading }));
+  const change = { heading: 'changes Stripe by', align: 'right' as const };
+  const lines = rows.flatMap(({ customerId, meter, plan }) =>
+    plan.map((action) => [
+      customerId,
+      meter,
+      new Date(action.hourMs).toISOString().slice(0, 16),
+      MEANING[action.kind] ?? action.kind,
+      action.identifiers?.join(' ') ?? action.identifier ?? action.reason,
+      action.kind === 'person' ? undefined : action.quantity,
+    ]),
+  );
+  return renderTable([...headings, change], lines);
+}

@@ -1,0 +1,83 @@
+/** Where Stripe delivers events. Public: the signature is what admits, over the bytes as they came. */
+import type { FastifyRequest } from 'fastify';
+import { Type } from 'typebox';
+import type { WebhookKind } from '../domain/webhook.ts';
+import { DaemonError } from '../errors.ts';
+import { problemResponse } from './problem.ts';
+import type { App } from './route.ts';
+
+export interface StripeWebhookDeps {
+  /** Verifies and records a delivery; durable when it returns. */
+  receive(delivery: {
+    kind: WebhookKind;
+    body: Uint8Array;
+    signature: string | undefined;
+  }): Promise<{ eventId: string; isDuplicate: boolean }>;
+}
+
+/** Events of Stripe's have some kilobytes; an invoice with many lines some hundred. */
+const BODY_BYTES_MAX = 1024 * 1024;
+
+const ReceivedReply = Type.Object({
+  received: Type.Literal(true),
+  eventId: Type.String(),
+  duplicate: Type.Boolean({ description: 'Whether the event was recorded before.' }),
+});
+
+const DESTINATIONS: readonly { kind: WebhookKind; url: string; operationId: string; summary: string }[] = [
+  {
+    kind: 'snapshot',
+    url: '/v1/stripe/webhooks',
+    operationId: 'receiveStripeWebhook',
+    summary: 'For Stripe: a destination of snapshot events, signed with STRIPE_WEBHOOK_SECRET.',
+  },
+  {
+    kind: 'thin',
+    url: '/v1/stripe/events',
+    operationId: 'receiveStripeEvent',
+    summary: 'For Stripe: a destination of thin events, signed with STRIPE_EVENTS_SECRET.',
+  },
+];
+
+/** Registers in a scope of its own: here a body is bytes of any type, and nothing reads it before it is verified. */
+export function registerStripeWebhooks(app: App, deps: StripeWebhookDeps): void {
+  void app.register((scope, _options, done) => {
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, parsed) => parsed(null, body));
+    for (const { kind, url, operationId, summary } of DESTINATIONS) {
+      const schema = {
+        operationId,
+        summary,
+        tags: ['stripe'],
+        security: [],
+        response: { 200: ReceivedReply, default: problemResponse },
+      };
+      scope.post(url, { schema, bodyLimit: BODY_BYTES_MAX }, async (request) => {
+        const { eventId, isDuplicate } = await deps.receive({
+          kind,
+          body: bytesOf(request),
+          signature: signatureOf(request),
+        });
+        return { received: true as const, eventId, duplicate: isDuplicate };
+      });
+    }
+    done();
+  });
+}
+
+/** Stripe compresses nothing: what claims to be compressed is not what was signed, and is not unpacked. */
+function bytesOf(request: FastifyRequest): Uint8Array {
+  if (request.headers['content-encoding'] !== undefined) {
+    throw new DaemonError({
+      kind: 'invalid',
+      code: 'webhook_body_encoded',
+      message: 'A webhook has to come as it was signed, without a Content-Encoding.',
+    });
+  }
+  return request.body instanceof Uint8Array ? request.body : new Uint8Array();
+}
+
+function signatureOf(request: FastifyRequest): string | undefined {
+  const header = request.headers['stripe-signature'];
+  return Array.isArray(header) ? header.join(',') : header;
+}

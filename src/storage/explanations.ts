@@ -1,0 +1,82 @@
+import type { Collection, Db } from 'mongodb';
+import type { ExplainedLateUsage, ExplainedSubmission } from '../domain/explanation.ts';
+import { canonicalQuantity } from '../domain/quantity.ts';
+import { OPERATION_MS_MAX } from './database.ts';
+import { translated } from './errors.ts';
+import { LATE_USAGE, type LateUsageDocument } from './late-usage.ts';
+import { METER_SUBMISSIONS, type MeterSubmissionDocument } from './meter-submissions.ts';
+
+/** A customer's meter over a half-open range of instants. */
+interface OfMeter {
+  readonly customerId: string;
+  readonly meter: string;
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
+/** What became of usage after it was derived, for explaining a figure. Reads only. */
+export class Explanations {
+  readonly #submissions: Collection<MeterSubmissionDocument>;
+  readonly #lateUsage: Collection<LateUsageDocument>;
+
+  constructor(db: Db) {
+    this.#submissions = db.collection<MeterSubmissionDocument>(METER_SUBMISSIONS);
+    this.#lateUsage = db.collection<LateUsageDocument>(LATE_USAGE);
+  }
+
+  /** Submissions about windows and periods that begin in a range, and those that are stamped in it. */
+  async submissions(of: OfMeter): Promise<ExplainedSubmission[]> {
+    const { customerId, meter } = of;
+    const filter = { customerId, meter, $or: [{ subjectStart: rangeOf(of) }, { timestamp: rangeOf(of) }] };
+    const found = await translated(this.#submissions.find(filter).maxTimeMS(OPERATION_MS_MAX).toArray());
+    return found.map(toExplainedSubmission);
+  }
+
+  /** Late usage of windows and periods that begin in a range, and what would have been stamped in it. */
+  async lateUsage(of: OfMeter): Promise<ExplainedLateUsage[]> {
+    const { customerId, meter } = of;
+    const filter = { customerId, meter, $or: [{ subjectStart: rangeOf(of) }, { timestamp: rangeOf(of) }] };
+    const found = await translated(
+      this.#lateUsage.find(filter).sort({ subjectStart: 1, _id: 1 }).maxTimeMS(OPERATION_MS_MAX).toArray(),
+    );
+    return found.map(({ _id, subject, subjectStart, timestamp, quantity, reason, state }) => ({
+      id: _id,
+      subject,
+      subjectStart: subjectStart.toISOString(),
+      timestamp: timestamp.toISOString(),
+      quantity: canonicalQuantity(quantity.toString()),
+      reason,
+      state,
+    }));
+  }
+}
+
+function rangeOf({ fromMs, toMs }: OfMeter): { $gte: Date; $lt: Date } {
+  return { $gte: new Date(fromMs), $lt: new Date(toMs) };
+}
+
+function toExplainedSubmission(found: MeterSubmissionDocument): ExplainedSubmission {
+  const { firstAttemptAt, lastAttemptAt, acceptedAt } = found;
+  const { reason, message, stripeCustomerId, stripeMeterId, replacedBy, replaces } = found;
+  return {
+    identifier: found._id,
+    subject: found.subject,
+    subjectStart: found.subjectStart.toISOString(),
+    sequence: found.sequence,
+    timestamp: found.timestamp.toISOString(),
+    mode: found.mode ?? 'delta',
+    value: canonicalQuantity(found.value.toString()),
+    toQuantity: canonicalQuantity(found.toQuantity.toString()),
+    state: found.state,
+    attempts: found.attempts,
+    ...(reason !== undefined && { reason }),
+    ...(message !== undefined && { message }),
+    ...(firstAttemptAt && { firstAttemptAt: firstAttemptAt.toISOString() }),
+    ...(lastAttemptAt && { lastAttemptAt: lastAttemptAt.toISOString() }),
+    ...(acceptedAt && { acceptedAt: acceptedAt.toISOString() }),
+    ...(stripeCustomerId !== undefined && { stripeCustomerId }),
+    ...(stripeMeterId !== undefined && { stripeMeterId }),
+    ...(replacedBy !== undefined && { replacedBy }),
+    ...(replaces !== undefined && { replaces }),
+  };
+}

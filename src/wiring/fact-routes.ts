@@ -1,0 +1,67 @@
+import { explainUsage } from '../../jobs/explain-usage.ts';
+import { readEvents } from '../../jobs/read-events.ts';
+import { recordAdjustment, type RecordAdjustmentDeps } from '../../jobs/record-adjustment.ts';
+import type { Meter } from '../domain/meter.ts';
+import { registerAdjustments } from '../http/adjustments.ts';
+import { registerCustomerEvents } from '../http/customer-events.ts';
+import { registerExplain } from '../http/explain.ts';
+import type { RouteRegistrar } from '../http/route.ts';
+import { toPairText } from '../storage/dirty-hours.ts';
+import { toMeter } from '../storage/meters.ts';
+import { withUsageAudit } from '../storage/usage-audit.ts';
+import type { JobParts } from './job-parts.ts';
+import type { Stores } from './stores.ts';
+
+/** The routes of raw facts: what is behind a figure, corrections of it, and how it came to be billed. */
+export function factRoutes({ stores, clock, config }: JobParts): RouteRegistrar[] {
+  const findMeter = (key: string) => meterByKey(stores, key);
+  return [
+    (app) =>
+      registerCustomerEvents(app, {
+        readEvents: (input) =>
+          readEvents({ clock, customers: stores.customers, findMeter, rawFacts: stores.rawFacts }, input),
+      }),
+    (app) =>
+      registerAdjustments(app, {
+        recordAdjustment: (input) => recordAdjustment(recordingDeps(stores, clock), input),
+        listAdjustments: (query) => stores.usageAdjustments.list(query),
+        eventAgeDaysMax: config.eventAgeDaysMax,
+      }),
+    (app) =>
+      registerExplain(app, {
+        explainUsage: (input) =>
+          explainUsage(
+            {
+              clock,
+              withAudit: (work) => withUsageAudit(stores.database.db, work),
+              submissions: (of) => stores.explanations.submissions(of),
+              lateUsage: (of) => stores.explanations.lateUsage(of),
+              rawFacts: stores.rawFacts,
+            },
+            input,
+          ),
+      }),
+  ];
+}
+
+/** What recording an adjustment is handed. */
+export function recordingDeps(
+  stores: Stores,
+  clock: JobParts['clock'],
+): RecordAdjustmentDeps<Awaited<ReturnType<Stores['dirtyHours']['open']>>> {
+  return {
+    clock,
+    findMeter: (key) => meterByKey(stores, key),
+    billingOf: (ids) => stores.customers.billingOf(ids),
+    journal: {
+      open: (hour, at) => stores.dirtyHours.open([toPairText(hour)], at),
+      close: (entry, hour, at) => stores.dirtyHours.close(entry, [toPairText(hour)], at),
+    },
+    adjustments: stores.usageAdjustments,
+  };
+}
+
+async function meterByKey(stores: Stores, key: string): Promise<Meter | undefined> {
+  const found = await stores.meters.find(key);
+  return found === null ? undefined : toMeter(found);
+}

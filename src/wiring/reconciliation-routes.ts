@@ -1,0 +1,33 @@
+import { approveReconciliation } from '../../jobs/approve-reconciliation.ts';
+import { registerReconciliationApproval } from '../http/reconciliation-approval.ts';
+import { registerReconciliations } from '../http/reconciliations.ts';
+import type { RouteRegistrar } from '../http/route.ts';
+import type { JobQueue } from '../queue/job-queue.ts';
+import type { JobParts } from './job-parts.ts';
+import { reconciliationDeps } from './reconciliation-deps.ts';
+
+/** Reconciliation runs, and the decisions about what they left waiting. */
+export function reconciliationRoutes(jobs: JobParts, queue: JobQueue): RouteRegistrar[] {
+  const { stores, log } = jobs;
+  return [
+    (app) =>
+      registerReconciliations(app, {
+        listReconciliations: (query) => stores.reconciliations.listRuns(query),
+        findReconciliation: (id) => stores.reconciliations.findRun(id),
+        listComparisons: (query) => stores.reconciliations.listRows(query),
+      }),
+    (app) =>
+      registerReconciliationApproval(app, {
+        approve: async (input) => {
+          const result = await approveReconciliation(reconciliationDeps(jobs), input);
+          if (result.applied > 0) {
+            // What was made is due in MongoDB: without the bell the sweep sends it within a minute.
+            await queue
+              .addOnce('submit-meter-events')
+              .catch((err: unknown) => log.warn({ err }, 'could not ring for submit-meter-events'));
+          }
+          return result;
+        },
+      }),
+  ];
+}

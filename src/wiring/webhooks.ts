@@ -1,0 +1,165 @@
+import { catchUpEvents } from '../../jobs/catch-up-events.ts';
+import { mirrorAccount, type MirrorAccountDeps } from '../../jobs/mirror-account.ts';
+import { type MirrorCalendarDeps, mirrorWaitingCalendars } from '../../jobs/mirror-calendar.ts';
+import { mirrorInvoice } from '../../jobs/mirror-invoice.ts';
+import { mirrorSubscription } from '../../jobs/mirror-subscription.ts';
+import { processWebhooks } from '../../jobs/process-webhooks.ts';
+import { recordWebhook } from '../../jobs/record-webhook.ts';
+import type { Config } from '../config.ts';
+import type { GaugeSource } from '../http/metrics.ts';
+import type { RouteRegistrar } from '../http/route.ts';
+import { registerStripeInbox } from '../http/stripe-inbox.ts';
+import { registerStripeWebhooks } from '../http/stripe-webhooks.ts';
+import type { JobQueue } from '../queue/job-queue.ts';
+import type { JobHandler } from '../queue/job-worker.ts';
+import { Webhooks } from '../stripe/webhooks.ts';
+import { wakeGuard } from './invoice-guards.ts';
+import { type JobParts, requireStripe } from './job-parts.ts';
+import { rejectSamples } from './submission-jobs.ts';
+
+const LIVE_KEY = /^[sr]k_live_/;
+/** One change makes several events within moments: they are one fetch and one run. */
+const GATHER_MS = 500;
+/** The hourly tick was missed, or the daemon was away. */
+const CATCH_UP_AGE_MS_MAX = 65 * 60_000;
+/** After a run that failed, the next one waits this long. */
+const CATCH_UP_RETRY_MS = 10 * 60_000;
+
+/** The routes that Stripe delivers to, and what became of what it delivered. */
+export function webhookRoutes(parts: JobParts, queue: JobQueue): RouteRegistrar[] {
+  const { stores, clock, log } = parts;
+  const webhooks = openWebhooks(parts);
+  const ring = (): void => {
+    queue
+      .addOnce('process-webhooks', GATHER_MS)
+      .catch((err: unknown) => log.warn({ err }, 'could not ring for process-webhooks'));
+  };
+  const verify: Webhooks['verify'] = (delivery, nowMs) => webhooks.verify(delivery, nowMs);
+  return [
+    (app) =>
+      registerStripeWebhooks(app, {
+        receive: (delivery) => recordWebhook({ verify, inbox: stores.webhookInbox, ring, clock }, delivery),
+      }),
+    (app) =>
+      registerStripeInbox(app, {
+        listInbox: (query) => stores.webhookInbox.list(query),
+        retry: async (eventId) => {
+          const isRetried = await stores.webhookInbox.retry(eventId, new Date(clock.now()));
+          if (isRetried) ring();
+          return isRetried;
+        },
+      }),
+  ];
+}
+
+/** Without a key nothing that an event is about could be fetched, so nothing is taken either. */
+function openWebhooks({ config, stripe }: JobParts): Webhooks {
+  return new Webhooks({
+    secrets: stripe === undefined ? {} : secretsOf(config),
+    isLive: LIVE_KEY.test(config.stripeSecretKey ?? ''),
+    accountId: async () => stripe?.objects.accountId(),
+  });
+}
+
+function secretsOf(config: Config): { snapshot?: readonly string[]; thin?: readonly string[] } {
+  return {
+    ...(config.stripeWebhookSecret && { snapshot: config.stripeWebhookSecret }),
+    ...(config.stripeEventsSecret && { thin: config.stripeEventsSecret }),
+  };
+}
+
+/** The jobs that act on what Stripe told. */
+export function webhookJobs(parts: JobParts): Record<string, JobHandler> {
+  const { stores, clock, log } = parts;
+  return {
+    'process-webhooks': async ({ signal }) => {
+      const mirror = mirrorDeps(parts);
+      const handlers = {
+        subscription: (id: string) => mirrorSubscription(mirror, id),
+        invoice: async (id: string) => wakeGuard(parts, await mirrorInvoice(mirror, id)),
+        'error-report': (id: string) => rejectReported(parts, id),
+      };
+      return processWebhooks({ inbox: stores.webhookInbox, handlers, random: Math.random, clock, log }, { signal });
+    },
+    'catch-up-events': async ({ signal }) => {
+      const { objects } = requireStripe(parts);
+      return catchUpEvents(
+        {
+          events: objects.events,
+          inbox: stores.webhookInbox,
+          coverage: stores.eventCoverage,
+          mirrorAccount: (abort) => mirrorAccount(mirrorDeps(parts), { ...(abort && { signal: abort }) }),
+          mirrorWaitingCalendars: () => mirrorWaitingCalendars(calendarDeps(parts)),
+          clock,
+        },
+        { signal },
+      );
+    },
+  };
+}
+
+/** Stripe names samples and tells how many there are: reconciliation finds the others. */
+async function rejectReported(parts: JobParts, eventId: string): Promise<void> {
+  const report = await requireStripe(parts).objects.events.fetchReport(eventId);
+  const { errorCount, samples } = report;
+  parts.log.warn({ event: eventId, errorCount, named: samples.length }, 'stripe reported rejected meter events');
+  await rejectSamples(parts, report);
+}
+
+/** What the calendars of customers follow from. */
+export function calendarDeps({ stores, clock }: JobParts): MirrorCalendarDeps {
+  return {
+    customers: stores.customers,
+    subscriptions: stores.subscriptions,
+    usage: stores.usageAggregates,
+    clock,
+  };
+}
+
+function mirrorDeps(parts: JobParts): MirrorAccountDeps {
+  const { stores } = parts;
+  const { objects } = requireStripe(parts);
+  return {
+    ...calendarDeps(parts),
+    subscriptions: stores.subscriptions,
+    invoices: stores.invoices,
+    fetchSubscription: (id) => objects.subscriptions.fetch(id),
+    fetchInvoice: (id) => objects.invoices.fetch(id),
+    listSubscriptions: () => objects.subscriptions.list(),
+    listInvoices: (sinceMs) => objects.invoices.list(sinceMs),
+  };
+}
+
+/** The jobs among these that are due, from what MongoDB holds. */
+export async function dueWebhookJobs({ stores, stripe }: JobParts, nowMs: number): Promise<string[]> {
+  if (stripe === undefined) return [];
+  const last = await stores.runs.last('catch-up-events');
+  const ageMs = last?.startedAt === undefined ? Number.POSITIVE_INFINITY : nowMs - last.startedAt.getTime();
+  const isCatchUpDue = ageMs > (last?.state === 'succeeded' ? CATCH_UP_AGE_MS_MAX : CATCH_UP_RETRY_MS);
+  return [
+    ...(isCatchUpDue ? ['catch-up-events'] : []),
+    ...((await stores.webhookInbox.hasDue(new Date(nowMs))) ? ['process-webhooks'] : []),
+  ];
+}
+
+export function webhookGauges({ stores, clock }: JobParts): GaugeSource[] {
+  return [
+    {
+      name: 'webhooks',
+      help: 'Events of Stripe that wait, or that failed and wait for a person.',
+      labels: ['state'],
+      read: async () =>
+        (await stores.webhookInbox.census()).map(({ state, count }) => ({ value: count, labels: { state } })),
+    },
+    {
+      name: 'webhooks_oldest_seconds',
+      help: 'Since when the oldest of them waits.',
+      labels: ['state'],
+      read: async () =>
+        (await stores.webhookInbox.census()).map(({ state, oldestReceivedAt }) => ({
+          value: (clock.now() - oldestReceivedAt.getTime()) / 1000,
+          labels: { state },
+        })),
+    },
+  ];
+}

@@ -1,0 +1,124 @@
+import { describe, expect, it } from 'vitest';
+import { buildApp } from '../../src/http/app.ts';
+import { Metrics } from '../../src/http/metrics.ts';
+import { JobQueue } from '../../src/queue/job-queue.ts';
+import { submissionRoutes } from '../../src/wiring/submission-jobs.ts';
+import { type Pipeline, withPipeline } from '../support/pipeline.ts';
+import { ingestEvents, meterOf, storeMeters } from '../support/usage.ts';
+
+const KEY = 'an-admin-key-for-tests-only';
+const HOUR_MS = 3_600_000;
+const CALLS = meterOf({ key: 'calls', stripe: { eventName: 'calls' } });
+
+interface Answer {
+  readonly statusCode: number;
+  json<T = unknown>(): T;
+}
+
+/** Lends the routes of submissions over a pipeline in which one was sent; Redis is away, so that nothing is rung. */
+async function withRoutes(
+  use: (lent: {
+    pipeline: Pipeline;
+    identifier: string;
+    post: (path: string, body: object) => Promise<Answer>;
+    setFields: (fields: object) => Promise<void>;
+  }) => Promise<void>,
+): Promise<void> {
+  await withPipeline({}, async (pipeline) => {
+    const { parts, stores } = pipeline;
+    const { db } = stores.database;
+    await storeMeters(db, [CALLS]);
+    await pipeline.run('sync-meters');
+    await pipeline.mapCustomer('acme');
+    await ingestEvents(db, [{ at: '2026-06-15T08:10:00Z', quantity: '5' }]);
+    await pipeline.run('aggregate-usage');
+    await pipeline.run('submit-meter-events');
+    const identifier = (await stores.submissions.list({ limit: 1 }))[0]?._id ?? '';
+    const queue = new JobQueue({ redisUrl: 'redis://127.0.0.1:1', database: db.databaseName }, () => {});
+    const app = await buildApp({
+      log: parts.log,
+      auth: { findApiKey: () => Promise.resolve(null), adminApiKey: KEY, clock: parts.clock },
+      health: { isDraining: () => false, checks: [] },
+      metrics: new Metrics(),
+      gauges: [],
+      bodyBytesMax: 100_000,
+      requestTimeoutMs: 30_000,
+      version: '0.0.0',
+      routes: [submissionRoutes(parts, queue)],
+    });
+    try {
+      await use({
+        pipeline,
+        identifier,
+        post: (path, body) =>
+          app.inject({
+            method: 'POST',
+            url: `/v1/submissions/${path}`,
+            headers: { authorization: `Bearer ${KEY}` },
+            payload: body,
+          }),
+        setFields: async (fields) => {
+          await db.collection('meter_submissions').updateMany({}, { $set: fields });
+        },
+      });
+    } finally {
+      await app.close();
+      await queue.close();
+    }
+  });
+}
+
+const WHO = { actor: 'kim', reason: 'looked at the dashboard' };
+
+describe('POST /v1/submissions/{identifier}/decide', () => {
+  it('confirms what a person says was counted, once, and keeps who said so', () =>
+    withRoutes(async ({ pipeline, identifier, post, setFields }) => {
+      expect((await post(`${identifier}/decide`, { ...WHO, counted: true })).statusCode).toBe(409);
+      await setFields({ state: 'in_doubt' });
+      // It is still being tried.
+      expect((await post(`${identifier}/decide`, { ...WHO, counted: true })).json()).toMatchObject({
+        code: 'submission_not_decidable',
+      });
+      pipeline.clock.advance(24 * HOUR_MS);
+      const decided = await post(`${identifier}/decide`, { ...WHO, counted: true });
+      expect(decided.statusCode).toBe(200);
+      expect(decided.json()).toMatchObject({ identifier, state: 'confirmed', reason: WHO.reason });
+      expect(decided.json<{ history: object[] }>().history.at(-1)).toMatchObject({ change: 'confirm', ...WHO });
+      expect((await post(`${identifier}/decide`, { ...WHO, counted: false })).statusCode).toBe(409);
+    }));
+
+  it('replaces what a person says was not counted', () =>
+    withRoutes(async ({ pipeline, identifier, post, setFields }) => {
+      await setFields({ state: 'in_doubt', reason: 'undecided' });
+      const decided = await post(`${identifier}/decide`, { ...WHO, counted: false });
+      expect(decided.json()).toMatchObject({ state: 'replaced', replacedBy: `${identifier}~1` });
+      expect((await pipeline.stores.submissions.find(`${identifier}~1`))?.state).toBe('planned');
+    }));
+
+  it('refuses an unknown identifier, and a decision without a name or a reason', () =>
+    withRoutes(async ({ identifier, post }) => {
+      expect((await post('nothing/decide', { ...WHO, counted: true })).json()).toMatchObject({
+        status: 404,
+        code: 'submission_not_found',
+      });
+      for (const body of [{ ...WHO }, { counted: true, actor: 'kim' }, { counted: true, ...WHO, actor: '' }]) {
+        expect((await post(`${identifier}/decide`, body)).json()).toMatchObject({ code: 'request_invalid' });
+      }
+    }));
+});
+
+describe('POST /v1/submissions/{identifier}/resend', () => {
+  it('sends a rejected submission again under a new identifier, once, and keeps who wanted it', () =>
+    withRoutes(async ({ identifier, post, setFields }) => {
+      expect((await post(`${identifier}/resend`, WHO)).json()).toMatchObject({
+        status: 409,
+        code: 'submission_not_rejected',
+      });
+      await setFields({ state: 'rejected', reason: 'payload_invalid_value' });
+      const sent = await post(`${identifier}/resend`, WHO);
+      expect(sent.json()).toMatchObject({ state: 'replaced', replacedBy: `${identifier}~1` });
+      expect(sent.json<{ history: object[] }>().history.at(-1)).toMatchObject({ change: 'replace', ...WHO });
+      expect((await post(`${identifier}/resend`, WHO)).statusCode).toBe(409);
+      expect((await post('nothing/resend', WHO)).statusCode).toBe(404);
+    }));
+});

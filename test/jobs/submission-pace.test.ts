@@ -1,0 +1,99 @@
+import { describe, expect, it } from 'vitest';
+import { groupBy } from '../../src/domain/grouping.ts';
+import { submitNow } from '../../src/wiring/submission-jobs.ts';
+import { type Pipeline, START_MS, withPipeline } from '../support/pipeline.ts';
+import { ingestEvents, meterOf, storeMeters } from '../support/usage.ts';
+
+const ROUTE = 'POST /v1/billing/meter_events';
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+const CALLS = meterOf({ key: 'calls', stripe: { eventName: 'calls' } });
+
+/** Usage of each customer in each of the hours from an instant on. */
+async function prepare(pipeline: Pipeline, size: { customers: number; hours: number; fromMs: number }): Promise<void> {
+  await storeMeters(pipeline.stores.database.db, [CALLS]);
+  await pipeline.run('sync-meters');
+  const customers = Array.from({ length: size.customers }, (_, index) => `c${index}`);
+  for (const customerId of customers) await pipeline.mapCustomer(customerId);
+  const hours = Array.from({ length: size.hours }, (_, index) => size.fromMs + index * HOUR_MS + MINUTE_MS);
+  await ingestEvents(
+    pipeline.stores.database.db,
+    hours.flatMap((atMs) => customers.map((customerId) => ({ customerId, at: new Date(atMs).toISOString() }))),
+  );
+  await pipeline.run('aggregate-usage');
+}
+
+describe('the meter events of an hour', () => {
+  const environment = { WINDOW_SETTLE_MS: String(10 * MINUTE_MS), STRIPE_CALLS_PER_SECOND_MAX: '1' };
+
+  it('are spread over the time that the account needs for them, not sent in the moment they have settled', () =>
+    withPipeline({ environment }, async (pipeline) => {
+      await prepare(pipeline, { customers: 60, hours: 1, fromMs: START_MS - HOUR_MS });
+      pipeline.clock.advance(10 * MINUTE_MS);
+      expect(await pipeline.run('submit-meter-events')).toMatchObject({ planned: 60, accepted: 60 });
+      const secondsAfter = pipeline.simulator
+        .meterEvents()
+        .map(({ receivedAt }) => Math.floor((receivedAt - START_MS - 10 * MINUTE_MS) / 1_000));
+      expect(Math.max(...secondsAfter)).toBeGreaterThan(45);
+      const perSecond = groupBy(secondsAfter, (second) => second);
+      expect(Math.max(...[...perSecond.values()].map(({ length }) => length))).toBeLessThan(10);
+    }));
+
+  it('go out at once for one customer when that is asked for', () =>
+    withPipeline({ environment }, async (pipeline) => {
+      await prepare(pipeline, { customers: 3, hours: 1, fromMs: START_MS - HOUR_MS });
+      pipeline.clock.advance(1_000);
+      expect(await pipeline.run('submit-meter-events')).toMatchObject({ planned: 0, calls: 0 });
+      expect(await submitNow(pipeline.parts, { customerId: 'c1', flush: true })).toMatchObject({ accepted: 1 });
+      expect(pipeline.simulator.totals().map(({ total }) => total)).toEqual(['1']);
+    }));
+});
+
+describe('an outage of Stripe', () => {
+  it('of two days costs few calls, leaves little in doubt, and then drains oldest first', { timeout: 60_000 }, () =>
+    withPipeline({}, async (pipeline) => {
+      const customers = 12;
+      const hours = 48;
+      await prepare(pipeline, { customers, hours, fromMs: START_MS });
+      pipeline.simulator.setFaults({ errorBefore: { probability: 1, routes: [ROUTE] } });
+      for (let minutes = 0; minutes < hours * 60; minutes += 30) {
+        if (minutes === 40 * 60) pipeline.simulator.setFaults({ resetBefore: { probability: 1, routes: [ROUTE] } });
+        pipeline.clock.advance(30 * MINUTE_MS);
+        await pipeline.run('submit-meter-events');
+      }
+      expect(pipeline.simulator.meterEventCount).toBe(0);
+      const inDoubt = await pipeline.stores.submissions.countInStates(['in_doubt']);
+      expect(inDoubt).toBeLessThan(100);
+
+      pipeline.simulator.clearFaults();
+      pipeline.clock.advance(20 * MINUTE_MS);
+      await pipeline.run('submit-meter-events');
+      const drained = pipeline.simulator.meterEvents().map(({ timestamp }) => timestamp);
+      expect(drained.length).toBeGreaterThan(customers * hours - 100);
+      expect(longestStepBack(drained.slice(inDoubt))).toBeLessThanOrEqual(4 * 3_600);
+
+      // What was in doubt for too long is decided by Stripe's totals.
+      pipeline.clock.advance(13 * HOUR_MS);
+      await pipeline.run('resolve-submissions');
+      pipeline.clock.advance(11 * MINUTE_MS);
+      await pipeline.run('resolve-submissions');
+      await pipeline.run('submit-meter-events');
+      expect(pipeline.simulator.totals().map(({ total }) => total)).toEqual(
+        Array<string>(customers).fill(String(hours)),
+      );
+      const requests = pipeline.simulator.requests()[ROUTE]?.requests ?? Number.NaN;
+      expect(requests / (customers * hours)).toBeLessThanOrEqual(1.5);
+    }),
+  );
+});
+
+/** How far a sequence goes back at most below what it has come to. */
+function longestStepBack(values: readonly number[]): number {
+  let highest = Number.NEGATIVE_INFINITY;
+  let longest = 0;
+  for (const value of values) {
+    highest = Math.max(highest, value);
+    longest = Math.max(longest, highest - value);
+  }
+  return longest;
+}
