@@ -104,7 +104,8 @@ function remembered(base: Comparison, memory: PairMemory | undefined): PairResul
 
 /** Reads are for what was sent; whether Stripe holds anything else is looked at with those left over. */
 function nothingSent(base: Comparison, memory: PairMemory | undefined): PairResult {
-  const isMatch = memory?.matchedFingerprint === base.figures.fingerprint && isZeroQuantity(expectedAtStripe(base.figures));
+  const isMatch =
+    memory?.matchedFingerprint === base.figures.fingerprint && isZeroQuantity(expectedAtStripe(base.figures));
   return { ...base, verdict: isMatch ? 'match' : 'not_read', note: 'nothing was submitted', isRemembered: true };
 }
 

@@ -164,7 +164,9 @@ async function decide(
 ): Promise<void> {
   const { hour, ledger, reading } = settled;
   const inDoubt = ledger.entries.filter(({ state }) => state === 'in_doubt');
-  const entries = await deps.entries.findAll(inDoubt.map(({ identifier }) => identifier));
+  const found = await deps.entries.findAll(inDoubt.map(({ identifier }) => identifier));
+  // Another run, or a person, may have decided since.
+  const entries = found.filter(({ state }) => state === 'in_doubt');
   const decision = decideDoubts(ledger, reading.stripe);
   for (const entry of entries) {
     switch (decision) {

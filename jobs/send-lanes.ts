@@ -1,4 +1,5 @@
 import type { Clock } from '../src/clock.ts';
+import { CallPause } from '../src/domain/call-pause.ts';
 import type { Destination } from '../src/domain/destination.ts';
 import { LaneQueue, type QueuedEntry } from '../src/domain/lane-queue.ts';
 import type { OutboxEntry } from '../src/domain/outbox-entry.ts';
@@ -21,8 +22,6 @@ export interface SendLanesDeps extends SendMeterEventDeps {
 const CALLS_IN_FLIGHT_MAX = 128;
 /** When Stripe is away for longer than this, a run leaves the rest to a later one. */
 const AWAY_MS_MAX = 10_000;
-/** After a 429 all lanes pause, not only the one that met it: more calls would only add to it. */
-const PAUSE_MS = 1_000;
 
 /** Sends what it is given, in the background: one call in flight in each lane, oldest first. */
 export class LaneSender {
@@ -33,7 +32,8 @@ export class LaneSender {
   /** Lanes that another process holds: not ours in this run. */
   readonly #foreign = new Set<string>();
   #inFlight = 0;
-  #pausedUntilMs = 0;
+  /** After a 429 all lanes pause, not only the one that met it: more calls would only add to it. */
+  readonly #pauses = new CallPause();
   #isStripeAway = false;
   #failure: { readonly error: unknown } | undefined;
   #change: { readonly promise: Promise<void>; readonly tell: () => void } | undefined;
@@ -141,24 +141,23 @@ export class LaneSender {
     const waitMs = this.#deps.admit();
     if (waitMs > 0) {
       this.#isStripeAway ||= waitMs > AWAY_MS_MAX;
-      this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.#deps.clock.now() + waitMs);
+      this.#pauses.extend(this.#deps.clock.now(), waitMs);
       return 'again';
     }
     const sent = await sendMeterEvent(this.#deps, queued.entry, queued.target);
     if (sent === undefined) return 'done';
     this.#onSettled(queued.entry, sent.outcome);
-    if (sent.outcome.kind === 'declined') {
-      this.#pausedUntilMs = this.#deps.clock.now() + PAUSE_MS * (0.5 + this.#deps.random());
-    }
+    if (sent.outcome.kind !== 'declined') this.#pauses.take();
+    else if (sent.outcome.isBusy !== true) this.#pauses.decline(this.#deps.clock.now(), this.#deps.random());
     return 'done';
   }
 
   #isPaused(): boolean {
-    return this.#pausedUntilMs > this.#deps.clock.now();
+    return this.#pauses.leftMs(this.#deps.clock.now()) > 0;
   }
 
   async #pause(): Promise<void> {
-    const delayMs = this.#pausedUntilMs - this.#deps.clock.now();
+    const delayMs = this.#pauses.leftMs(this.#deps.clock.now());
     if (delayMs > 0) await this.#deps.clock.sleep(delayMs * (1 + this.#deps.random()), this.#signal);
   }
 }

@@ -1,11 +1,4 @@
-import {
-  type BillingCalendar,
-  CALENDAR_MONTH,
-  eraCalendars,
-  isPeriodStart,
-  type Period,
-  periodContaining,
-} from './period.ts';
+import { type BillingCalendar, CALENDAR_MONTH, eraCalendars, type Period, periodContaining } from './period.ts';
 import type { Meter } from './meter.ts';
 import {
   type EpochHour,
@@ -86,18 +79,26 @@ export function formerWindowsOfHour(customer: BillingCustomer, hour: EpochHour):
   return [...former.values()];
 }
 
-/** Periods of earlier calendars, around an hour, that begin where none of the present calendar does. */
-export function formerPeriodsOfHour(customer: BillingCustomer, hour: EpochHour): Period[] {
-  const present = currentCalendar(customer).calendar;
+/**
+ * What became of the periods that earlier calendars had around an hour: `former` begin where no present one does, and
+ * `relaid` are the present ones that begin where they did, and may end elsewhere.
+ */
+export function earlierPeriodsOfHour(
+  customer: BillingCustomer,
+  hour: EpochHour,
+): { readonly former: Period[]; readonly relaid: Period[] } {
   const former = new Map<number, Period>();
+  const relaid = new Map<number, Period>();
   for (const { calendar } of customer.calendars.slice(0, -1)) {
     // A period may lie within one hour: between an anchor and where a subscription begins.
     for (const { fromMs } of windowsOfHour({ calendar }, hour)) {
-      const period = periodContaining(calendar, fromMs);
-      if (!isPeriodStart(present, period.fromMs)) former.set(period.fromMs, period);
+      const earlier = periodContaining(calendar, fromMs);
+      const present = billingPeriodOf(customer, earlier.fromMs);
+      if (present.fromMs === earlier.fromMs) relaid.set(present.fromMs, present);
+      else former.set(earlier.fromMs, earlier);
     }
   }
-  return [...former.values()];
+  return { former: [...former.values()], relaid: [...relaid.values()] };
 }
 
 function splitsHours(calendar: BillingCalendar): boolean {

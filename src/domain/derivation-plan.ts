@@ -2,7 +2,7 @@ import {
   type BillingCustomer,
   countsFromMs,
   currentCalendar,
-  formerPeriodsOfHour,
+  earlierPeriodsOfHour,
   formerWindowsOfHour,
   reshapedHours,
 } from './billing-customer.ts';
@@ -170,7 +170,9 @@ class Planner {
         this.#emptyWindows.push(toEmptyRow(customerId, meter, { window, layout: at.layout }));
       }
     }
-    for (const period of formerPeriodsOfHour(customer, at.hour)) {
+    const { former, relaid } = earlierPeriodsOfHour(customer, at.hour);
+    for (const period of relaid) this.#addPeriods(customer, { meters: this.#meters, period, layout: at.layout });
+    for (const period of former) {
       for (const meter of this.#meters) {
         if (isAdditive(meter.aggregation)) continue;
         const row = toEmptyRow(customerId, meter, { window: period, layout: at.layout });

@@ -188,8 +188,11 @@ export function identifierOfKey(key: string): string {
 export type SendOutcome =
   | { readonly kind: 'accepted' }
   | { readonly kind: 'duplicate' }
-  /** Refused without effect (429, 409, breaker open): try again later; spends no attempt. */
-  | { readonly kind: 'declined'; readonly reason: string }
+  /**
+   * Refused without effect (429, 409, breaker open): try again later; spends no attempt. `isBusy`: only because another
+   * call for the same customer and meter is under way.
+   */
+  | { readonly kind: 'declined'; readonly reason: string; readonly isBusy?: true }
   /** An answer of 5xx: it may have counted. */
   | { readonly kind: 'server-error'; readonly reason: string }
   /** No answer: it may have counted. */

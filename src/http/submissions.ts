@@ -68,7 +68,8 @@ const Resend = Type.Object({ actor: Actor, reason: Reason }, { additionalPropert
 const Mode = Type.Unsafe<SubmissionMode>({
   type: 'string',
   enum: ['delta', 'period_total'],
-  description: 'How Stripe reads the value: absent or delta, it is added; period_total, it takes the place of the last.',
+  description:
+    'How Stripe reads the value: absent or delta, it is added; period_total, it takes the place of the last.',
 });
 
 const SubmissionReply = Type.Object({

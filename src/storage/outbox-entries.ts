@@ -171,7 +171,10 @@ function fieldsOf(move: EntryMove): ChangeFields {
     case 'confirm':
       // No answer says when Stripe took it: at the last attempt, at the latest.
       return {
-        set: { ...why, ...(entry.state === 'in_doubt' && { acceptedAt: new Date(entry.lastAttemptAtMs ?? move.atMs) }) },
+        set: {
+          ...why,
+          ...(entry.state === 'in_doubt' && { acceptedAt: new Date(entry.lastAttemptAtMs ?? move.atMs) }),
+        },
         unset: ['dueAt'],
       };
   }

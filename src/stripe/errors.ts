@@ -25,7 +25,8 @@ export function toSendOutcome(error: unknown, call: { timestampMs: number; nowMs
     return { kind: 'unanswered', reason: 'no_answer' };
   }
   if (statusCode >= 500) return { kind: 'server-error', reason: `http_${statusCode}` };
-  if (statusCode === 429 || statusCode === 409) return { kind: 'declined', reason };
+  if (statusCode === 409 || code === 'lock_timeout') return { kind: 'declined', reason, isBusy: true };
+  if (statusCode === 429) return { kind: 'declined', reason };
   if (statusCode === 401 || statusCode === 403) return { kind: 'declined', reason: 'stripe_key_refused' };
   if (code === 'duplicate_meter_event' || (error.code === undefined && ALREADY_EXISTS.test(message))) {
     return { kind: 'duplicate' };

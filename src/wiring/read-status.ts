@@ -4,18 +4,19 @@ import type { JobParts } from './job-parts.ts';
 /** Gathers where the pipeline stands. */
 export async function readStatus(parts: JobParts, jobs: readonly string[]): Promise<Status> {
   const { stores, installation, stripe } = parts;
-  const [journal, census, blocked, late, windows, periods, uncountable, rejectedEvents, pause, lastRuns] = await Promise.all([
-    stores.dirtyHours.backlog(),
-    stores.submissions.census(),
-    stores.submissions.blockedReasons(),
-    stores.lateUsage.waiting(),
-    stores.usageAggregates.countPlanDue(),
-    stores.usagePeriods.countPlanDue(),
-    stores.usageAggregates.countUncountable(),
-    stores.rejectedEvents.count(),
-    stores.submittingPauses.find(),
-    readLastRuns(parts, jobs),
-  ]);
+  const [journal, census, blocked, late, windows, periods, uncountable, rejectedEvents, pause, lastRuns] =
+    await Promise.all([
+      stores.dirtyHours.backlog(),
+      stores.submissions.census(),
+      stores.submissions.blockedReasons(),
+      stores.lateUsage.waiting(),
+      stores.usageAggregates.countPlanDue(),
+      stores.usagePeriods.countPlanDue(),
+      stores.usageAggregates.countUncountable(),
+      stores.rejectedEvents.count(),
+      stores.submittingPauses.find(),
+      readLastRuns(parts, jobs),
+    ]);
   return {
     installation,
     journal: {

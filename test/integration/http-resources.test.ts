@@ -92,6 +92,7 @@ describe('the routes of customers', () => {
         stripeCustomerId: 'cus_1',
         name: 'Acme',
         billingAnchor: '2026-01-15T10:23:45.000Z',
+        billingCalendar: { anchor: '2026-01-15T10:23:45.000Z', interval: 'month', intervalCount: 1, source: 'stated' },
         submitFrom: '2026-11-15T10:23:45.000Z',
         createdAt: '2026-11-21T05:30:00.000Z',
         updatedAt: '2026-11-21T05:30:00.000Z',

@@ -194,30 +194,39 @@ describe('a billing calendar that is learnt or moved after submission', () => {
   });
 
   it.each([
-    ['periods that are no more', BOUNDARY],
-    ['periods that end later', { ...monthly('2026-06-10T00:00:00Z'), sinceMs: ms('2026-06-10T00:00:00Z') }],
-  ] as [string, MirroredCalendar][])('is safe from a planning run that had read %s in the former calendar', (_, cuts) =>
-    withPipeline({}, async (pipeline) => {
-      await prepare(pipeline);
-      const { outbox, database } = pipeline.stores;
-      await ingestEvents(database.db, EVENTS.slice(0, 9));
-      await settle(pipeline);
-      await ingestEvents(database.db, EVENTS.slice(9));
-      await pipeline.run('aggregate-usage');
-      const held: (() => Promise<unknown>)[] = [];
-      const store = outbox.store.bind(outbox);
-      outbox.store = (...stored) => {
-        held.push(() => store(...stored));
-        return Promise.resolve({ planned: 0, late: 0 });
-      };
-      await pipeline.run('submit-meter-events');
-      outbox.store = store;
-      await move(pipeline, cuts);
-      await settle(pipeline);
-      await expectEqualTotals(pipeline, EVENTS);
-      for (const late of held) await late();
-      await settle(pipeline);
-      await expectEqualTotals(pipeline, EVENTS);
-    }),
+    ['periods that are no more', undefined, BOUNDARY, 9],
+    [
+      'periods that end later',
+      undefined,
+      { ...monthly('2026-06-10T00:00:00Z'), sinceMs: ms('2026-06-10T00:00:00Z') },
+      9,
+    ],
+    ['windows that are no more', BOUNDARY, undefined, 6],
+  ] as [string, MirroredCalendar | undefined, MirroredCalendar | undefined, number][])(
+    'is safe from a planning run that had read %s in the former calendar',
+    (_, before, after, known) =>
+      withPipeline({}, async (pipeline) => {
+        await prepare(pipeline);
+        const { outbox, database } = pipeline.stores;
+        await move(pipeline, before);
+        await ingestEvents(database.db, EVENTS.slice(0, known));
+        await settle(pipeline);
+        await ingestEvents(database.db, EVENTS.slice(known));
+        await pipeline.run('aggregate-usage');
+        const held: (() => Promise<unknown>)[] = [];
+        const store = outbox.store.bind(outbox);
+        outbox.store = (...stored) => {
+          held.push(() => store(...stored));
+          return Promise.resolve({ planned: 0, late: 0 });
+        };
+        await pipeline.run('submit-meter-events');
+        outbox.store = store;
+        await move(pipeline, after);
+        await settle(pipeline);
+        await expectEqualTotals(pipeline, EVENTS);
+        for (const late of held) await late();
+        await settle(pipeline);
+        await expectEqualTotals(pipeline, EVENTS);
+      }),
   );
 });

@@ -30,7 +30,8 @@ function customerOf(mode: Mode, age: Age): string {
   return `${mode}-${age.replace(':', '')}`;
 }
 
-async function prepare({ stores, simulator, run, mapCustomer }: Pipeline): Promise<Map<string, string>> {
+async function prepare(pipeline: Pipeline): Promise<Map<string, string>> {
+  const { stores, simulator } = pipeline;
   const stripe = openStripe({ secretKey: 'sk_test_outcomes', apiBase: simulator.url });
   await stripe.billing.meters.create({
     event_name: 'peak',
@@ -38,19 +39,19 @@ async function prepare({ stores, simulator, run, mapCustomer }: Pipeline): Promi
     default_aggregation: { formula: 'last' },
   });
   await storeMeters(stores.database.db, Object.values(METERS));
-  await run('sync-meters');
+  await pipeline.run('sync-meters');
   const stripeIds = new Map<string, string>();
   for (const mode of Object.keys(METERS) as Mode[]) {
     for (const age of OLDEST_FIRST) {
       const customerId = customerOf(mode, age);
-      stripeIds.set(customerId, await mapCustomer(customerId));
+      stripeIds.set(customerId, await pipeline.mapCustomer(customerId));
       const { eventType } = METERS[mode];
       await ingestEvents(stores.database.db, [
         { customerId, eventType, at: '2026-06-15T08:10:00Z', quantity: QUANTITY },
       ]);
     }
   }
-  await run('aggregate-usage');
+  await pipeline.run('aggregate-usage');
   return stripeIds;
 }
 

@@ -111,6 +111,30 @@ describe('planDerivation', () => {
     }
   });
 
+  it('derives the period that begins where one did that ended later, and does not empty it', () => {
+    const calendars = calendarsOf([{ layout: 1, anchor: new Date('2026-11-01T00:00:00Z'), interval: 'day' }]);
+    const plan = planOf({ customerId: 'acme', calendars }, [hourOf('2026-11-20T10:00:00Z')], [peak]);
+    expect(plan.emptyPeriods).toEqual([]);
+    expect(plan.periods.map(({ period }) => new Date(period.toMs).toISOString().slice(5, 10))).toEqual([
+      '11-21',
+      '11-02',
+    ]);
+  });
+
+  it('empties a period that lies within one hour', () => {
+    const anchor = new Date('2026-11-15T10:50:00Z');
+    const calendars = calendarsOf([
+      { layout: 1, anchor, interval: 'month', since: new Date('2026-11-15T10:40:00Z') },
+      { layout: 2 },
+    ]);
+    const plan = planOf({ customerId: 'acme', calendars }, [hourOf('2026-11-15T10:00:00Z')], [peak]);
+    expect(plan.emptyPeriods.map(({ window }) => new Date(window.fromMs).toISOString().slice(5, 16))).toEqual([
+      '10-15T10:50',
+      '11-15T10:40',
+      '11-15T10:50',
+    ]);
+  });
+
   it('says which hours of a period were cut differently before', () => {
     const customer = customerOf('2026-11-15T10:23:45Z', undefined);
     const [step] = planOf(customer, [hourOf('2026-11-20T00:00:00Z')], [peak]).periods;

@@ -107,7 +107,9 @@ async function submitAll(stack: Stack, extent: Extent, isFaulty = false): Promis
   const ask = (job: string): Promise<JobCost> => submitter.ask<JobCost>({ job, submissions });
   await submitter.ask({ job: 'sync-meters', submissions: 0 });
   if (isFaulty) {
-    const plan = Object.fromEntries(FAULTS.map((kind) => [kind, { probability: FAULT_PROBABILITY, routes: [METER_EVENTS_ROUTE] }]));
+    const plan = Object.fromEntries(
+      FAULTS.map((kind) => [kind, { probability: FAULT_PROBABILITY, routes: [METER_EVENTS_ROUTE] }]),
+    );
     await simulator.ask({ faults: plan });
   }
   const cost = await ask('submit-meter-events');

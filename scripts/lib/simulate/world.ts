@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { approveReconciliation } from '../../../jobs/approve-reconciliation.ts';
 import { decideSubmission } from '../../../jobs/decide-submission.ts';
 import { ingestUsageEvents } from '../../../jobs/ingest-usage-events.ts';
 import { putCustomer } from '../../../jobs/put-customer.ts';
@@ -15,6 +16,7 @@ import type { Database } from '../../../src/storage/database.ts';
 import { toUsageEventDocument } from '../../../src/storage/usage-events.ts';
 import { recordingDeps } from '../../../src/wiring/fact-routes.ts';
 import { jobHandlers } from '../../../src/wiring/job-handlers.ts';
+import { reconciliationDeps } from '../../../src/wiring/reconciliation-deps.ts';
 import type { JobParts } from '../../../src/wiring/job-parts.ts';
 import { openJobParts } from '../torture/job-parts.ts';
 import { SkippingClock } from '../torture/skipping-clock.ts';
@@ -153,6 +155,16 @@ export class World {
       { entries: stores.outboxEntries, replace: (...replacement) => stores.ledger.replace(...replacement), clock },
       input,
     );
+  }
+
+  /** A person approves what a reconciliation run left waiting, surplus included. What changed meanwhile waits on. */
+  async approve(id: string): Promise<void> {
+    const input = { id, actor: 'ops@example.com', acceptSurplus: true };
+    try {
+      await approveReconciliation(reconciliationDeps(this.#parts), input);
+    } catch (error) {
+      if ((error as { kind?: unknown }).kind !== 'conflict') throw error;
+    }
   }
 
   async putCustomer(customerId: string, change: CustomerChange): Promise<void> {

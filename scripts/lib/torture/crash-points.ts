@@ -152,7 +152,7 @@ export function lostAtStripe(foreign: boolean): Provocation {
       };
       // One that was topped up stays as it is, and Stripe cancels it only once.
       const submissions = target.db.collection<SentSubmission>('meter_submissions');
-      const lost = await submissions.findOneAndUpdate(sent as object, { $set: { isLost: true } });
+      const lost = await submissions.findOneAndUpdate(sent, { $set: { isLost: true } });
       if (lost === null) throw new Error('there is no submission to lose');
       await callSimulator(target, '/v1/billing/meter_event_adjustments', {
         event_name: 'calls',
