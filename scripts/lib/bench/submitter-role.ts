@@ -11,7 +11,7 @@ import type { RoleWork } from './child.ts';
 
 export interface JobOrder {
   readonly job: string;
-  /** The job is run until this many submissions are delivered, or it makes no call any more. */
+  /** The job is run until this many submissions are delivered, or for minutes there is nothing to call for. */
   readonly submissions: number;
 }
 
@@ -20,6 +20,8 @@ export interface JobCost {
   readonly delivered: number;
 }
 
+const IDLE_MS = 2_000;
+const IDLE_MAX = 60;
 const DELIVERED = ['accepted', 'duplicate', 'confirmed'];
 
 export async function startSubmitter(): Promise<RoleWork> {
@@ -43,12 +45,14 @@ export async function startSubmitter(): Promise<RoleWork> {
       database.db.collection('meter_submissions').countDocuments({ state: { $in: DELIVERED } });
     const startedAt = performance.now();
     let count = 0;
-    let calls = 0;
+    let idle = 0;
     do {
       const result = await handler({ input: {}, signal: new AbortController().signal });
-      calls = Number(result['calls'] ?? 0);
       count = await delivered();
-    } while (count < submissions && calls > 0);
+      idle = result['calls'] === 0 ? idle + 1 : 0;
+      // A retry may be due only later.
+      if (idle > 0) await clock.sleep(IDLE_MS);
+    } while (count < submissions && idle < IDLE_MAX);
     return { elapsedMs: performance.now() - startedAt, delivered: count };
   };
   return {

@@ -10,8 +10,11 @@ const JOBS = ['requeue-usage', 'aggregate-usage', 'submit-meter-events', 'reconc
 /** Boundaries that a round comes to often: the crash comes at any of the first visits. */
 const OFTEN = /^(submit|ingest\.(journal-written|events-inserted|journal-confirmed|events-appended))/;
 const SKIPS = 3;
-/** Stages that a round of usage never comes to, each with a test of its own that stops at every boundary of it. */
-const ELSEWHERE = /^(webhook|mirror|catchup|late|correct|approve)\./;
+/**
+ * Stages that a round of usage never comes to: each with a test of its own that stops at its boundaries, or (decide,
+ * resend, reject) of a single change, after which there is nothing left to do.
+ */
+const ELSEWHERE = /^(webhook|mirror|catchup|late|correct|approve|guard|resolve|decide|resend|reject)\./;
 const LATE_MS_MAX = 5_000;
 const POLL_MS = 100;
 
