@@ -4,9 +4,10 @@ import { chmod, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
-import { MongoClient } from 'mongodb';
+import { MongoClient, MongoNetworkError } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import { readEmbeddedEnvironment, type EmbeddedEnvironment } from '../../src/embedded/environment.ts';
 import { takeFirstStep, type Step } from '../../src/embedded/first-step.ts';
@@ -21,6 +22,8 @@ import { DaemonError } from '../../src/errors.ts';
 
 const START_MS_MAX = 90_000;
 const SERVERS_GONE_MS_MAX = 30_000;
+const ATTEMPTS_MAX = 100;
+const PAUSE_MS = 100;
 const environment = readEmbeddedEnvironment();
 const quietly = (): void => {};
 
@@ -62,16 +65,28 @@ async function withNumbers<T>(uri: string, use: (numbers: Numbers) => Promise<T>
     const collection = client.db('embedded').collection<{ _id: number }>('numbers');
     return await use({
       add: async (value) => {
-        await collection.insertOne({ _id: value });
+        await patiently(() => collection.updateOne({ _id: value }, { $set: {} }, { upsert: true }));
       },
       list: async () => (await collection.find({}, { readConcern: 'majority' }).toArray()).map(({ _id }) => _id),
       primaryPort: async () => {
-        const hello = await client.db('admin').command({ hello: 1 });
+        const hello = await patiently(() => client.db('admin').command({ hello: 1 }));
         return Number(String(hello['primary']).split(':')[1]);
       },
     });
   } finally {
     await client.close();
+  }
+}
+
+/** Until a driver has learnt who the primary is, it may ask one that is gone, and then again once. */
+async function patiently<T>(ask: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof MongoNetworkError) || attempt === ATTEMPTS_MAX) throw error;
+      await setTimeout(PAUSE_MS);
+    }
   }
 }
 

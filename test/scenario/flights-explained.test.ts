@@ -145,6 +145,8 @@ describe('the air minutes of an airline', () => {
       const month = `${whole.windows[0]?.from.slice(0, 10) ?? ''}..${new Date(Date.now() + DAY_MS).toISOString().slice(0, 10)}`;
       const verified = await run(daemon, 'verify', '--period', month);
       expect([verified.code, verified.stdout]).toEqual([0, expect.stringMatching(/equal to what is stored\nsha256:/)]);
+      // A figure that waits to be derived anyway is no drift: the journal's last entries close within seconds.
+      while ((await db.collection('dirty_hours').countDocuments()) > 0) await run(daemon, 'aggregate');
       await db.collection('usage_aggregates').updateOne({ '_id.meter': 'air_minutes' }, [{ $set: { eventCount: 99 } }]);
       const drifting = await run(daemon, 'verify', '--period', month, '--customer', AIRLINE);
       expect([drifting.code, drifting.stdout]).toEqual([
