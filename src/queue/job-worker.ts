@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { randomUUID } from 'node:crypto';
 import { DelayedError, type Job, UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
@@ -73,6 +74,8 @@ export class JobWorker {
 
   constructor(deps: JobWorkerDeps) {
     this.#deps = deps;
+    // Every call in flight of every job may wait on it.
+    setMaxListeners(0, this.#stopping.signal);
     const onError = (err: Error): void => deps.log.warn({ err }, 'worker has trouble with redis');
     this.#connection = connect(deps.place.redisUrl, onError);
     this.#worker = new Worker<JobTicket>(QUEUE_NAME, (job, token) => this.#process(job, token), {
