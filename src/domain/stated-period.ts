@@ -1,7 +1,7 @@
 import { DaemonError } from '../errors.ts';
-import { DAY_MS, LIVE_RANGE_DAYS_MAX } from './live-usage.ts';
 import type { Period } from './period.ts';
 import { parseTimestamp } from './usage-event.ts';
+import { boundedRange } from './usage-query.ts';
 
 const MONTH = /^(\d{4})-(0[1-9]|1[0-2])$/;
 const DAY = /^\d{4}-\d{2}-\d{2}$/;
@@ -35,13 +35,5 @@ function checkPeriod(fromMs: number | undefined, toMs: number | undefined): Peri
       context: { pointer: '/period' },
     });
   }
-  if (toMs - fromMs > LIVE_RANGE_DAYS_MAX * DAY_MS) {
-    throw new DaemonError({
-      kind: 'invalid',
-      code: 'range_too_long',
-      message: `A range may span ${LIVE_RANGE_DAYS_MAX} days.`,
-      context: { pointer: '/period' },
-    });
-  }
-  return { fromMs, toMs };
+  return boundedRange({ fromMs, toMs }, '/period');
 }

@@ -64,13 +64,19 @@ export function rangeOf(
       context: { pointer: '/from' },
     });
   }
-  if (toMs - fromMs > LIVE_RANGE_DAYS_MAX * DAY_MS) {
-    throw new DaemonError({
-      kind: 'invalid',
-      code: 'range_too_long',
-      message: `A range may span ${LIVE_RANGE_DAYS_MAX} days.`,
-      context: { pointer: '/to' },
-    });
-  }
-  return { fromMs, toMs };
+  return boundedRange({ fromMs, toMs }, '/to');
+}
+
+/**
+ * The range itself, unless it is too long to be read.
+ * @throws DaemonError `range_too_long`
+ */
+export function boundedRange(range: Period, pointer: string): Period {
+  if (range.toMs - range.fromMs <= LIVE_RANGE_DAYS_MAX * DAY_MS) return range;
+  throw new DaemonError({
+    kind: 'invalid',
+    code: 'range_too_long',
+    message: `A range may span ${LIVE_RANGE_DAYS_MAX} days.`,
+    context: { pointer },
+  });
 }

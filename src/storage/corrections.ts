@@ -5,7 +5,7 @@ import type { Cancellation } from '../domain/ledger-entry.ts';
 import { canonicalQuantity, type Quantity, subtractQuantities } from '../domain/quantity.ts';
 import { HOUR_MS } from '../domain/window.ts';
 import { translated } from './errors.ts';
-import { METER_SUBMISSIONS, type MeterSubmissionDocument, MeterSubmissions } from './meter-submissions.ts';
+import { METER_SUBMISSIONS, type MeterSubmissionDocument, MeterSubmissions, plannedNow } from './meter-submissions.ts';
 
 /** The nth heal of a customer's meter in an hour: the same for all who find the same drift. */
 export interface HealIdentity {
@@ -171,13 +171,7 @@ function healDocument(made: {
     toQuantity: Decimal128.fromString(made.value),
     value: Decimal128.fromString(made.value),
     timestamp: made.timestamp,
-    state: 'planned',
-    dueAt: made.at,
-    attempts: 0,
-    storedAnswers: 0,
-    declines: 0,
-    history: [],
-    plannedAt: made.at,
+    ...plannedNow(made.at),
   };
 }
 

@@ -6,7 +6,7 @@ import { subtractQuantities } from '../domain/quantity.ts';
 import { DELIVERED_STATES, type SubmissionState } from '../domain/submission.ts';
 import { translated } from './errors.ts';
 import { LateUsage, type LateUsageDocument } from './late-usage.ts';
-import { METER_SUBMISSIONS, type MeterSubmissionDocument, MeterSubmissions } from './meter-submissions.ts';
+import { METER_SUBMISSIONS, type MeterSubmissionDocument, MeterSubmissions, plannedNow } from './meter-submissions.ts';
 
 /** Successors that a stopped process left to be made, taken at once. */
 const PENDING_MAX = 1_000;
@@ -103,13 +103,7 @@ export class LateSubmissions {
         toQuantity,
         value: quantity,
         timestamp: entry.decision.timestamp,
-        state: 'planned',
-        dueAt: at,
-        attempts: 0,
-        storedAnswers: 0,
-        declines: 0,
-        history: [],
-        plannedAt: at,
+        ...plannedNow(at),
       },
     ]);
   }

@@ -12,7 +12,13 @@ import {
 import { Corrections } from './corrections.ts';
 import { OPERATION_MS_MAX } from './database.ts';
 import { translated } from './errors.ts';
-import { METER_SUBMISSIONS, type MeterSubmissionDocument, MeterSubmissions } from './meter-submissions.ts';
+import {
+  HISTORY_MAX,
+  METER_SUBMISSIONS,
+  type MeterSubmissionDocument,
+  MeterSubmissions,
+  plannedNow,
+} from './meter-submissions.ts';
 
 /** A customer's meter over a range of timestamps `[fromMs, toMs)`. */
 export interface LedgerScope {
@@ -111,7 +117,7 @@ export class Ledger {
         { ...filterOf(scope), state: { $in: ['accepted', 'duplicate'] }, acceptedAt: { $lte: readAt } },
         {
           $set: { state: 'confirmed' },
-          $push: { history: { $each: [{ at: readAt, change: 'confirm' }], $slice: -20 } },
+          $push: { history: { $each: [{ at: readAt, change: 'confirm' }], $slice: -HISTORY_MAX } },
         },
       ),
     );
@@ -250,12 +256,6 @@ function successorOf(original: MeterSubmissionDocument, at: Date): MeterSubmissi
     timestamp,
     ...(mode !== undefined && { mode }),
     replaces: original._id,
-    state: 'planned',
-    dueAt: at,
-    attempts: 0,
-    storedAnswers: 0,
-    declines: 0,
-    history: [],
-    plannedAt: at,
+    ...plannedNow(at),
   };
 }

@@ -69,9 +69,19 @@ export interface MeterSubmissionDocument {
 
 export const METER_SUBMISSIONS = 'meter_submissions';
 /** Entries of `history` that are kept. */
-const HISTORY_MAX = 20;
+export const HISTORY_MAX = 20;
 /** Changes that only say when to look again. */
 const UNRECORDED: ReadonlySet<SubmissionChange> = new Set(['postpone', 'keep-rejected']);
+
+/** The counters of a submission that nobody has tried to send. */
+export function untried(at: Date) {
+  return { attempts: 0, storedAnswers: 0, declines: 0, plannedAt: at };
+}
+
+/** How a submission begins that is to be sent as soon as possible. */
+export function plannedNow(at: Date) {
+  return { ...untried(at), state: 'planned' as const, dueAt: at, history: [] };
+}
 
 /** What a change records besides the state. */
 export interface ChangeFields {

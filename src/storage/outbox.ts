@@ -6,7 +6,7 @@ import type { StampedEntry } from '../domain/stamped-figure.ts';
 import { isAnswered } from '../domain/submission.ts';
 import type { NextFigure, PlannableRow, PlannedSoFar, PlannedSubmission, RowPlan } from '../domain/submission-plan.ts';
 import { LateSubmissions } from './late-submissions.ts';
-import { type MeterSubmissionDocument, MeterSubmissions } from './meter-submissions.ts';
+import { type MeterSubmissionDocument, MeterSubmissions, untried } from './meter-submissions.ts';
 import { PeriodEntries } from './period-entries.ts';
 import { toPeriodRow, toWindowRow } from './plannable-rows.ts';
 import { type Planned, type PlannedMove, UsageAggregates } from './usage-aggregates.ts';
@@ -211,10 +211,7 @@ function toDocument(plan: Exclude<RowPlan, { kind: 'settled' }>, at: Date): Mete
     toQuantity: Decimal128.fromString(submission.toQuantity),
     value: Decimal128.fromString(submission.value),
     timestamp: new Date(submission.timestampMs),
-    attempts: 0,
-    storedAnswers: 0,
-    declines: 0,
-    plannedAt: at,
+    ...untried(at),
     ...(submission.mode && { mode: submission.mode }),
     ...stateFields(plan, at),
   };

@@ -1,18 +1,13 @@
 /** The daemon's jobs over a real database and the Stripe simulator, on a clock of their own. */
+import { unpacedParts } from '../../scripts/lib/torture/job-parts.ts';
 import { type Config, loadConfig } from '../../src/config.ts';
-import { createLogger } from '../../src/logger.ts';
 import { startSimulator, type Simulator, type SimulatorOptions } from '../../src/simulator/simulator.ts';
 import { openDatabase } from '../../src/storage/database.ts';
 import { ensureIndexes } from '../../src/storage/indexes.ts';
 import { openStripe } from '../../src/stripe/client.ts';
-import { EventSummaries } from '../../src/stripe/event-summaries.ts';
-import { MeterEventAdjustments } from '../../src/stripe/meter-event-adjustments.ts';
-import { MeterEvents } from '../../src/stripe/meter-events.ts';
-import { StripeMeters } from '../../src/stripe/meters.ts';
-import { openStripeObjects } from '../../src/stripe/objects.ts';
 import { jobHandlers } from '../../src/wiring/job-handlers.ts';
 import type { JobParts } from '../../src/wiring/job-parts.ts';
-import { openStores, type Stores } from '../../src/wiring/stores.ts';
+import type { Stores } from '../../src/wiring/stores.ts';
 import { JumpingClock } from './jumping-clock.ts';
 import { mongodbUri, withDatabase } from './services.ts';
 
@@ -41,7 +36,7 @@ export async function withPipeline(
     const database = openDatabase({ uri: mongodbUri(), name: db.databaseName });
     try {
       await ensureIndexes(database.db);
-      const parts = partsOf({ config, clock, database });
+      const parts = unpacedParts(config, { database, clock, holder: 'test', installation: 'test0001' });
       await use({
         stores: parts.stores,
         simulator,
@@ -70,29 +65,6 @@ function settings(url: string, environment: Record<string, string>): Config {
     WINDOW_SETTLE_MS: '0',
     ...environment,
   });
-}
-
-function partsOf(input: { config: Config; clock: JumpingClock; database: ReturnType<typeof openDatabase> }): JobParts {
-  const { config, clock, database } = input;
-  const log = createLogger({ level: 'silent' });
-  const stripe = openStripe({ secretKey: config.stripeSecretKey ?? '', apiBase: config.stripeApiBase ?? '' });
-  const meters = new StripeMeters(stripe);
-  return {
-    config,
-    stores: openStores(database, { holder: 'test', clock, log, ingestQueueBytesMax: config.ingestQueueBytesMax }),
-    stripe: {
-      meters,
-      meterEvents: new MeterEvents(stripe, clock),
-      adjustments: new MeterEventAdjustments(stripe),
-      summaries: new EventSummaries(stripe),
-      objects: openStripeObjects(stripe, () => Promise.resolve()),
-      rate: { take: () => Promise.resolve() },
-      listMeters: () => meters.list(),
-    },
-    installation: 'test0001',
-    clock,
-    log,
-  };
 }
 
 async function mapCustomer(parts: JobParts, config: Config, customerId: string): Promise<string> {

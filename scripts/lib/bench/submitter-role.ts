@@ -1,9 +1,11 @@
 /** The submitting job in a process of its own, so that its memory can be read. */
 import { systemClock } from '../../../src/clock.ts';
 import { loadConfig } from '../../../src/config.ts';
+import { DELIVERED_STATES } from '../../../src/domain/submission.ts';
 import { createLogger } from '../../../src/logger.ts';
 import { openRedis } from '../../../src/redis/connection.ts';
 import { openDatabase } from '../../../src/storage/database.ts';
+import { METER_SUBMISSIONS } from '../../../src/storage/meter-submissions.ts';
 import { jobHandlers } from '../../../src/wiring/job-handlers.ts';
 import { openStores } from '../../../src/wiring/stores.ts';
 import { openStripeSide } from '../../../src/wiring/stripe-side.ts';
@@ -22,7 +24,6 @@ export interface JobCost {
 
 const IDLE_MS = 2_000;
 const IDLE_MAX = 60;
-const DELIVERED = ['accepted', 'duplicate', 'confirmed'];
 
 export async function startSubmitter(): Promise<RoleWork> {
   const config = loadConfig();
@@ -42,7 +43,7 @@ export async function startSubmitter(): Promise<RoleWork> {
     const handler = jobHandlers(parts)[job];
     if (handler === undefined) throw new Error(`no job is named ${job}`);
     const delivered = (): Promise<number> =>
-      database.db.collection('meter_submissions').countDocuments({ state: { $in: DELIVERED } });
+      database.db.collection(METER_SUBMISSIONS).countDocuments({ state: { $in: DELIVERED_STATES } });
     const startedAt = performance.now();
     let count = 0;
     let idle = 0;

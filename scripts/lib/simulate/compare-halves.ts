@@ -1,3 +1,4 @@
+import { isAdditive } from '../../../src/domain/meter.ts';
 import { billingPeriodOf } from '../../../src/domain/billing-customer.ts';
 import {
   addQuantities,
@@ -58,10 +59,9 @@ async function halvesOf(
     const { fromMs } = billingPeriodOf(customer, Date.parse(event.occurredAt));
     byPeriod.set(fromMs, [...(byPeriod.get(fromMs) ?? []), event]);
   }
-  const isAdditive = of.aggregation === 'sum' || of.aggregation === 'count';
   const filter = { '_id.customerId': of.customerId, '_id.meter': of.key };
   const rows = await db
-    .collection<Stored>(isAdditive ? 'usage_aggregates' : 'usage_periods')
+    .collection<Stored>(isAdditive(of.aggregation) ? 'usage_aggregates' : 'usage_periods')
     .find(filter)
     .toArray();
   const own = { customerId: of.customerId, meter: of.key };

@@ -2,6 +2,7 @@ import { faultKinds } from '../../../src/simulator/faults.ts';
 import type { AdjustmentInput } from '../../../src/domain/adjustment.ts';
 import { SeededRandom } from '../../../src/simulator/random.ts';
 import type { Switches } from '../../../src/simulator/switches.ts';
+import { createStripeCustomer, meterBody } from '../torture/target.ts';
 import type { SentEvent, World } from './world.ts';
 
 const MINUTE_MS = 60_000;
@@ -82,26 +83,16 @@ export class Week {
   /** Registers meters and customers at both ends; one customer has an anchor inside the week, at an odd instant. */
   async prepare(world: World): Promise<void> {
     const startMs = world.clock.now();
-    const effectiveFrom = new Date(Math.floor(startMs / HOUR_MS) * HOUR_MS - 20 * DAY_MS).toISOString();
-    for (const { key, aggregation } of METERS) {
-      await world.putMeter(key, {
-        displayName: key,
-        unit: 'unit',
-        eventType: 'call',
-        aggregation,
-        effectiveFrom,
-        stripe: { eventName: key },
-        ...(aggregation === 'unique' && { uniqueBy: 'userId' }),
-      });
-    }
+    const effectiveFromMs = Math.floor(startMs / HOUR_MS) * HOUR_MS - 20 * DAY_MS;
+    for (const meter of METERS) await world.putMeter(meter.key, meterBody(meter, effectiveFromMs));
     await world.run('sync-meters');
     const anchorMs = startMs - 30 * DAY_MS + this.#below(7 * DAY_MS);
     for (const [index, customerId] of this.customers.entries()) {
-      const { id } = await createCustomer(world, customerId);
+      const stripeCustomerId = await createStripeCustomer(world.simulator.url, customerId);
       const billingAnchor = new Date(Math.floor(anchorMs / 1000) * 1000).toISOString();
       await world.putCustomer(customerId, {
-        stripeCustomerId: id,
-        submitFrom: effectiveFrom,
+        stripeCustomerId,
+        submitFrom: new Date(effectiveFromMs).toISOString(),
         ...(index === 0 && { billingAnchor, billingInterval: 'month' }),
       });
     }
@@ -212,14 +203,4 @@ export class Week {
   #pick<T>(from: readonly T[]): T {
     return from[this.#below(from.length)] as T;
   }
-}
-
-async function createCustomer({ simulator }: World, name: string): Promise<{ id: string }> {
-  const response = await fetch(`${simulator.url}/v1/customers`, {
-    method: 'POST',
-    headers: { authorization: 'Bearer sk_test_torture', 'content-type': 'application/x-www-form-urlencoded' },
-    body: new URLSearchParams({ name }),
-  });
-  if (!response.ok) throw new Error(`the simulator answered ${response.status}`);
-  return (await response.json()) as { id: string };
 }

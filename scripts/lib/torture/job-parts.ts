@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../../../src/clock.ts';
-import { loadConfig } from '../../../src/config.ts';
+import { type Config, loadConfig } from '../../../src/config.ts';
 import { createLogger } from '../../../src/logger.ts';
 import type { Database } from '../../../src/storage/database.ts';
 import { openStripe } from '../../../src/stripe/client.ts';
@@ -12,11 +12,9 @@ import { openStripeObjects } from '../../../src/stripe/objects.ts';
 import type { JobParts } from '../../../src/wiring/job-parts.ts';
 import { openStores } from '../../../src/wiring/stores.ts';
 
-const SECRET_KEY = 'sk_test_torture';
-
 /** What differs from production: nothing waits for lags that the simulator does not have, and any heal is allowed. */
 export const TORTURE_SETTINGS: Readonly<Record<string, string>> = {
-  STRIPE_SECRET_KEY: SECRET_KEY,
+  STRIPE_SECRET_KEY: 'sk_test_torture',
   WINDOW_SETTLE_MS: '0',
   SUMMARY_LAG_MAX_MS: '0',
   SUMMARY_REREAD_MS: '200',
@@ -42,12 +40,21 @@ export function openJobParts(input: {
     REDIS_URL: 'redis://127.0.0.1:1',
     STRIPE_API_BASE: input.simulatorUrl,
   });
+  return unpacedParts(config, { database, clock, holder: randomUUID(), installation: 'torture1' });
+}
+
+/** What a process of this configuration is made of, quiet, without Redis and without pacing. */
+export function unpacedParts(
+  config: Config,
+  process: { database: Database; clock: Clock; holder: string; installation: string },
+): JobParts {
+  const { database, clock, holder, installation } = process;
   const log = createLogger({ level: 'silent' });
-  const stripe = openStripe({ secretKey: SECRET_KEY, apiBase: input.simulatorUrl });
+  const stripe = openStripe({ secretKey: config.stripeSecretKey ?? '', apiBase: config.stripeApiBase ?? '' });
   const meters = new StripeMeters(stripe);
   return {
     config,
-    stores: openStores(database, { ...config, holder: randomUUID(), clock, log }),
+    stores: openStores(database, { ...config, holder, clock, log }),
     stripe: {
       meters,
       meterEvents: new MeterEvents(stripe, clock),
@@ -57,7 +64,7 @@ export function openJobParts(input: {
       rate: { take: () => Promise.resolve() },
       listMeters: () => meters.list(),
     },
-    installation: 'torture1',
+    installation,
     clock,
     log,
   };

@@ -72,7 +72,8 @@ export function meterBody({ key, aggregation, isGrouped }: CountedMeter, effecti
   };
 }
 
-async function createStripeCustomer(simulatorUrl: string, name: string): Promise<string> {
+/** A new customer of the simulator; returns its id. */
+export async function createStripeCustomer(simulatorUrl: string, name: string): Promise<string> {
   const response = await fetch(`${simulatorUrl}/v1/customers`, {
     method: 'POST',
     headers: { ...SIMULATOR_AUTHORIZATION, 'content-type': 'application/x-www-form-urlencoded' },
