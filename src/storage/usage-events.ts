@@ -40,18 +40,19 @@ export function idempotencyKeyOf(id: string): string {
 }
 
 export function toUsageEventDocument(event: UsageEvent, receivedAtMs: number): UsageEventDocument {
-  return {
+  const document: UsageEventDocument = {
     _id: usageEventId(event.idempotencyKey, event.customerId),
     customerId: event.customerId,
     eventType: event.eventType,
     occurredAt: new Date(event.occurredAtMs),
     quantity: toDecimal128(event.quantity),
-    ...(event.userId !== undefined && { userId: event.userId }),
-    ...(event.properties !== undefined && { properties: toStoredProperties(event.properties) }),
     hour: epochHourOf(event.occurredAtMs),
     receivedAt: new Date(receivedAtMs),
     fingerprint: new Binary(fingerprintOf(event)),
   };
+  if (event.userId !== undefined) document.userId = event.userId;
+  if (event.properties !== undefined) document.properties = toStoredProperties(event.properties);
+  return document;
 }
 
 function toStoredProperties(properties: NonNullable<UsageEvent['properties']>): Record<string, StoredPropertyValue> {

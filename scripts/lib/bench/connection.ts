@@ -39,12 +39,14 @@ export class Connection {
     return new Connection(socket, [`POST ${pathname} HTTP/1.1`, ...lines, 'content-length: '].join('\r\n'));
   }
 
-  /** @param body ASCII. */
-  post(body: string): Promise<Answer> {
+  post(body: Buffer): Promise<Answer> {
     return new Promise((resolve, reject) => {
       this.#finish = resolve;
       this.#fail = reject;
-      this.#socket.write(`${this.#head}${body.length}${HEAD_END}${body}`, 'latin1');
+      this.#socket.cork();
+      this.#socket.write(`${this.#head}${body.length}${HEAD_END}`, 'latin1');
+      this.#socket.write(body);
+      this.#socket.uncork();
     });
   }
 
