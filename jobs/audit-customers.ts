@@ -6,12 +6,13 @@ import {
   type FigureDifference,
 } from '../src/domain/audited-figure.ts';
 import { type BillingCustomer, billingPeriodOf } from '../src/domain/billing-customer.ts';
-import { type CustomerHour, type DerivationStep, planDerivation } from '../src/domain/derivation-plan.ts';
+import { type DerivationStep, planDerivation } from '../src/domain/derivation-plan.ts';
 import { groupBy } from '../src/domain/grouping.ts';
 import { isAdditive, type Meter } from '../src/domain/meter.ts';
 import { isWithin, type Period } from '../src/domain/period.ts';
 import { combineFigures, type UsageFigure } from '../src/domain/usage-figure.ts';
 import { type EpochHour, epochHourOf, HOUR_MS } from '../src/domain/window.ts';
+import { auditGroups, type GroupReads } from './audit-groups.ts';
 
 interface FigureRange extends Period {
   readonly customerIds: readonly string[];
@@ -19,17 +20,12 @@ interface FigureRange extends Period {
 }
 
 /** The reads of one audit, none older than the one before: see storage/usage-audit. */
-export interface AuditReads {
+export interface AuditReads extends GroupReads {
   customers(
     customerIds: readonly string[],
   ): Promise<Map<string, { readonly billing: BillingCustomer; readonly requeueFromMs?: number }>>;
   meters(): Promise<{ readonly meter: Meter; readonly requeueFromMs?: number }[]>;
   waitingHours(query: { customerId: string; fromHour: EpochHour; toHour: EpochHour }): Promise<Set<EpochHour>>;
-  rawHours(query: {
-    customerIds: readonly string[];
-    fromHour: EpochHour;
-    toHour: EpochHour;
-  }): AsyncGenerator<CustomerHour[]>;
   derive(step: DerivationStep): Promise<DerivedFigure[]>;
   storedWindows(range: FigureRange): Promise<AuditedFigure[]>;
   storedPeriods(range: FigureRange): Promise<AuditedFigure[]>;
@@ -44,6 +40,7 @@ export interface AuditInput extends Period {
 export interface CustomersAudit {
   readonly customers: number;
   readonly windows: number;
+  readonly groups: number;
   readonly periods: number;
   readonly facts: number;
   /** Figures that differ because their hours wait to be derived. */
@@ -83,7 +80,7 @@ async function auditOnce(reads: AuditReads, input: AuditInput): Promise<OneAudit
   const running = meters.filter(({ aggregation }) => !isAdditive(aggregation));
   const figures = new RunningFigures(customers, running, { fromMs, toMs });
   const reach = { fromHour: epochHourOf(fromMs), toHour: Math.ceil(Math.max(toMs, figures.endMs) / HOUR_MS) };
-  const found = { windows: 0, facts: 0, customers: new Set<string>() };
+  const found = { windows: 0, groups: 0, facts: 0, customers: new Set<string>() };
   const differences: FigureDifference[] = [];
   for (let fromHour = reach.fromHour; fromHour < reach.toHour; fromHour += SLICE_HOURS) {
     const hours = { fromHour, toHour: Math.min(fromHour + SLICE_HOURS, reach.toHour) };
@@ -104,6 +101,9 @@ async function auditOnce(reads: AuditReads, input: AuditInput): Promise<OneAudit
     }
     const keys = meters.map(({ key }) => key);
     differences.push(...compareFigures(raw, await reads.storedWindows({ customerIds, meters: keys, ...slice })));
+    const grouped = await auditGroups(reads, { ...hours, customers, meters, period: slice });
+    found.groups += grouped.groups;
+    for (const difference of grouped.differences) differences.push(difference);
   }
   const raw = figures.all();
   input.onFigures?.(raw);

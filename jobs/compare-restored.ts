@@ -4,7 +4,7 @@ import { expectedAtStripe, isSameTotal } from '../src/domain/reconciliation.ts';
 import { TIMESTAMP_AGE_MS_MAX } from '../src/domain/submission.ts';
 import { readHours } from './find-drift.ts';
 import { listPairs, type ListPairsDeps } from './list-pairs.ts';
-import type { FiguresDeps, Pair, Scope, SummariesDeps } from './pair.ts';
+import type { FiguresDeps, Pair, Scope, SummariesDeps, SummaryRange, SummaryRead } from './pair.ts';
 import { readFigures, readSums, scopeOf } from './read-figures.ts';
 
 export interface CompareRestoredDeps extends FiguresDeps, SummariesDeps, ListPairsDeps {
@@ -15,8 +15,16 @@ export interface CompareRestoredDeps extends FiguresDeps, SummariesDeps, ListPai
 
 export interface CompareRestoredInput {
   readonly signal?: AbortSignal;
-  /** Called after each comparison. */
-  readonly onProgress?: (done: number, total: number) => void;
+  /** Called before the first comparison and after each. */
+  readonly onProgress?: (progress: RestoredProgress) => void;
+}
+
+/** How far a comparison has come. */
+export interface RestoredProgress {
+  readonly done: number;
+  readonly total: number;
+  /** Reads of Stripe's event summaries so far. */
+  readonly reads: number;
 }
 
 /** A pair of which Stripe holds more than the ledger knows to have sent. */
@@ -43,6 +51,8 @@ export interface RestoredComparison {
   readonly unknown: readonly UnknownUsage[];
   /** Pairs of which Stripe holds less, and nowhere more: that is reconciliation's work. */
   readonly less: number;
+  /** Reads of Stripe's event summaries that it took. */
+  readonly reads: number;
 }
 
 /**
@@ -57,17 +67,37 @@ export async function compareRestored(
   const nowMs = deps.clock.now();
   const pairs = (await listPairs(deps, { fromMs: nowMs - TIMESTAMP_AGE_MS_MAX, nowMs })).filter(isComparable);
   const unknown: UnknownUsage[] = [];
+  const counted = countingReads(deps);
   let done = 0;
   let less = 0;
+  const report = (): void => onProgress?.({ done, total: pairs.length, reads: counted.reads() });
+  report();
   for (const pair of pairs) {
     if (signal?.aborted === true) break;
-    const found = await comparePair(deps, pair, nowMs);
+    const found = await comparePair(counted.deps, pair, nowMs);
     if (found === 'less') less += 1;
     else if (found !== 'equal') unknown.push(found);
     done += 1;
-    onProgress?.(done, pairs.length);
+    report();
   }
-  return { compared: done, unknown, less };
+  return { compared: done, unknown, less, reads: counted.reads() };
+}
+
+/** The same reads, counted wherever they are made. */
+function countingReads(deps: CompareRestoredDeps): { deps: CompareRestoredDeps; reads: () => number } {
+  let reads = 0;
+  const counting =
+    <T>(read: (range: SummaryRange) => Promise<SummaryRead<T>>) =>
+    async (range: SummaryRange): Promise<SummaryRead<T>> => {
+      const found = await read(range);
+      reads += found.reads;
+      return found;
+    };
+  const summaries = {
+    total: counting((range) => deps.summaries.total(range)),
+    hourly: counting((range) => deps.summaries.hourly(range)),
+  };
+  return { deps: { ...deps, summaries }, reads: () => reads };
 }
 
 type ComparablePair = Pair & { stripeMeter: NonNullable<Pair['stripeMeter']> };

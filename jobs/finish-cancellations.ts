@@ -1,4 +1,5 @@
 import { boundary } from '../src/boundary.ts';
+import { cancellationKey } from '../src/domain/cancellation.ts';
 import { CANCEL_SPAN_MS_MAX } from '../src/domain/heal-plan.ts';
 import type { LedgerEntry } from '../src/domain/ledger-entry.ts';
 import type { CorrectionDeps, ReplacedSubmission } from './pair.ts';
@@ -35,8 +36,8 @@ export async function cancelSubmission(deps: CorrectionDeps, submission: Replace
   const at = new Date(deps.clock.now());
   if (!(await deps.corrections.recordCancellation(identifier, cancelAttempts, at))) return false;
   await boundary('correct.cancellation-recorded');
-  // Stripe replays what it answered to a key, 5xx too: each attempt has its own.
-  const outcome = await deps.cancel({ identifier, eventName, idempotencyKey: `${identifier}.c${attempts}` });
+  const idempotencyKey = cancellationKey(identifier, attempts);
+  const outcome = await deps.cancel({ identifier, eventName, idempotencyKey });
   await boundary('correct.cancellation-answered');
   if (outcome.kind === 'unanswered') return true;
   const reason = outcome.kind === 'refused' ? { reason: outcome.reason } : {};

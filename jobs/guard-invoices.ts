@@ -1,16 +1,14 @@
 import { boundary } from '../src/boundary.ts';
 import type { DestinationMeter } from '../src/domain/destination.ts';
+import { advanceKey, type AdvanceOutcome, settleCall } from '../src/domain/guard-call.ts';
 import type { GuardRecord } from '../src/domain/guard-record.ts';
 import type { Invoice } from '../src/domain/invoice.ts';
 import {
-  advanceKey,
-  type AdvanceOutcome,
   decideGuard,
   type GuardDecision,
   type GuardedInvoice,
   type InvoiceGuard,
   isBilled,
-  settleCall,
 } from '../src/domain/invoice-guard.ts';
 import type { Meter } from '../src/domain/meter.ts';
 import { DaemonError } from '../src/errors.ts';

@@ -70,8 +70,13 @@ export class LaneSender {
     return this.#queue.has(identifier);
   }
 
+  /** Whether a lane was seen to be another process's. */
+  isForeign(lane: string): boolean {
+    return this.#foreign.has(lane);
+  }
+
   add(entries: readonly QueuedEntry<Destination>[]): void {
-    this.#queue.add(entries.filter(({ lane }) => !this.#foreign.has(lane)));
+    this.#queue.add(entries);
     this.#pump();
   }
 

@@ -163,9 +163,10 @@ class SubmitRun {
     this.#listedAtMs = query.nowMs;
     this.#mayHaveMore = false;
     const due = await this.#deps.entries.listDue({ ...query, limit });
-    if (due.length >= limit) this.#mayHaveMore = true;
     await this.#destinations.refresh();
-    await this.#enqueue(due);
+    const taken = await this.#enqueue(due);
+    // Where none is ours to send, the next look would find the same: another process works on them.
+    if (due.length >= limit && taken > 0) this.#mayHaveMore = true;
   }
 
   #dueNow(): SubmitScope & { nowMs: number; firstAttemptMinMs: number } {
@@ -173,7 +174,8 @@ class SubmitRun {
     return { ...this.#scope, nowMs, firstAttemptMinMs: nowMs - ATTEMPT_SPAN_MS_MAX };
   }
 
-  async #enqueue(due: readonly OutboxEntry[]): Promise<void> {
+  /** Returns how many of them are not due any more, or wait here now. */
+  async #enqueue(due: readonly OutboxEntry[]): Promise<number> {
     const unknown = due.filter(({ identifier }) => !this.#sender.has(identifier));
     // An invoice may have become final since they were planned.
     const late = await this.#deps.moveLate(unknown);
@@ -185,12 +187,17 @@ class SubmitRun {
     for (const entry of fresh) {
       const target = targets.get(entry.identifier);
       if (target === undefined) continue;
-      if ('destination' in target) queued.push({ lane: laneOf(target.destination), entry, target: target.destination });
-      else moves.push(this.#withoutDestination(entry, target));
+      if ('blocked' in target) {
+        moves.push(this.#withoutDestination(entry, target));
+        continue;
+      }
+      const lane = laneOf(target.destination);
+      if (!this.#sender.isForeign(lane)) queued.push({ lane, entry, target: target.destination });
     }
     for (const { entry } of queued) this.#countSteps(entry.row, 1);
     this.#sender.add(queued);
     if (moves.length > 0) await this.#deps.entries.moveAll(moves);
+    return late.size + queued.length + moves.length;
   }
 
   #withoutDestination(entry: OutboxEntry, target: Extract<Target, { blocked: string }>): EntryMove {
@@ -201,9 +208,10 @@ class SubmitRun {
     return { entry, change: 'block', atMs, reason };
   }
 
-  /** Returns how many steps of a row are left. */
+  /** Returns how many steps of a running figure are left; a window has but one. */
   #countSteps({ subject, customerId, meter, startMs }: RowName, change: 1 | -1): number {
-    const key = [subject, customerId, meter, startMs].join('\u001f');
+    if (subject !== 'period') return 0;
+    const key = [customerId, meter, startMs].join('\u001f');
     const left = (this.#steps.get(key) ?? 0) + change;
     if (left > 0) this.#steps.set(key, left);
     else this.#steps.delete(key);

@@ -28,6 +28,8 @@ export interface Verification {
   readonly customers: number;
   /** Windows that begin in the period. */
   readonly windows: number;
+  /** Groups of those windows, of meters with `groupBy`. */
+  readonly groups: number;
   /** Running figures of billing periods that begin in the period. */
   readonly periods: number;
   /** Facts counted in those windows, once for each meter. */
@@ -38,7 +40,7 @@ export interface Verification {
   readonly differing: number;
   /** The first of them. */
   readonly differences: readonly StatedDifference[];
-  /** Over the figures from raw facts: the same facts give the same hash. */
+  /** Over windows and running figures from raw facts, not over groups: the same facts give the same hash. */
   readonly hash: string;
 }
 
@@ -52,16 +54,18 @@ export interface StatedDifference extends Omit<FigureDifference, 'fromMs' | 'toM
 const DIFFERENCES_MAX = 100;
 /** Windows that may be in memory at once, as long as one customer's month has no more. */
 const WINDOWS_MAX = 40_000;
+/** One whose groups are compared counts as so many: where they differ, all of them are held. */
+const GROUPED_WINDOW_WEIGHT = 10;
 const CUSTOMERS_PER_BATCH_MAX = 200;
 const HOURS_PER_MONTH = 744;
 
 /**
  * Derives every figure of a period again from raw facts, and holds what is stored against it: windows that begin in the
- * period, and the running figures of billing periods that begin in it (each from all facts of its billing period). Reads
- * only; a figure whose hours still wait to be derived is not drift.
+ * period, their groups, and the running figures of billing periods that begin in it (each from all facts of its billing
+ * period). Reads only; a figure whose hours still wait to be derived is not drift.
  *
  * Goes customer by customer, a month at a time. What is in memory are the windows of a batch of customers, the distinct
- * values of their `unique` meters, and the ids of all customers.
+ * values of their `unique` meters, those of their groups that differ, and the ids of all customers.
  * @throws DaemonError `stopping` when it is told to stop: half a verification says nothing.
  */
 export async function verifyUsage(deps: VerifyUsageDeps, input: VerifyUsageInput): Promise<Verification> {
@@ -70,7 +74,7 @@ export async function verifyUsage(deps: VerifyUsageDeps, input: VerifyUsageInput
   const hours = { from: epochHourOf(fromMs), to: Math.ceil(toMs / HOUR_MS) };
   const ids = customerId === undefined ? await deps.customerIds(hours) : [customerId];
   const hash = new ContentHash();
-  const total = { customers: 0, windows: 0, periods: 0, facts: 0, waiting: 0, differing: 0 };
+  const total = { customers: 0, windows: 0, groups: 0, periods: 0, facts: 0, waiting: 0, differing: 0 };
   const differences: StatedDifference[] = [];
   const batchSize = batchSizeFor(meters, hours);
   for (let from = 0; from < ids.length; from += batchSize) {
@@ -97,7 +101,9 @@ export async function verifyUsage(deps: VerifyUsageDeps, input: VerifyUsageInput
 }
 
 function batchSizeFor(meters: readonly Meter[], hours: { from: EpochHour; to: EpochHour }): number {
-  const windows = Math.min(hours.to - hours.from, HOURS_PER_MONTH) * Math.max(1, meters.length);
+  const weights = meters.map(({ groupBy }) => (groupBy.length > 0 ? GROUPED_WINDOW_WEIGHT : 1));
+  const weight = weights.reduce((sum, one) => sum + one, 0);
+  const windows = Math.min(hours.to - hours.from, HOURS_PER_MONTH) * Math.max(1, weight);
   return Math.min(CUSTOMERS_PER_BATCH_MAX, Math.max(1, Math.floor(WINDOWS_MAX / Math.max(1, windows))));
 }
 

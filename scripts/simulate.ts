@@ -1,6 +1,7 @@
 /**
  * Seeded simulations in process, on a virtual clock: each seed lives a week of usage with everything that goes wrong,
- * then comes to rest; raw usage, aggregates and what Stripe counted (or what waits on a visible list) have to agree.
+ * subscriptions that move and invoices that become final, then comes to rest; raw usage, aggregates and what Stripe
+ * counted and billed (or what waits on a visible list) have to agree in every billing period.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -54,12 +55,10 @@ async function simulateAll(
 ): Promise<ExitCode> {
   const { seeds, first, days } = options;
   const failed: number[] = [];
-  const total = { events: 0, submissions: 0, calls: 0 };
+  const total = { events: 0, submissions: 0, calls: 0, invoices: 0, held: 0, late: 0 };
   for (let seed = first; seed < first + seeds && failed.length < FAILURES_MAX; seed += 1) {
     const result = await simulateSeed(place, { seed, days });
-    total.events += result.events;
-    total.submissions += result.submissions;
-    total.calls += result.calls;
+    for (const name of Object.keys(total) as (keyof typeof total)[]) total[name] += result[name];
     if (result.violations.length > 0) {
       failed.push(seed);
       for (const violation of result.violations) output.note(output.paint.bad(`seed ${seed}: ${violation}`));
@@ -72,7 +71,8 @@ async function simulateAll(
     if (done % PROGRESS_EVERY === 0) output.note(`${done} of ${seeds} seeds, ${failed.length} failed`);
   }
   output.note(
-    `${seeds} seeds of ${days} days: ${total.events} events, ${total.submissions} submissions, ${total.calls} calls`,
+    `${seeds} seeds of ${days} days: ${total.events} events, ${total.submissions} submissions, ${total.calls} calls, ` +
+      `${total.invoices} final invoices, ${total.held} of them held, ${total.late} entries of late usage`,
   );
   output.note(failed.length === 0 ? 'Both halves matched every time.' : `failed seeds: ${failed.join(', ')}`);
   return failed.length === 0 ? EXIT.ok : EXIT.failure;

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { usageError } from '../lib/command-error.ts';
-import { type Explanation, type ExplainedFact, renderExplanation, renderExplanationCsv } from '../lib/explanation.ts';
+import { type Explanation, type ExplainedFact, renderExplanation } from '../lib/explanation.ts';
+import { renderExplanationCsv } from '../lib/explanation-csv.ts';
 import type { ApiClient } from '../lib/api-client.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 

@@ -15,6 +15,7 @@ interface Verification {
   readonly to: string;
   readonly customers: number;
   readonly windows: number;
+  readonly groups: number;
   readonly periods: number;
   readonly facts: number;
   readonly waiting: number;
@@ -28,6 +29,7 @@ interface Difference {
   readonly customerId: string;
   readonly meter: string;
   readonly from: string;
+  readonly group?: string;
   readonly stored: { readonly quantity: string; readonly eventCount: number };
   readonly raw: { readonly quantity: string; readonly eventCount: number };
 }
@@ -36,8 +38,9 @@ export function verifyCommand(): Command {
   return createApiVerb({
     name: 'verify',
     summary:
-      'Derive every figure of a period again from raw facts, hold what is stored against it, and print a hash of the ' +
-      'figures: the same facts always give the same. Changes nothing. Exit code 5 when they differ.',
+      'Derive every figure of a period, and every group of its windows, again from raw facts, hold what is stored ' +
+      'against it, and print a hash of the figures: the same facts always give the same. Changes nothing. Exit code 5 ' +
+      'when they differ.',
     examples: [
       'tallystick verify --period 2026-11',
       'tallystick verify --period 2026-11-01..2026-11-08 --customer acme',
@@ -79,23 +82,25 @@ function watchOn(output: Output): NonNullable<Parameters<typeof runJob>[2]> {
 }
 
 function render(found: Verification): string {
-  const { from, to, customers, windows, periods, facts, waiting, differing, differences, hash } = found;
+  const { from, to, customers, windows, groups, periods, facts, waiting, differing, differences, hash } = found;
   const lines = [
     `${from} to ${to}`,
     `${windows} windows and ${periods} running figures of ${customers} customers, from ${facts} counted facts`,
+    ...(groups > 0 ? [`${groups} groups of those windows`] : []),
     ...(waiting > 0 ? [`${waiting} figures wait to be derived (tallystick aggregate)`] : []),
     differing === 0 ? 'equal to what is stored' : `${differing} differ from what is stored`,
     hash,
   ];
   if (differing === 0) return lines.join('\n');
+  const hasGroups = differences.some(({ group }) => group !== undefined);
   const table = renderTable(
     [
-      ...['customer', 'meter', 'of', 'from'].map((heading) => ({ heading })),
+      ...['customer', 'meter', 'of', 'from', ...(hasGroups ? ['group'] : [])].map((heading) => ({ heading })),
       ...['stored', 'facts', 'raw', 'facts'].map((heading) => ({ heading, align: 'right' as const })),
     ],
-    differences.map(({ customerId, meter, kind, from: start, stored, raw }) => {
+    differences.map(({ customerId, meter, kind, from: start, group, stored, raw }) => {
       const figures = [stored.quantity, String(stored.eventCount), raw.quantity, String(raw.eventCount)];
-      return [customerId, meter, kind, start, ...figures];
+      return [customerId, meter, kind, start, ...(hasGroups ? [group] : []), ...figures];
     }),
   );
   const rest = differing - differences.length;

@@ -1,4 +1,3 @@
-import { renderCsv } from './csv-table.ts';
 import { type Column, renderTable } from './table.ts';
 
 /** The answer of `GET /v1/customers/{customerId}/explain`, as far as it is shown. */
@@ -49,6 +48,8 @@ interface ExplainedSubmission {
   readonly reason?: string;
   readonly attempts: number;
   readonly acceptedAt?: string;
+  readonly cancellation?: { readonly state: string; readonly at: string; readonly reason?: string };
+  readonly offsetBy?: string;
 }
 
 export interface ExplainedFact {
@@ -66,7 +67,8 @@ const WIDTH = 100;
 const GAP = 2;
 /** Rows of a table, unless all are asked for. */
 const ROWS_SHOWN = 24;
-const LEVELS = [
+/** What a figure comes to, from the bill down to the facts. */
+export const LEVELS = [
   ['billed', 'what Stripe took and invoices'],
   ['submitted', 'meter events'],
   ['windows', 'what was derived'],
@@ -147,11 +149,25 @@ function section(title: string, all: boolean, { columns, rows }: TableParts): st
 function submissionTable({ submissions }: Explanation): TableParts {
   return {
     columns: [left('stamp'), right('value'), left('state'), right('tries'), left('identifier')],
-    rows: submissions.map(({ timestamp, value, state, reason, attempts, identifier }) => {
-      const told = reason === undefined ? state : `${state}: ${reason}`;
-      return [shortInstant(timestamp), value, told, String(attempts), identifier];
+    rows: submissions.map((submission) => {
+      const { timestamp, value, attempts, identifier } = submission;
+      return [shortInstant(timestamp), value, stateText(submission), String(attempts), identifier];
     }),
   };
+}
+
+const CANCELLATIONS: Readonly<Record<string, string>> = {
+  calling: 'being cancelled',
+  done: 'cancelled',
+  refused: 'cancellation refused',
+};
+
+/** The state, why, and whether Stripe was asked to take it out of its total. */
+function stateText({ state, reason, cancellation, offsetBy }: ExplainedSubmission): string {
+  const told = [reason === undefined ? state : `${state}: ${reason}`];
+  if (cancellation !== undefined) told.push(CANCELLATIONS[cancellation.state] ?? cancellation.state);
+  if (offsetBy !== undefined) told.push('taken back');
+  return told.join(', ');
 }
 
 function lateTable({ lateUsage }: Explanation): TableParts {
@@ -233,41 +249,4 @@ function cut(text: string | undefined, room: number, isKey: boolean): string | u
 /** `2026-11-20T07:00Z` for a whole minute. */
 function shortInstant(text: string): string {
   return text.replace(/:00\.000Z$/, 'Z').replace(/\.000Z$/, 'Z');
-}
-
-const CSV_HEADINGS = ['level', 'from', 'to', 'quantity', 'facts', 'id', 'state', 'reason', 'attempts', 'acceptedAt'];
-
-/** Every row of every level; `level` says which. */
-export function renderExplanationCsv(of: Explanation): string {
-  const rows: (string | undefined)[][] = LEVELS.map(([level]) => [level, of.from, of.to, of.totals[level]]);
-  for (const { timestamp, value, identifier, state, reason, attempts, acceptedAt } of of.submissions) {
-    rows.push([
-      'meter_event',
-      timestamp,
-      undefined,
-      value,
-      undefined,
-      identifier,
-      state,
-      reason,
-      String(attempts),
-      acceptedAt,
-    ]);
-  }
-  for (const { timestamp, quantity, id, state, reason } of of.lateUsage) {
-    rows.push(['late_usage', timestamp, undefined, quantity, undefined, id, state, reason]);
-  }
-  for (const { from, to, quantity, eventCount } of of.periods ?? []) {
-    rows.push(['period', from, to, quantity, String(eventCount)]);
-  }
-  for (const { from, to, quantity, eventCount } of of.windows) {
-    rows.push(['window', from, to, quantity, String(eventCount)]);
-  }
-  for (const { occurredAt, value, idempotencyKey, kind = 'event', reason } of of.facts.data) {
-    rows.push(['fact', occurredAt, undefined, value ?? undefined, undefined, idempotencyKey, kind, reason]);
-  }
-  return renderCsv(
-    CSV_HEADINGS,
-    rows.map((row) => CSV_HEADINGS.map((_heading, index) => row[index])),
-  );
 }

@@ -3,14 +3,20 @@ import type { Period } from './period.ts';
 import { equalQuantities, type Quantity } from './quantity.ts';
 import type { UsageFigure } from './usage-figure.ts';
 
-/** The figure of a window, or the running figure of a billing period, as an audit compares it. */
-export interface AuditedFigure {
-  readonly kind: 'window' | 'period';
+/** A window of a customer's meter. */
+export interface AuditedWindow {
   readonly customerId: string;
   readonly meter: string;
   /** Half-open, UTC milliseconds. */
   readonly fromMs: number;
   readonly toMs: number;
+}
+
+/** The figure of a window, of a group in it, or the running figure of a billing period, as an audit compares it. */
+export interface AuditedFigure extends AuditedWindow {
+  readonly kind: 'window' | 'group' | 'period';
+  /** Of a group: its name, see `groupText`. */
+  readonly group?: string;
   readonly quantity: Quantity;
   /** Facts that were counted. */
   readonly eventCount: number;
@@ -31,12 +37,9 @@ export interface DerivedFigure {
 }
 
 /** A stored figure that is not what raw facts come to. */
-export interface FigureDifference {
+export interface FigureDifference extends AuditedWindow {
   readonly kind: AuditedFigure['kind'];
-  readonly customerId: string;
-  readonly meter: string;
-  readonly fromMs: number;
-  readonly toMs: number;
+  readonly group?: string;
   readonly stored: { readonly quantity: Quantity; readonly eventCount: number };
   readonly raw: { readonly quantity: Quantity; readonly eventCount: number };
 }
@@ -44,17 +47,18 @@ export interface FigureDifference {
 const NOTHING = { quantity: '0', eventCount: 0 };
 
 /**
- * Lays derived figures beside stored ones of the same windows and periods. A figure without facts and one that is not
- * there are the same.
- * @param raw each window and period at most once; the same for `stored`.
+ * Lays derived figures beside stored ones of the same windows, groups and periods. A figure without facts and one that is
+ * not there are the same.
+ * @param raw each window, group and period at most once; the same for `stored`.
  */
 export function compareFigures(raw: readonly AuditedFigure[], stored: readonly AuditedFigure[]): FigureDifference[] {
   const derived = new Map(raw.map((figure) => [textOf(figure), figure]));
   const differences: FigureDifference[] = [];
   const add = (of: AuditedFigure, one: typeof NOTHING, other: typeof NOTHING): void => {
     if (one.eventCount === other.eventCount && equalQuantities(one.quantity, other.quantity)) return;
-    const { kind, customerId, meter, fromMs, toMs } = of;
-    differences.push({ kind, customerId, meter, fromMs, toMs, stored: figureOf(one), raw: figureOf(other) });
+    const { kind, customerId, meter, fromMs, toMs, group } = of;
+    const place = { kind, customerId, meter, fromMs, toMs, ...(group !== undefined && { group }) };
+    differences.push({ ...place, stored: figureOf(one), raw: figureOf(other) });
   };
   for (const figure of stored) {
     add(figure, figure, derived.get(textOf(figure)) ?? NOTHING);
@@ -68,23 +72,25 @@ function figureOf({ quantity, eventCount }: typeof NOTHING): typeof NOTHING {
   return { quantity, eventCount };
 }
 
-function textOf({ kind, customerId, meter, fromMs }: AuditedFigure): string {
-  return `${kind}\u001f${customerId}\u001f${meter}\u001f${fromMs}`;
+function textOf({ kind, customerId, meter, fromMs, group = '' }: AuditedFigure): string {
+  return `${kind}\u001f${customerId}\u001f${meter}\u001f${fromMs}\u001f${group}`;
 }
 
+type Place = Pick<AuditedFigure, 'kind' | 'customerId' | 'meter' | 'fromMs' | 'group'>;
+
+const KINDS: readonly AuditedFigure['kind'][] = ['window', 'group', 'period'];
+
 /**
- * The order in which figures are hashed and told: by customer, windows before periods, by start, then by meter; texts by
- * their bytes in UTF-8, as the database sorts them.
+ * The order in which figures are hashed and told: by customer, windows before groups and those before periods, by start,
+ * then by meter and group; texts by their bytes in UTF-8, as the database sorts them.
  */
-export function byPlace(
-  a: Pick<AuditedFigure, 'kind' | 'customerId' | 'meter' | 'fromMs'>,
-  b: Pick<AuditedFigure, 'kind' | 'customerId' | 'meter' | 'fromMs'>,
-): number {
+export function byPlace(a: Place, b: Place): number {
   return (
     compareTexts(a.customerId, b.customerId) ||
-    Number(a.kind === 'period') - Number(b.kind === 'period') ||
+    KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind) ||
     a.fromMs - b.fromMs ||
-    compareTexts(a.meter, b.meter)
+    compareTexts(a.meter, b.meter) ||
+    compareTexts(a.group ?? '', b.group ?? '')
   );
 }
 
@@ -95,7 +101,9 @@ export function compareTexts(a: string, b: string): number {
 
 /**
  * A hash of figures that depends on nothing but them: the same facts give the same hash, in whatever order and batches
- * they came. Figures are added customer by customer, in the order of `byPlace`; those without facts do not count.
+ * they came. Figures are added customer by customer, in the order of `byPlace`; those without facts do not count. Groups
+ * are left out: they are a view of a window that is not billed, and how many of them are kept by name is a bound of this
+ * program, so that the same facts would hash otherwise once that changes.
  */
 export class ContentHash {
   readonly #all = createHash('sha256').update('tallystick figures 1\n');

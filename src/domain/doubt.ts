@@ -25,15 +25,28 @@ export type DoubtDecision = 'counted' | 'uncounted' | 'undecided';
  * Decides the doubts of a settled hour by the difference between Stripe's total and what we know was delivered. Only a
  * difference of exactly zero, or of exactly their sum, decides; several are decided together, and only where they have
  * the same sign, so that some of them cannot add up to nothing. What a double cannot tell apart is not decided either.
+ *
+ * A total of nothing decides also where something else was delivered, which Stripe has lost then: see `holdsNothing`.
+ * Any other total that lacks a part of what was delivered does not tell which part, so it decides nothing.
  */
 export function decideDoubts(ledger: HourLedger, stripe: Quantity): DoubtDecision {
   const values = ledger.entries.filter(isInDoubt).map(({ value }) => value);
   if (values.length === 0 || !haveSameSign(values)) return 'undecided';
+  if (holdsNothing(ledger, stripe)) return 'uncounted';
   const without = knownAtStripe(ledger);
   const withAll = addQuantities(without, ...values);
   if (![without, withAll].every(isExactAsDouble)) return 'undecided';
   if (equalQuantities(stripe, without)) return 'uncounted';
   return equalQuantities(stripe, withAll) ? 'counted' : 'undecided';
+}
+
+/**
+ * Whether Stripe can have counted nothing of an hour: its total is zero, and nothing of ours that was ever sent is
+ * negative, whatever became of it, so that no part of it adds up to zero.
+ */
+function holdsNothing({ entries }: HourLedger, stripe: Quantity): boolean {
+  if (!isZeroQuantity(stripe)) return false;
+  return entries.every(({ attempts, value }) => attempts === 0 || compareQuantities(value, '0') >= 0);
 }
 
 function isInDoubt({ state }: LedgerEntry): boolean {

@@ -1,4 +1,5 @@
 import { compareTexts } from './audited-figure.ts';
+import type { ShownCancellation } from './cancellation.ts';
 import { groupBy } from './grouping.ts';
 import { isWithin, type Period } from './period.ts';
 import { addQuantities, equalQuantities, type Quantity, subtractQuantities } from './quantity.ts';
@@ -27,6 +28,10 @@ export interface ExplainedSubmission {
   readonly stripeMeterId?: string;
   readonly replacedBy?: string;
   readonly replaces?: string;
+  /** It was replaced and counted all the same: what came of cancelling it at Stripe. */
+  readonly cancellation?: ShownCancellation;
+  /** The same, where it can no longer be cancelled: the identifier of the negative delta that takes it back. */
+  readonly offsetBy?: string;
 }
 
 /** Usage that Stripe would not bill with its own period. */

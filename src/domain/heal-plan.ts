@@ -172,7 +172,8 @@ export function planFigure(hour: SettledHour): HealAction {
  */
 export function holdFinal(action: HealAction, finals: readonly Period[]): HealAction {
   const { kind, hourMs, quantity } = action;
-  if (kind !== 'top-up' && kind !== 'take-back') return action;
+  const isSurplus = kind === 'person' && action.reason === 'stripe_holds_more';
+  if (kind !== 'top-up' && kind !== 'take-back' && !isSurplus) return action;
   const isFinal = finals.some(({ fromMs, toMs }) => hourMs >= fromMs && hourMs < toMs);
   return isFinal ? { kind: 'person', hourMs, quantity, reason: 'invoice_final', number: action.number } : action;
 }

@@ -35,7 +35,7 @@ export interface InvoiceGuard {
   readonly checkAtMs?: number;
   /** Looks in a row that changed nothing. */
   readonly checks: number;
-  /** Calls whose answer Stripe keeps under their idempotency key, so that the next needs another. */
+  /** Idempotency keys that are used up by an answer that Stripe keeps, so that the next call needs another. */
   readonly holdAnswers: number;
   readonly releaseAnswers: number;
   readonly heldAtMs?: number;
@@ -259,37 +259,4 @@ function finish(guard: InvoiceGuard, { invoice, lines }: GuardEvidence, { nowMs 
     guard: { ...ended, differs: true, ...(checkAtMs !== undefined && { checkAtMs }) },
     action: 'none',
   };
-}
-
-/** What came of a call to Stripe. */
-export type AdvanceOutcome =
-  | { readonly kind: 'done' }
-  /** Stripe understood and refuses: the invoice may have changed, or the key may not do this. */
-  | { readonly kind: 'refused'; readonly message: string }
-  /** No answer, or one that says nothing of the invoice. `isStored`: Stripe repeats it under the same key. */
-  | { readonly kind: 'failed'; readonly isStored: boolean };
-
-/** The guard after a call, to be stored. It is looked at again at once, or after a while when the call failed. */
-export function settleCall(
-  guard: InvoiceGuard,
-  outcome: AdvanceOutcome,
-  { action, nowMs }: { action: 'hold' | 'release'; nowMs: number },
-): InvoiceGuard {
-  if (outcome.kind === 'done') {
-    const done = { ...guard, checks: 0, checkAtMs: nowMs };
-    return action === 'hold'
-      ? { ...done, state: 'held', heldAtMs: nowMs }
-      : { ...done, state: 'released', releasedAtMs: nowMs };
-  }
-  if (outcome.kind === 'failed' && !outcome.isStored) return guard;
-  const answers = action === 'hold' ? 'holdAnswers' : 'releaseAnswers';
-  return { ...guard, [answers]: guard[answers] + 1 };
-}
-
-/**
- * The idempotency key of a call. Every process that makes the same call makes it under the same key, so that one of them
- * has an effect: a hold that is sent late cannot undo the release.
- */
-export function advanceKey(invoiceId: string, guard: InvoiceGuard, action: 'hold' | 'release'): string {
-  return `tallystick-${action}:${invoiceId}:${action === 'hold' ? guard.holdAnswers : guard.releaseAnswers}`;
 }

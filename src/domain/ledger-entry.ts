@@ -1,18 +1,8 @@
 import { createHash } from 'node:crypto';
+import type { Cancellation } from './cancellation.ts';
 import { addQuantities, type Quantity } from './quantity.ts';
 import { ATTEMPT_SPAN_MS_MAX, DELIVERED_STATES, type SubmissionState, type SubmissionSubject } from './submission.ts';
 import { HOUR_MS } from './window.ts';
-
-/**
- * Taking a meter event out of Stripe's total by its identifier. Recorded before the call; `calling` also stands for an
- * answer that never came, and the call is then made again: a second one has no effect.
- */
-export interface Cancellation {
-  readonly state: 'calling' | 'done' | 'refused';
-  /** When the last call began. */
-  readonly atMs: number;
-  readonly attempts: number;
-}
 
 /** A submission as reconciliation looks at it. */
 export interface LedgerEntry {

@@ -3,6 +3,7 @@ import { countedValue } from '../domain/counted-value.ts';
 import type { ExplainedPeriod, ExplainedWindow } from '../domain/explained-figures.ts';
 import type { Between, ExplainedLateUsage, ExplainedSubmission, Totals } from '../domain/explanation.ts';
 import type { Meter } from '../domain/meter.ts';
+import { CancellationReply, OffsetBy } from './cancellation.ts';
 import { pagingQuery, readLimit } from './cursor.ts';
 import { type FactPosition, readFactCursor, writeFactCursor } from './customer-events.ts';
 import { FactEntry, type ShownFact, toFactEntry } from './fact-entry.ts';
@@ -88,6 +89,8 @@ const SubmissionReply = Type.Object({
   stripeMeterId: Type.Optional(Type.String()),
   replacedBy: Type.Optional(Type.String()),
   replaces: Type.Optional(Type.String()),
+  cancellation: Type.Optional(CancellationReply),
+  offsetBy: Type.Optional(OffsetBy),
 });
 const LateReply = Type.Object({
   id: Type.String(),

@@ -18,6 +18,8 @@ export const Instant = Type.String({
 
 export const DecimalText = Type.String({ description: 'An exact decimal.', examples: ['1250.5'] });
 
+export const Actor = Type.String({ minLength: 1, maxLength: 255, description: 'Who decides; kept for ever.' });
+
 /** A text, or null to clear the field. */
 export const NullableText = Type.Union([Type.String(), Type.Null()]);
 

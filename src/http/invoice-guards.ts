@@ -3,7 +3,7 @@ import type { GuardHistoryEntry } from '../domain/guard-record.ts';
 import type { LineVerdict } from '../domain/guarded-line.ts';
 import { GUARD_STATES, type GuardState } from '../domain/invoice-guard.ts';
 import { DaemonError } from '../errors.ts';
-import { AfterId, DecimalText, Instant } from './fields.ts';
+import { Actor, AfterId, DecimalText, Instant } from './fields.ts';
 import { decodeCursor, type Page, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
 import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
@@ -103,7 +103,7 @@ const ListQuery = Type.Object({ state: Type.Optional(State), ...pagingQuery }, {
 const Path = Type.Object({ invoiceId: Type.String({ minLength: 1, maxLength: TEXT_LENGTH_MAX }) });
 const Release = Type.Object(
   {
-    actor: Type.String({ minLength: 1, maxLength: TEXT_LENGTH_MAX, description: 'Who releases it; kept.' }),
+    actor: Actor,
     reason: Type.String({ minLength: 1, maxLength: REASON_LENGTH_MAX, description: 'Why; kept.' }),
   },
   { additionalProperties: false },

@@ -8,7 +8,7 @@ import {
 import type { LateUsagePolicy } from '../domain/meter.ts';
 import { canonicalQuantity } from '../domain/quantity.ts';
 import { decodeCursor, type Page, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
-import { CustomerId, DecimalText, Instant, MeterKey } from './fields.ts';
+import { Actor, CustomerId, DecimalText, Instant, MeterKey } from './fields.ts';
 import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
 
@@ -110,7 +110,7 @@ const ListQuery = Type.Object(
 const Decision = Type.Object(
   {
     policy: Policy,
-    actor: Type.String({ minLength: 1, maxLength: TEXT_LENGTH_MAX, description: 'Who decides; kept.' }),
+    actor: Actor,
     reason: Type.Optional(Type.String({ minLength: 1, maxLength: REASON_LENGTH_MAX })),
   },
   { additionalProperties: false },

@@ -1,5 +1,5 @@
 import { Type } from 'typebox';
-import { Instant } from './fields.ts';
+import { Actor, Instant } from './fields.ts';
 import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
 
@@ -29,7 +29,7 @@ const Path = Type.Object({ id: Type.String({ maxLength: 100 }) });
 const Name = Type.String({ minLength: 1, maxLength: 255 });
 const ApproveBody = Type.Object(
   {
-    actor: Type.String({ minLength: 1, maxLength: 255, description: 'Who decides; kept on the run.' }),
+    actor: Actor,
     reason: Type.Optional(Type.String({ maxLength: 1_000 })),
     customerId: Type.Optional(Name),
     meter: Type.Optional(Name),

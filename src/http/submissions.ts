@@ -1,9 +1,11 @@
 import { type Static, Type } from 'typebox';
+import { type Cancellation, showCancellation } from '../domain/cancellation.ts';
 import { SUBMISSION_STATES, type SubmissionMode, type SubmissionState } from '../domain/submission.ts';
 import { DaemonError } from '../errors.ts';
+import { CancellationReply, OffsetBy } from './cancellation.ts';
 import { type App, needs } from './route.ts';
 import { decodeCursor, type Page, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
-import { Instant } from './fields.ts';
+import { Actor, Instant } from './fields.ts';
 
 /** A submission as the outbox stores it. */
 export interface StoredSubmission {
@@ -30,6 +32,13 @@ export interface StoredSubmission {
   readonly acceptedAt?: Date;
   readonly replacedBy?: string;
   readonly replaces?: string;
+  readonly cancellation?: {
+    readonly state: Cancellation['state'];
+    readonly at: Date;
+    readonly attempts: number;
+    readonly reason?: string;
+  };
+  readonly offset?: { readonly by: string };
   readonly plannedAt: Date;
   readonly history: readonly {
     readonly at: Date;
@@ -57,7 +66,6 @@ export interface SubmissionRoutesDeps {
 
 const State = Type.Unsafe<SubmissionState>({ type: 'string', enum: [...SUBMISSION_STATES] });
 
-const Actor = Type.String({ minLength: 1, maxLength: 255, description: 'Who decides: kept in the history.' });
 const Reason = Type.String({ minLength: 1, maxLength: 1000, description: 'Why: kept in the history.' });
 const Decision = Type.Object(
   { counted: Type.Boolean({ description: 'Whether Stripe counted it.' }), actor: Actor, reason: Reason },
@@ -96,6 +104,8 @@ const SubmissionReply = Type.Object({
   acceptedAt: Type.Optional(Instant),
   replacedBy: Type.Optional(Type.String()),
   replaces: Type.Optional(Type.String()),
+  cancellation: Type.Optional(CancellationReply),
+  offsetBy: Type.Optional(OffsetBy),
   plannedAt: Instant,
   history: Type.Array(
     Type.Object({
@@ -222,7 +232,7 @@ async function list(
 
 function toReply(found: StoredSubmission): Static<typeof SubmissionReply> {
   const { _id, subjectStart, fromQuantity, toQuantity, value, timestamp, plannedAt, history } = found;
-  const { dueAt, firstAttemptAt, lastAttemptAt, acceptedAt, ...rest } = found;
+  const { dueAt, firstAttemptAt, lastAttemptAt, acceptedAt, cancellation, offset, ...rest } = found;
   return {
     ...rest,
     identifier: _id,
@@ -235,6 +245,8 @@ function toReply(found: StoredSubmission): Static<typeof SubmissionReply> {
     ...(firstAttemptAt && { firstAttemptAt: firstAttemptAt.toISOString() }),
     ...(lastAttemptAt && { lastAttemptAt: lastAttemptAt.toISOString() }),
     ...(acceptedAt && { acceptedAt: acceptedAt.toISOString() }),
+    ...(cancellation && { cancellation: showCancellation(_id, cancellation) }),
+    ...(offset && { offsetBy: offset.by }),
     plannedAt: plannedAt.toISOString(),
     history: history.map((entry) => ({ ...entry, at: entry.at.toISOString() })),
   };

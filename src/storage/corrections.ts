@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type Collection, type Db, Decimal128, type Filter } from 'mongodb';
 import { boundary } from '../boundary.ts';
-import type { Cancellation } from '../domain/ledger-entry.ts';
+import type { Cancellation } from '../domain/cancellation.ts';
 import { canonicalQuantity, type Quantity, subtractQuantities } from '../domain/quantity.ts';
 import { HOUR_MS } from '../domain/window.ts';
 import { translated } from './errors.ts';

@@ -1,7 +1,16 @@
 import { toStorageError } from './errors.ts';
 
-/** What a cursor yields, in arrays of at most `size`; its errors are translated. */
-export async function* inBatches<T>(source: AsyncIterable<T>, size: number): AsyncGenerator<T[]> {
+/** A cursor that can be told how many documents to ask the server for at once. */
+type Cursor<T> = AsyncIterable<T> & { batchSize(size: number): unknown };
+
+/**
+ * What a cursor yields, in arrays of at most `size`; its errors are translated.
+ *
+ * The server is asked for as many: left alone it sends 16 MiB at a time, which the driver keeps, parsed, until the last
+ * of them is taken (measured while planning: 100 MiB for 65,000 rows).
+ */
+export async function* inBatches<T>(source: Cursor<T>, size: number): AsyncGenerator<T[]> {
+  source.batchSize(size);
   let batch: T[] = [];
   try {
     for await (const item of source) {

@@ -1,4 +1,5 @@
 import type { Collection, Db } from 'mongodb';
+import { showCancellation } from '../domain/cancellation.ts';
 import type { ExplainedLateUsage, ExplainedSubmission } from '../domain/explanation.ts';
 import { canonicalQuantity } from '../domain/quantity.ts';
 import { OPERATION_MS_MAX } from './database.ts';
@@ -57,7 +58,7 @@ function rangeOf({ fromMs, toMs }: OfMeter): { $gte: Date; $lt: Date } {
 
 function toExplainedSubmission(found: MeterSubmissionDocument): ExplainedSubmission {
   const { firstAttemptAt, lastAttemptAt, acceptedAt } = found;
-  const { reason, message, stripeCustomerId, stripeMeterId, replacedBy, replaces } = found;
+  const { reason, message, stripeCustomerId, stripeMeterId, replacedBy, replaces, cancellation, offset } = found;
   return {
     identifier: found._id,
     subject: found.subject,
@@ -78,5 +79,7 @@ function toExplainedSubmission(found: MeterSubmissionDocument): ExplainedSubmiss
     ...(stripeMeterId !== undefined && { stripeMeterId }),
     ...(replacedBy !== undefined && { replacedBy }),
     ...(replaces !== undefined && { replaces }),
+    ...(cancellation && { cancellation: showCancellation(found._id, cancellation) }),
+    ...(offset && { offsetBy: offset.by }),
   };
 }

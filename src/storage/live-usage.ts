@@ -1,10 +1,9 @@
-import { type ClientSession, type Db, Decimal128, type Document } from 'mongodb';
+import type { ClientSession, Db, Document } from 'mongodb';
 import { type BillingCustomer, unknownCustomer } from '../domain/billing-customer.ts';
 import { groupBy } from '../domain/grouping.ts';
 import type { LiveGroup, LiveUnit, LiveWindow } from '../domain/live-usage.ts';
 import type { Meter } from '../domain/meter.ts';
 import type { Period } from '../domain/period.ts';
-import { canonicalQuantity } from '../domain/quantity.ts';
 import type { EpochHour } from '../domain/window.ts';
 import { Customers, toBillingCustomer } from './customers.ts';
 import { OPERATION_MS_MAX, withCausalSession } from './database.ts';
@@ -17,8 +16,8 @@ import { Meters, toMeter } from './meters.ts';
 import { toFigure } from './stored-figure.ts';
 import { UNIQUE_VALUES } from './unique-values.ts';
 import { rangeFilter, type RowRange, UsageAggregates } from './usage-aggregates.ts';
-import { type DerivedRow, type GroupValue, UsageDerivation } from './usage-derivation.ts';
-import { UsageGroups, type UsageGroupsDocument } from './usage-groups.ts';
+import { type DerivedRow, UsageDerivation } from './usage-derivation.ts';
+import { toLiveGroups, UsageGroups } from './usage-groups.ts';
 
 /** Windows of one customer and meter that begin in a half-open range of instants. */
 export interface LiveRange {
@@ -87,7 +86,7 @@ export class LiveUsage {
   /** Stored groups, also of windows that no longer exist. */
   async storedGroups(range: LiveRange): Promise<LiveGroup[]> {
     const documents = await translated(new UsageGroups(this.#db).range(toRowRange(range), this.#session));
-    return documents.flatMap(toGroups);
+    return documents.flatMap(toLiveGroups);
   }
 
   /** The distinct values that a `unique` meter stored: once for each UTC day, or once for the range. */
@@ -135,7 +134,7 @@ export class LiveUsage {
     const found: LiveGroup[] = [];
     for (const scope of scopesOf(raw)) {
       const documents = await derived.read(scope, raw.meter, this.#session);
-      found.push(...documents.flatMap(toGroups));
+      found.push(...documents.flatMap(toLiveGroups));
     }
     return found;
   }
@@ -170,18 +169,4 @@ function toWindow(row: DerivedRow): LiveWindow {
     period: { fromMs: row._id.windowStart.getTime(), toMs: row.windowEnd.getTime() },
     figure: toFigure(row),
   };
-}
-
-function toGroups(document: Pick<UsageGroupsDocument, '_id' | 'groups'>): LiveGroup[] {
-  const periodFromMs = document._id.windowStart.getTime();
-  return document.groups.map((group) => ({
-    periodFromMs,
-    by: group.by.map(toGroupKey),
-    ...(group.other === true && { other: true as const }),
-    figure: toFigure(group),
-  }));
-}
-
-function toGroupKey(value: GroupValue): LiveGroup['by'][number] {
-  return value instanceof Decimal128 ? { number: canonicalQuantity(value.toString()) } : value;
 }

@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import type { MeterSubmissions, SubmissionMove } from './meter-submissions.ts';
 
-/** Changes of one statement, and statements in flight. */
+/** Changes of one statement. */
 const MOVES_MAX = 200;
+/** Statements in flight; one begins beside another only when so many changes wait. */
 const IN_FLIGHT_MAX = 2;
+const MOVES_BESIDE_MIN = 64;
 
 interface WaitingMove {
   readonly move: SubmissionMove;
@@ -15,7 +17,8 @@ interface WaitingMove {
  * Makes changes of many submissions in few statements: what is asked for while one is in flight goes out together. Each
  * change is its own compare-and-set, and each caller learns whether its own took effect.
  *
- * Measured on a catch-up of 16,354 meter events: half of the process's time went into sending single statements.
+ * Measured on a catch-up of 16,354 meter events: half of the process's time went into sending single statements. With
+ * 30,000, where two were always in flight, each had 22 changes; with one, 47, for a sixth less CPU here and in mongod.
  */
 export class MoveBatches {
   readonly #submissions: MeterSubmissions;
@@ -39,7 +42,7 @@ export class MoveBatches {
   }
 
   #pump(): void {
-    while (this.#inFlight < IN_FLIGHT_MAX && this.#queue.length > 0) {
+    while (this.#queue.length > 0 && this.#mayBegin()) {
       const batch = this.#queue.splice(0, MOVES_MAX);
       this.#inFlight += 1;
       void this.#flush(batch).finally(() => {
@@ -47,6 +50,10 @@ export class MoveBatches {
         this.#pump();
       });
     }
+  }
+
+  #mayBegin(): boolean {
+    return this.#inFlight === 0 || (this.#inFlight < IN_FLIGHT_MAX && this.#queue.length >= MOVES_BESIDE_MIN);
   }
 
   /** Answers every move, one way or the other; never throws. */

@@ -1,5 +1,11 @@
 import type { ClientSession, Db, Document, Filter } from 'mongodb';
-import { compareTexts, type DerivedFigure, type PlannedFigure } from '../domain/audited-figure.ts';
+import {
+  type AuditedFigure,
+  type AuditedWindow,
+  compareTexts,
+  type DerivedFigure,
+  type PlannedFigure,
+} from '../domain/audited-figure.ts';
 import { type BillingCustomer, unknownCustomer } from '../domain/billing-customer.ts';
 import type { CustomerHour, DerivationStep } from '../domain/derivation-plan.ts';
 import { groupBy } from '../domain/grouping.ts';
@@ -7,6 +13,7 @@ import type { Meter } from '../domain/meter.ts';
 import type { Period } from '../domain/period.ts';
 import { canonicalQuantity } from '../domain/quantity.ts';
 import type { EpochHour } from '../domain/window.ts';
+import { AuditedGroups } from './audited-groups.ts';
 import { CUSTOMERS, type CustomerDocument, Customers } from './customers.ts';
 import { OPERATION_MS_MAX, withCausalSession } from './database.ts';
 import { DerivedUnique } from './derived-unique.ts';
@@ -39,12 +46,14 @@ export class UsageAudit {
   readonly #session: ClientSession;
   readonly #derivation: UsageDerivation;
   readonly #unique: DerivedUnique;
+  readonly #groups: AuditedGroups;
 
   constructor(db: Db, session: ClientSession) {
     this.#db = db;
     this.#session = session;
     this.#derivation = new UsageDerivation(db);
     this.#unique = new DerivedUnique(db, this.#derivation);
+    this.#groups = new AuditedGroups(db, this.#derivation, session);
   }
 
   /** Customers, known or not, and from when on their hours are still to be queued after a change. */
@@ -136,6 +145,20 @@ export class UsageAudit {
       ...toStored(row, { kind: 'period', toMs: row.periodEnd.getTime() }),
       fromMs: row._id.periodStart.getTime(),
     }));
+  }
+
+  /** What the facts of a step come to, group by group. Every meter of the step has `groupBy`. */
+  deriveGroups(step: DerivationStep): Promise<AuditedFigure[]> {
+    return this.#groups.derive(step);
+  }
+
+  storedGroups(windows: readonly AuditedWindow[]): Promise<AuditedFigure[]> {
+    return this.#groups.stored(windows);
+  }
+
+  /** The windows that begin in a range and have stored groups with facts. */
+  groupedWindows(range: FigureRange): Promise<AuditedWindow[]> {
+    return this.#groups.windows(range);
   }
 
   async #stored<T extends Document>(

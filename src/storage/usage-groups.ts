@@ -1,6 +1,9 @@
-import type { ClientSession, Collection, Db, Decimal128 } from 'mongodb';
+import { type ClientSession, type Collection, type Db, Decimal128 } from 'mongodb';
+import type { LiveGroup } from '../domain/live-usage.ts';
+import { canonicalQuantity } from '../domain/quantity.ts';
 import { translated } from './errors.ts';
 import { mergeDocuments } from './fenced-merge.ts';
+import { toFigure } from './stored-figure.ts';
 import { rangeFilter, type RowRange } from './usage-aggregates.ts';
 import type { GroupValue, RowKey } from './usage-derivation.ts';
 
@@ -57,4 +60,19 @@ export class UsageGroups {
         .toArray(),
     );
   }
+}
+
+/** The groups of a document, each with its window's start. */
+export function toLiveGroups(document: Pick<UsageGroupsDocument, '_id' | 'groups'>): LiveGroup[] {
+  const periodFromMs = document._id.windowStart.getTime();
+  return document.groups.map((group) => ({
+    periodFromMs,
+    by: group.by.map(toGroupKey),
+    ...(group.other === true && { other: true as const }),
+    figure: toFigure(group),
+  }));
+}
+
+function toGroupKey(value: GroupValue): LiveGroup['by'][number] {
+  return value instanceof Decimal128 ? { number: canonicalQuantity(value.toString()) } : value;
 }

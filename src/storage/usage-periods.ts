@@ -208,7 +208,7 @@ function quantityOf(figure: PeriodFigure | undefined): Decimal128 {
 
 function windowStages(aggregation: Aggregation, scopes: readonly PeriodScope[]): Document[] {
   return [
-    { $match: { $or: scopes.map((scope) => ({ _id: windowsOf(scope) })), eventCount: { $gt: 0 } } },
+    { $match: { $or: scopes.map(windowsOf), eventCount: { $gt: 0 } } },
     {
       $group: {
         _id: { customerId: '$_id.customerId', meter: '$_id.meter' },
@@ -220,11 +220,14 @@ function windowStages(aggregation: Aggregation, scopes: readonly PeriodScope[]):
   ];
 }
 
-function windowsOf(scope: PeriodScope): Document {
-  return {
-    $gte: rowKey(scope.customerId, scope.meter, new Date(scope.period.fromMs)),
-    $lt: rowKey(scope.customerId, scope.meter, new Date(scope.period.toMs)),
-  };
+/**
+ * The windows that lie wholly in a period. One that reaches out of it is of a former calendar and about to be cut: facts
+ * counted of it that belong to the next period would make every later derivation look older, since it counts fewer.
+ */
+function windowsOf({ customerId, meter, period }: PeriodScope): Document {
+  const [from, to] = [new Date(period.fromMs), new Date(period.toMs)];
+  const _id = { $gte: rowKey(customerId, meter, from), $lt: rowKey(customerId, meter, to) };
+  return { _id, windowEnd: { $lte: to } };
 }
 
 function distinctStages(counted: Document): Document[] {

@@ -1,5 +1,5 @@
 import { Stripe } from 'stripe';
-import type { AdvanceOutcome } from '../domain/invoice-guard.ts';
+import type { AdvanceOutcome } from '../domain/guard-call.ts';
 import type { SendOutcome } from '../domain/submission.ts';
 import { DaemonError } from '../errors.ts';
 
@@ -61,10 +61,11 @@ export function toCancelRefusal(error: unknown): { kind: 'refused' | 'unanswered
 export function toAdvanceRefusal(error: unknown): AdvanceOutcome {
   if (!(error instanceof Stripe.errors.StripeError)) throw error;
   const { statusCode, message } = error;
-  if (statusCode === undefined) return { kind: 'failed', isStored: false };
-  // Stripe keeps answers of 5xx under their idempotency key; 409 and 429 come before it looks (API reference).
-  if (statusCode >= 500) return { kind: 'failed', isStored: true };
-  return statusCode === 409 || statusCode === 429 ? { kind: 'failed', isStored: false } : { kind: 'refused', message };
+  // 409 and 429 come before Stripe looks for the key (API reference).
+  if (statusCode === undefined || statusCode === 409 || statusCode === 429) return { kind: 'failed', kept: 'no' };
+  // Once the endpoint has begun, its answer is kept under the idempotency key, also a 5xx, and is marked when repeated.
+  const kept = error.headers?.['idempotent-replayed'] === 'true' ? 'yes' : 'perhaps';
+  return statusCode >= 500 ? { kind: 'failed', kept } : { kind: 'refused', message, kept };
 }
 
 /** Translates an error of any other call. */

@@ -1,5 +1,5 @@
 import type { Stripe } from 'stripe';
-import type { AdvanceOutcome } from '../domain/invoice-guard.ts';
+import type { AdvanceOutcome } from '../domain/guard-call.ts';
 import { toAdvanceRefusal } from './errors.ts';
 import type { Pace } from './paging.ts';
 

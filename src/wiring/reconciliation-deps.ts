@@ -85,14 +85,14 @@ function pairDeps(
   };
 }
 
-/** Reads event summaries at the account's pace, and counts the calls. */
+/** Reads event summaries at the pace of reads, and counts the calls. */
 async function counted<T>(
   stripe: StripeSide,
   read: (beforeCall: () => Promise<void>) => Promise<T>,
 ): Promise<SummaryRead<T>> {
   let reads = 0;
   const value = await read(async () => {
-    await stripe.rate.take();
+    await stripe.readRate.take();
     reads += 1;
   });
   return { value, reads };

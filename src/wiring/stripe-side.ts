@@ -19,13 +19,15 @@ export interface StripeSide {
   readonly summaries: EventSummaries;
   readonly objects: StripeObjects;
   readonly rate: Pick<CallRate, 'take'>;
+  /** The slower pace of reads, of objects and event summaries alike; takes a slot of `rate` too. */
+  readonly readRate: Pick<CallRate, 'take'>;
   /** The account's meters, remembered for a few seconds. */
   listMeters(): Promise<StripeMeter[]>;
 }
 
 const METERS_REMEMBERED_MS = 5_000;
 /** Stripe allows 25 calls a second on each endpoint but the one for meter events (Stripe docs, Rate limits). */
-const OBJECT_READS_PER_SECOND_MAX = 20;
+const READS_PER_SECOND_MAX = 20;
 
 /** Returns undefined without a Stripe key: usage is then counted and not submitted. */
 export function openStripeSide(config: Config, redis: Redis, clock: Clock): StripeSide | undefined {
@@ -38,23 +40,27 @@ export function openStripeSide(config: Config, redis: Redis, clock: Clock): Stri
   const account = accountOf(config.stripeSecretKey, config.stripeApiBase);
   const perSecondMax = config.stripeCallsPerSecondMax;
   const rate = new CallRate({ redis, clock, perSecondMax, account });
-  const readRate = new CallRate({
+  const ownReadRate = new CallRate({
     redis,
     clock,
-    perSecondMax: Math.min(OBJECT_READS_PER_SECOND_MAX, perSecondMax),
+    perSecondMax: Math.min(READS_PER_SECOND_MAX, perSecondMax),
     account: `${account}:objects`,
   });
+  const readRate = {
+    take: async (signal?: AbortSignal): Promise<void> => {
+      await ownReadRate.take(signal);
+      await rate.take(signal);
+    },
+  };
   let remembered: { atMs: number; list: Promise<StripeMeter[]> } | undefined;
   return {
     meters,
     meterEvents: new MeterEvents(stripe, clock),
     adjustments: new MeterEventAdjustments(stripe),
     summaries: new EventSummaries(stripe),
-    objects: openStripeObjects(stripe, async () => {
-      await readRate.take();
-      await rate.take();
-    }),
+    objects: openStripeObjects(stripe, () => readRate.take()),
     rate,
+    readRate,
     listMeters: () => {
       if (remembered === undefined || clock.now() - remembered.atMs > METERS_REMEMBERED_MS) {
         const list = meters.list();

@@ -121,7 +121,7 @@ function resolveDeps(parts: JobParts): ResolveSubmissionsDeps {
     replace: (...replacement) => stores.ledger.replace(...replacement),
     readTotal: ({ stripeCustomerId, stripeMeterId, hourMs }) => {
       const range = { stripeCustomerId, stripeMeterId, fromMs: hourMs, toMs: hourMs + HOUR_MS };
-      return stripe.summaries.total(range, () => stripe.rate.take());
+      return stripe.summaries.total(range, () => stripe.readRate.take());
     },
     customerExists: (id) => stripe.objects.customers.exists(id),
     meters: () => listMeters(parts),

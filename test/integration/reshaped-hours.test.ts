@@ -66,6 +66,25 @@ describe('an hour that a changed calendar cuts anew', () => {
     });
   });
 
+  it.each(['max', 'last', 'unique'] as const)(
+    'counts of a period (%s) nothing that was used after it, once the hour is derived that the boundary cuts',
+    (aggregation) =>
+      withDatabase(async (db) => {
+        await storeMeters(db, [meterOf({ key: 'seats', aggregation, uniqueBy: { kind: 'userId' } })]);
+        const cut = await storeEvents(db, [
+          { at: '2026-11-15T10:30:00Z', quantity: '30', userId: 'b' },
+          { at: '2026-11-15T10:40:00Z', quantity: '40', userId: 'c' },
+        ]);
+        await derive(db, cut);
+        await change(db, CUTS);
+        // The calendar is known, and nothing of it is queued yet, when other usage of the period comes.
+        await derive(db, await storeEvents(db, [{ at: '2026-11-10T08:00:00Z', quantity: '1', userId: 'a' }]));
+        await derive(db, cut);
+        expect(await figureOf(db, BEFORE)).toBe('1');
+        expect(await figureOf(db, AFTER)).toBe({ max: '40', last: '40', unique: '2' }[aggregation]);
+      }),
+  );
+
   it('has no groups left in windows that are no more', async () => {
     await withDatabase(async (db) => {
       await storeMeters(db, [meterOf({ key: 'calls', groupBy: [{ kind: 'userId' }] })]);

@@ -1,8 +1,12 @@
 import { describe, expect, it } from 'vitest';
+import { type Explanation, renderExplanation } from '../../scripts/lib/explanation.ts';
+import { renderExplanationCsv } from '../../scripts/lib/explanation-csv.ts';
 import { buildApp } from '../../src/http/app.ts';
 import { Metrics } from '../../src/http/metrics.ts';
 import { JobQueue } from '../../src/queue/job-queue.ts';
+import { factRoutes } from '../../src/wiring/fact-routes.ts';
 import { submissionRoutes } from '../../src/wiring/submission-jobs.ts';
+import { settle } from '../support/drift.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';
 import { ingestEvents, meterOf, storeMeters } from '../support/usage.ts';
 
@@ -21,10 +25,11 @@ async function withRoutes(
     pipeline: Pipeline;
     identifier: string;
     post: (path: string, body: object) => Promise<Answer>;
+    get: (url: string) => Promise<Answer>;
     setFields: (fields: object) => Promise<void>;
   }) => Promise<void>,
 ): Promise<void> {
-  await withPipeline({}, async (pipeline) => {
+  await withPipeline({ environment: { HEAL_FRACTION_MAX: '1' } }, async (pipeline) => {
     const { parts, stores } = pipeline;
     const { db } = stores.database;
     await storeMeters(db, [CALLS]);
@@ -44,7 +49,7 @@ async function withRoutes(
       bodyBytesMax: 100_000,
       requestTimeoutMs: 30_000,
       version: '0.0.0',
-      routes: [submissionRoutes(parts, queue)],
+      routes: [submissionRoutes(parts, queue), ...factRoutes(parts)],
     });
     try {
       await use({
@@ -57,6 +62,7 @@ async function withRoutes(
             headers: { authorization: `Bearer ${KEY}` },
             payload: body,
           }),
+        get: (url) => app.inject({ method: 'GET', url, headers: { authorization: `Bearer ${KEY}` } }),
         setFields: async (fields) => {
           await db.collection('meter_submissions').updateMany({}, { $set: fields });
         },
@@ -124,5 +130,66 @@ describe('POST /v1/submissions/{identifier}/resend', () => {
       expect(lastChange(sent)).toMatchObject({ change: 'replace', ...WHO });
       expect((await post(`${identifier}/resend`, WHO)).statusCode).toBe(409);
       expect((await post('nothing/resend', WHO)).statusCode).toBe(404);
+    }));
+});
+
+describe('a submission that was replaced and counted all the same', () => {
+  interface Shown {
+    readonly identifier: string;
+    readonly cancellation?: object;
+    readonly offsetBy?: string;
+  }
+  const RANGE = 'from=2026-06-15T08:00:00Z&to=2026-06-15T09:00:00Z';
+
+  /** What the list, the one submission and the explanation say of it. */
+  async function shown(identifier: string, get: (url: string) => Promise<Answer>): Promise<(Shown | undefined)[]> {
+    const isIt = (other: Shown): boolean => other.identifier === identifier;
+    const list = (await get('/v1/submissions')).json() as { data: Shown[] };
+    const explained = await explain(get);
+    const one = (await get(`/v1/submissions/${identifier}`)).json() as Shown;
+    return [list.data.find(isIt), one, (explained.submissions as readonly Shown[]).find(isIt)];
+  }
+
+  async function explain(get: (url: string) => Promise<Answer>): Promise<Explanation> {
+    return (await get(`/v1/customers/acme/explain?meter=calls&${RANGE}`)).json() as Explanation;
+  }
+
+  /** Replaces it, sends its successor, and lets reconciliation find the surplus. */
+  async function countTwice(pipeline: Pipeline, identifier: string, lagMs?: number): Promise<void> {
+    await pipeline.stores.ledger.replace(identifier, { reason: 'test', at: new Date(pipeline.clock.now()) });
+    await settle(pipeline, lagMs === undefined ? {} : { lagMs });
+  }
+
+  it('is shown with its cancellation, from the call on', () =>
+    withRoutes(async ({ pipeline, identifier, get }) => {
+      await countTwice(pipeline, identifier);
+      for (const one of await shown(identifier, get)) expect(one).not.toHaveProperty('cancellation');
+      pipeline.simulator.failNext('resetBefore', { route: 'POST /v1/billing/meter_event_adjustments', times: 2 });
+      await pipeline.run('reconcile-usage');
+      pipeline.simulator.clearFaults();
+      const at = new Date(pipeline.clock.now()).toISOString();
+      const calling = { idempotencyKey: `${identifier}.c1`, state: 'calling', at, attempts: 1 };
+      for (const one of await shown(identifier, get)) expect(one?.cancellation).toEqual(calling);
+      expect(renderExplanation(await explain(get), { all: true, facts: false })).toContain(', being cancelled');
+      pipeline.clock.advance(2 * 60_000);
+      await pipeline.run('reconcile-usage');
+      const done = { state: 'done', attempts: 2, idempotencyKey: `${identifier}.c2` };
+      for (const one of await shown(identifier, get)) expect(one?.cancellation).toMatchObject(done);
+      expect(renderExplanation(await explain(get), { all: true, facts: false })).toContain(', cancelled');
+      expect(renderExplanationCsv(await explain(get))).toContain(`,done,${at.slice(0, 13)}`);
+    }));
+
+  it('is shown with the negative delta that takes it back, where it is too late to cancel it', () =>
+    withRoutes(async ({ pipeline, identifier, get }) => {
+      await countTwice(pipeline, identifier, 25 * HOUR_MS);
+      await pipeline.run('reconcile-usage');
+      const heal = (await pipeline.stores.submissions.list({ limit: 10 })).find(({ subject }) => subject === 'heal');
+      expect(heal?.value.toString()).toBe('-5');
+      for (const one of await shown(identifier, get)) {
+        expect(one).toMatchObject({ offsetBy: heal?._id });
+        expect(one).not.toHaveProperty('cancellation');
+        expect(one).not.toHaveProperty('offset');
+      }
+      expect(renderExplanation(await explain(get), { all: true, facts: false })).toContain(', taken back');
     }));
 });

@@ -2,9 +2,11 @@
 import type { Document } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import { approveReconciliation } from '../../jobs/approve-reconciliation.ts';
-import { compareRestored, type RestoredComparison } from '../../jobs/compare-restored.ts';
+import { compareRestored, type RestoredComparison, type RestoredProgress } from '../../jobs/compare-restored.ts';
+import { openRedis } from '../../src/redis/connection.ts';
 import { compareRestoredDeps } from '../../src/wiring/compare-restored.ts';
 import { reconciliationDeps } from '../../src/wiring/reconciliation-deps.ts';
+import { openStripeSide } from '../../src/wiring/stripe-side.ts';
 import { HOUR_MS, MINUTE_MS, prepareMeter, sendUsage, settle } from '../support/drift.ts';
 import { closePeriod, listLate } from '../support/late-usage.ts';
 import { type Pipeline, START_MS, withPipeline } from '../support/pipeline.ts';
@@ -100,6 +102,29 @@ describe('a ledger restored from a backup', () => {
         },
         { customerId: 'cara', counted: '4', delivered: '0', stripe: '4' },
       ]);
+    }));
+
+  it('is compared at the pace of reads, whatever calls are allowed besides, and tells how far it has come', () =>
+    withRestored(async (pipeline) => {
+      const { clock, parts } = pipeline;
+      const redis = openRedis('redis://127.0.0.1:1', () => {});
+      try {
+        const config = { ...parts.config, stripeCallsPerSecondMax: 900 };
+        const paced = { ...parts, config, stripe: openStripeSide(config, redis, clock) };
+        const told: RestoredProgress[] = [];
+        const startMs = clock.now();
+        const { compared, reads } = await compareRestored(compareRestoredDeps(paced), {
+          onProgress: (progress) => told.push(progress),
+        });
+        expect(told.map(({ done }) => done)).toEqual(Array.from({ length: compared + 1 }, (_, done) => done));
+        expect(told.every(({ total }) => total === compared)).toBe(true);
+        expect([told[0]?.reads, told.at(-1)?.reads]).toEqual([0, reads]);
+        expect(reads).toBeGreaterThan(compared);
+        // Without Redis a process takes a quarter of the 20 a second.
+        expect(clock.now() - startMs).toBeGreaterThanOrEqual((reads - 1) * 200);
+      } finally {
+        redis.disconnect();
+      }
     }));
 
   it('sends and heals nothing while it is paused, and says so', () =>

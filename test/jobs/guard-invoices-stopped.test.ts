@@ -99,6 +99,29 @@ describe('a run of the guard that stops between two side effects', () => {
       expect(await guardOf(pipeline, customer)).toMatchObject({ state: 'final', lines: [{ verdict: 'match' }] });
     }));
 
+  it.each(['errorBefore', 'errorDuring', 'errorAfter'] as const)(
+    'has no effect when it wakes up before its hold after everything is over, also when the hold met %s meanwhile',
+    (fault) =>
+      withLaggingDraft(async (pipeline, customer) => {
+        const { clock, simulator } = pipeline;
+        const thaw = await freezeAt(pipeline, customer, ['guard.stored', 'holding']);
+        clock.advance(2 * MINUTE_MS);
+        simulator.failNext(fault, { route: 'POST /v1/invoices/{id}' });
+        for (let rounds = 0; rounds < 2; rounds += 1) {
+          await pipeline.run('guard-invoices');
+          clock.advance(2 * MINUTE_MS);
+        }
+        expect(await guardOf(pipeline, customer)).toMatchObject({ state: 'held', previousAutoAdvance: true });
+        clock.advance(LAG_MS);
+        await look(pipeline);
+        expect(await guardOf(pipeline, customer)).toMatchObject({ state: 'released', releasedBy: 'tallystick' });
+        await thaw();
+        expect(await latestInvoice(pipeline, customer)).toMatchObject({ status: 'draft', auto_advance: true });
+        await passTime(pipeline, clock.now() + 3 * HOUR_MS);
+        expect(await guardOf(pipeline, customer)).toMatchObject({ state: 'final', lines: [{ verdict: 'match' }] });
+      }),
+  );
+
   it('holds once and releases once when two run at the same time, and Stripe fails some of their calls', () =>
     withLaggingDraft(async (pipeline, customer) => {
       const { clock, simulator } = pipeline;

@@ -1,3 +1,4 @@
+import { Decimal128 } from 'mongodb';
 import { afterEach, describe, expect, it } from 'vitest';
 import { decideSubmission } from '../../jobs/decide-submission.ts';
 import { resendSubmission } from '../../jobs/resend-submission.ts';
@@ -5,6 +6,7 @@ import { onBoundary } from '../../src/boundary.ts';
 import type { SubmissionState } from '../../src/domain/submission.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import { rejectSamples, submitNow } from '../../src/wiring/submission-jobs.ts';
+import { loseAtStripe, settle } from '../support/drift.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';
 import { ingestEvents, meterOf, storeMeters } from '../support/usage.ts';
 
@@ -117,6 +119,34 @@ describe('a submission in doubt for more than 23 hours', () => {
       await pipeline.run('submit-meter-events');
       expect(await states(pipeline)).toEqual(ends);
       expect(pipeline.simulator.countedTotal({ customer, meter: 'calls' })).toBe(total);
+    }),
+  );
+
+  it.each([
+    ['has not counted where Stripe holds nothing of its hour, though it had taken something', '3', 'replaced 5'],
+    ['is left to a person where what Stripe lost may be a correction', '-3', 'in_doubt 5 undecided'],
+  ])('%s', (_, taken, end) =>
+    withPipeline({ environment: { HEAL_FRACTION_MAX: '1' } }, async (pipeline) => {
+      const { db } = pipeline.stores.database;
+      const customer = await prepare(pipeline);
+      await use(pipeline, '3');
+      await pipeline.run('submit-meter-events');
+      const [sent] = await pipeline.stores.submissions.list({ limit: 1 });
+      await loseAtStripe(pipeline, sent?._id ?? '');
+      await db
+        .collection<{ _id: string }>('meter_submissions')
+        .updateOne({ _id: sent?._id ?? '' }, { $set: { value: Decimal128.fromString(taken) } });
+      await useUnanswered(pipeline, '5', 'resetBefore');
+      expect(pipeline.simulator.countedTotal({ customer, meter: 'calls' })).toBe('0');
+      pipeline.clock.advance(24 * HOUR_MS);
+      await resolveTwice(pipeline);
+      expect((await states(pipeline))[1]).toBe(end);
+      if (taken !== '3') return;
+      // What was lost is reconciliation's to mend, once there is no doubt left.
+      await settle(pipeline);
+      expect(await pipeline.run('reconcile-usage')).toMatchObject({ verdicts: { missing: 1 }, healed: 1 });
+      await pipeline.run('submit-meter-events');
+      expect(pipeline.simulator.countedTotal({ customer, meter: 'calls' })).toBe('8');
     }),
   );
 

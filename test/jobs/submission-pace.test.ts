@@ -1,5 +1,8 @@
+import { Decimal128 } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import { groupBy } from '../../src/domain/grouping.ts';
+import { Leases } from '../../src/storage/leases.ts';
+import { METER_SUBMISSIONS, type MeterSubmissionDocument, plannedNow } from '../../src/storage/meter-submissions.ts';
 import { submitNow } from '../../src/wiring/submission-jobs.ts';
 import { type Pipeline, START_MS, withPipeline } from '../support/pipeline.ts';
 import { ingestEvents, meterOf, storeMeters } from '../support/usage.ts';
@@ -21,6 +24,24 @@ async function prepare(pipeline: Pipeline, size: { customers: number; hours: num
     hours.flatMap((atMs) => customers.map((customerId) => ({ customerId, at: new Date(atMs).toISOString() }))),
   );
   await pipeline.run('aggregate-usage');
+}
+
+/** Submissions of three customers, due at an instant. */
+function manyDue(count: number, at: Date): MeterSubmissionDocument[] {
+  const one = Decimal128.fromString('1');
+  return Array.from({ length: count }, (_, index) => ({
+    _id: `test0001:many:${index}`,
+    customerId: `c${index % 3}`,
+    meter: 'calls',
+    subject: 'window',
+    subjectStart: at,
+    sequence: 1,
+    fromQuantity: Decimal128.fromString('0'),
+    toQuantity: one,
+    value: one,
+    timestamp: at,
+    ...plannedNow(at),
+  }));
 }
 
 describe('the meter events of an hour', () => {
@@ -47,6 +68,27 @@ describe('the meter events of an hour', () => {
       expect(await submitNow(pipeline.parts, { customerId: 'c1', flush: true })).toMatchObject({ accepted: 1 });
       expect(pipeline.simulator.totals().map(({ total }) => total)).toEqual(['1']);
     }));
+});
+
+describe('a process that finds every lane taken by another', () => {
+  it('ends its run after few looks at a long outbox, and sends nothing', { timeout: 30_000 }, () =>
+    withPipeline({}, async (pipeline) => {
+      await prepare(pipeline, { customers: 3, hours: 1, fromMs: START_MS - HOUR_MS });
+      const { db } = pipeline.stores.database;
+      await pipeline.stores.submissions.insertAll(manyDue(3_000, new Date(START_MS)));
+      const shards = Array.from({ length: 32 }, (_, index) => `lanes.${index}`);
+      await new Leases(db, 'another').acquire(shards, 60_000);
+      await db.command({ profile: 2 });
+      expect(await pipeline.run('submit-meter-events')).toMatchObject({ calls: 0 });
+      await db.command({ profile: 0 });
+      const looks = await db
+        .collection('system.profile')
+        .countDocuments({ ns: `${db.databaseName}.${METER_SUBMISSIONS}`, 'command.sort': { state: 1, dueAt: 1 } });
+      expect(looks).toBeGreaterThan(0);
+      expect(looks).toBeLessThan(10);
+      expect(pipeline.simulator.meterEventCount).toBe(0);
+    }),
+  );
 });
 
 describe('an outage of Stripe', () => {

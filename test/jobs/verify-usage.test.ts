@@ -2,18 +2,22 @@ import { Decimal128, type Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import { type Verification, verifyUsage } from '../../jobs/verify-usage.ts';
 import { parseStatedPeriod } from '../../src/domain/stated-period.ts';
+import type { EventField } from '../../src/domain/meter.ts';
 import { Customers } from '../../src/storage/customers.ts';
 import { auditedCustomerIds, withUsageAudit } from '../../src/storage/usage-audit.ts';
+import { rowKey } from '../../src/storage/usage-derivation.ts';
+import { GROUPS_PER_WINDOW_MAX, type UsageGroupsDocument } from '../../src/storage/usage-groups.ts';
 import { adjust } from '../support/adjustments.ts';
 import { withDatabase } from '../support/services.ts';
 import { deriveWaiting, type EventInput, ingestEvents, meterOf, storeMeters } from '../support/usage.ts';
 
+const BY_PLAN: EventField[] = [{ kind: 'property', name: 'plan' }];
 const METERS = [
-  meterOf({ key: 'sum' }),
+  meterOf({ key: 'sum', groupBy: [...BY_PLAN, { kind: 'userId' }] }),
   meterOf({ key: 'count', aggregation: 'count', where: [{ property: 'plan', in: ['pro'] }] }),
   meterOf({ key: 'peak', aggregation: 'max' }),
-  meterOf({ key: 'level', aggregation: 'last' }),
-  meterOf({ key: 'users', aggregation: 'unique', uniqueBy: { kind: 'userId' } }),
+  meterOf({ key: 'level', aggregation: 'last', groupBy: BY_PLAN }),
+  meterOf({ key: 'users', aggregation: 'unique', uniqueBy: { kind: 'userId' }, groupBy: BY_PLAN }),
 ];
 const ANCHOR = new Date('2026-10-15T10:23:45Z');
 
@@ -147,5 +151,63 @@ describe('verifyUsage', () => {
       const total = (await Promise.all(parts)).reduce((sum, { windows }) => sum + windows, 0);
       expect(whole.windows).toBe(total);
     });
+  });
+
+  it('names every group of a window that is not what the facts come to', async () => {
+    await withDatabase(async (db) => {
+      await prepare(db);
+      const byTier: EventField[] = [{ kind: 'property', name: 'tier' }];
+      await storeMeters(db, [meterOf({ key: 'tiers', eventType: 'build', groupBy: byTier })]);
+      const build = { at: '2026-11-05T10:00:00Z', eventType: 'build', quantity: '1' };
+      const tiers = [1.5, 1.5, '1.5', true, ...Array.from({ length: GROUPS_PER_WINDOW_MAX }, (_, tier) => `t${tier}`)];
+      await ingestEvents(db, [...facts(), build, ...tiers.map((tier) => ({ ...build, properties: { tier } }))]);
+      await deriveWaiting(db);
+      const { hash, groups, differing } = await verify(db);
+      expect(differing).toBe(0);
+      // Of the builds a hundred by name and the others.
+      expect(groups).toBeGreaterThan(GROUPS_PER_WINDOW_MAX + 1);
+      const documents = db.collection<UsageGroupsDocument>('usage_groups');
+      const idOf = (meter: string, hour: string): UsageGroupsDocument['_id'] =>
+        rowKey('acme', meter, new Date(`2026-${hour}:00:00Z`));
+      // Taken for another, lost with the whole document, not kept as one of the others, and left over without any facts.
+      const builds = { _id: idOf('tiers', '11-05T10') };
+      const number = { ...builds, 'groups.by': Decimal128.fromString('1.5') };
+      await documents.updateOne(number, { $set: { 'groups.$.by': ['2.5'] } });
+      await documents.updateOne(builds, { $pull: { groups: { other: true } } });
+      const lost = { _id: idOf('users', '11-20T07') };
+      const document = await documents.findOneAndDelete(lost);
+      if (document === null) throw new Error('the window has no groups');
+      await documents.insertOne({ ...document, _id: idOf('users', '11-21T07') });
+      const found = await verify(db);
+      expect(found).toMatchObject({ differing: 7, waiting: 0, hash, groups });
+      expect(found.differences.map(({ kind, meter, from, group }) => [kind, meter, from.slice(5, 13), group])).toEqual([
+        ['group', 'tiers', '11-05T10', '["2.5"]'],
+        ['group', 'tiers', '11-05T10', '[1.5]'],
+        ['group', 'tiers', '11-05T10', 'other'],
+        ['group', 'users', '11-20T07', '["basic"]'],
+        ['group', 'users', '11-20T07', '["pro"]'],
+        ['group', 'users', '11-21T07', '["basic"]'],
+        ['group', 'users', '11-21T07', '["pro"]'],
+      ]);
+      expect(found.differences[2]).toMatchObject({
+        stored: { quantity: '0', eventCount: 0 },
+        raw: { quantity: '4', eventCount: 4 },
+      });
+    });
+  });
+
+  it('has a hash over what is billed, whatever groups are kept', async () => {
+    const hashes: string[] = [];
+    for (const isGrouped of [true, false]) {
+      await withDatabase(async (db) => {
+        await storeMeters(db, isGrouped ? METERS : METERS.map((meter) => ({ ...meter, groupBy: [] })));
+        await ingestEvents(db, facts());
+        await deriveWaiting(db);
+        const { hash, groups } = await verify(db);
+        expect(groups > 0).toBe(isGrouped);
+        hashes.push(hash);
+      });
+    }
+    expect(hashes[0]).toBe(hashes[1]);
   });
 });

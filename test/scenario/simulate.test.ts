@@ -5,19 +5,27 @@ import { openDatabase } from '../../src/storage/database.ts';
 import { ensureIndexes } from '../../src/storage/indexes.ts';
 import { mongodbUri, withDatabase } from '../support/services.ts';
 
-describe('a week of late events, corrections, crashes, lost answers, rejections and lagging summaries', () => {
-  it.each([2, 6, 7])('ends with equal halves (seed %i)', { timeout: 180_000 }, (seed) =>
-    withDatabase(async (db) => {
-      const database = openDatabase({ uri: mongodbUri(), name: db.databaseName });
-      try {
-        await ensureIndexes(database.db);
-        const result = await simulateSeed({ database, mongodbUri: mongodbUri() }, { seed, days: 4 });
-        expect(result.violations).toEqual([]);
-        expect(result.events).toBeGreaterThan(20);
-        expect(result.calls).toBeGreaterThan(20);
-      } finally {
-        await database.close();
-      }
-    }),
+const DAYS = 4;
+
+describe('days of late events, moved subscriptions, final invoices, crashes, lost answers and lagging summaries', () => {
+  it.each([2, 3, 7])(
+    'end with equal halves, and with invoices that bill them (seed %i)',
+    { timeout: 240_000 },
+    (seed) =>
+      withDatabase(async (db) => {
+        const database = openDatabase({ uri: mongodbUri(), name: db.databaseName });
+        try {
+          await ensureIndexes(database.db);
+          const result = await simulateSeed({ database, mongodbUri: mongodbUri() }, { seed, days: DAYS });
+          const { violations, diary: _, ...tally } = result;
+          expect(violations, `to replay: scripts/simulate --seed ${seed} --seeds 1 --days ${DAYS}`).toEqual([]);
+          expect(tally.events).toBeGreaterThan(20);
+          expect(tally.calls).toBeGreaterThan(20);
+          expect(tally.invoices).toBeGreaterThan(0);
+          expect(tally.late).toBeGreaterThan(0);
+        } finally {
+          await database.close();
+        }
+      }),
   );
 });

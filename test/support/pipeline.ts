@@ -1,5 +1,6 @@
 /** The daemon's jobs over a real database and the Stripe simulator, on a clock of their own. */
 import { unpacedParts } from '../../scripts/lib/torture/job-parts.ts';
+import { SkippingClock } from '../../scripts/lib/torture/skipping-clock.ts';
 import { type Config, loadConfig } from '../../src/config.ts';
 import { startSimulator, type Simulator, type SimulatorOptions } from '../../src/simulator/simulator.ts';
 import { openDatabase } from '../../src/storage/database.ts';
@@ -8,7 +9,6 @@ import { openStripe } from '../../src/stripe/client.ts';
 import { jobHandlers } from '../../src/wiring/job-handlers.ts';
 import type { JobParts } from '../../src/wiring/job-parts.ts';
 import type { Stores } from '../../src/wiring/stores.ts';
-import { JumpingClock } from './jumping-clock.ts';
 import { mongodbUri, withDatabase } from './services.ts';
 
 export const START_MS = Date.parse('2026-06-15T12:00:00Z');
@@ -16,7 +16,7 @@ export const START_MS = Date.parse('2026-06-15T12:00:00Z');
 export interface Pipeline {
   readonly stores: Stores;
   readonly simulator: Simulator;
-  readonly clock: JumpingClock;
+  readonly clock: SkippingClock;
   readonly parts: JobParts;
   /** Runs a job and returns its result. */
   run(job: string, input?: Record<string, unknown>): Promise<Record<string, unknown>>;
@@ -30,7 +30,7 @@ export async function withPipeline(
   use: (pipeline: Pipeline) => Promise<void>,
 ): Promise<void> {
   await withDatabase(async (db) => {
-    const clock = new JumpingClock(START_MS);
+    const clock = new SkippingClock(START_MS);
     const simulator = await startSimulator({ clock, rateLimitPerSecond: 0, ...options.simulator });
     const config = settings(simulator.url, options.environment ?? {});
     const database = openDatabase({ uri: mongodbUri(), name: db.databaseName });

@@ -61,6 +61,85 @@ describe('decideDoubts', () => {
       'undecided',
     ],
     [
+      'Stripe holds nothing, also not what was delivered',
+      [
+        ['in_doubt', '5'],
+        ['accepted', '7'],
+      ],
+      '0',
+      'uncounted',
+    ],
+    [
+      'Stripe holds nothing of several, nor of what was delivered and what healed it',
+      [
+        ['in_doubt', '5'],
+        ['in_doubt', '6'],
+        ['confirmed', '7'],
+        ['accepted', '1', 'heal'],
+        ['replaced', '2'],
+      ],
+      '0',
+      'uncounted',
+    ],
+    [
+      'Stripe holds nothing, and lost more digits than a double holds',
+      [
+        ['in_doubt', '1'],
+        ['accepted', '10000000000000001'],
+      ],
+      '0',
+      'uncounted',
+    ],
+    [
+      'a correction and the doubt may add up to nothing',
+      [
+        ['in_doubt', '5'],
+        ['accepted', '7'],
+        ['accepted', '-5'],
+      ],
+      '0',
+      'undecided',
+    ],
+    [
+      'a correction may have been lost with what it corrects',
+      [
+        ['in_doubt', '-5'],
+        ['accepted', '7'],
+      ],
+      '0',
+      'undecided',
+    ],
+    [
+      'a replaced correction may have counted all the same',
+      [
+        ['in_doubt', '5'],
+        ['accepted', '7'],
+        ['replaced', '-5'],
+      ],
+      '0',
+      'undecided',
+    ],
+    [
+      'a correction takes all back, and the doubt did not count',
+      [
+        ['in_doubt', '5'],
+        ['accepted', '7'],
+        ['accepted', '-7'],
+      ],
+      '0',
+      'uncounted',
+    ],
+    [
+      'Stripe holds what was delivered but a part',
+      [
+        ['in_doubt', '5'],
+        ['accepted', '7'],
+        ['accepted', '1'],
+      ],
+      '1',
+      'undecided',
+    ],
+    [
       'a correction counted',
       [
         ['in_doubt', '-3'],

@@ -215,6 +215,16 @@ describe('plans', () => {
     expect(holdFinal(replace, finals)).toBe(replace);
   });
 
+  it('leave a surplus of a final invoice to a person also where surplus is accepted: it would be taken back each time', () => {
+    const surplus = plan([entry({ value: '3' })], '5');
+    if (surplus === undefined) throw new Error('no plan');
+    expect(surplus).toMatchObject({ kind: 'person', reason: 'stripe_holds_more', quantity: '-2' });
+    const held = holdFinal(surplus, [{ fromMs: AT, toMs: AT + HOUR_MS }]);
+    expect(held).toMatchObject({ kind: 'person', reason: 'invoice_final', quantity: '-2' });
+    expect(acceptSurplus([held])).toEqual([held]);
+    expect(acceptSurplus([holdFinal(surplus, [])])).toMatchObject([{ kind: 'top-up', quantity: '-2' }]);
+  });
+
   it('take an accepted surplus back by a negative delta', () => {
     const held: HealAction = { ...surplus, reason: 'in_doubt' };
     expect(acceptSurplus([surplus, held])).toEqual([{ kind: 'top-up', hourMs: AT, quantity: '-4', number: 2 }, held]);

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { advanceKey, settleCall } from '../../src/domain/guard-call.ts';
 import {
-  advanceKey,
   decideGuard,
   GUARD_STATES,
   type GuardDecision,
@@ -10,7 +10,6 @@ import {
   type GuardState,
   type InvoiceGuard,
   newGuard,
-  settleCall,
 } from '../../src/domain/invoice-guard.ts';
 
 const MINUTE_MS = 60_000;
@@ -168,12 +167,25 @@ describe('the guard of a held invoice', () => {
 describe('a call', () => {
   const holding: InvoiceGuard = { ...newGuard(0), state: 'holding', previousAutoAdvance: true };
 
-  it('is made under the same key until Stripe keeps an answer of it', () => {
-    const again = (outcome: Parameters<typeof settleCall>[1]): string =>
-      advanceKey('in_1', settleCall(holding, outcome, { action: 'hold', nowMs: 5 }), 'hold');
-    expect(again({ kind: 'failed', isStored: false })).toBe('tallystick-hold:in_1:0');
-    expect(again({ kind: 'failed', isStored: true })).toBe('tallystick-hold:in_1:1');
-    expect(again({ kind: 'refused', message: 'no' })).toBe('tallystick-hold:in_1:1');
+  it.each<[string, Parameters<typeof settleCall>[1], number, string]>([
+    ['nothing was answered', { kind: 'failed', kept: 'no' }, 9, '0'],
+    ['the answer may not be kept', { kind: 'failed', kept: 'perhaps' }, 3, '0'],
+    ['the refusal may not be kept', { kind: 'refused', message: 'no', kept: 'perhaps' }, 3, '0'],
+    ['Stripe repeated the answer', { kind: 'failed', kept: 'yes' }, 1, '1'],
+    ['Stripe repeated the refusal', { kind: 'refused', message: 'no', kept: 'yes' }, 1, '1'],
+    ['no answer is ever said to be repeated', { kind: 'failed', kept: 'perhaps' }, 4, '1'],
+    ['no refusal is ever said to be repeated', { kind: 'refused', message: 'no', kept: 'perhaps' }, 4, '1'],
+  ])('is made again under the right key when %s', (_, outcome, checks, key) => {
+    const next = settleCall({ ...holding, checks }, outcome, { action: 'hold', nowMs: 5 });
+    expect(advanceKey('in_1', next, 'hold')).toBe(`tallystick-hold:in_1:${key}`);
+  });
+
+  it('is made again at once under a new key after a failure, and after a while when it is refused', () => {
+    const at = { action: 'hold', nowMs: 5 } as const;
+    const waiting = { ...holding, checks: 2, checkAtMs: 60_000 };
+    expect(settleCall(waiting, { kind: 'failed', kept: 'yes' }, at)).toMatchObject({ checks: 0, checkAtMs: 5 });
+    const refused = settleCall(waiting, { kind: 'refused', message: 'no', kept: 'yes' }, at);
+    expect(refused).toMatchObject({ checks: 2, checkAtMs: 60_000 });
   });
 
   it('leads on when it was done, and the guard looks again at once', () => {

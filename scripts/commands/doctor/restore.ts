@@ -1,5 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { compareRestored, type RestoredComparison, type UnknownUsage } from '../../../jobs/compare-restored.ts';
+import {
+  compareRestored,
+  type RestoredComparison,
+  type RestoredProgress,
+  type UnknownUsage,
+} from '../../../jobs/compare-restored.ts';
 import { systemClock } from '../../../src/clock.ts';
 import { loadConfig } from '../../../src/config.ts';
 import { createLogger } from '../../../src/logger.ts';
@@ -28,9 +33,9 @@ export async function checkRestore({ output, signal }: VerbContext): Promise<Exi
     const pause = await parts.stores.submittingPauses.find();
     if (pause === undefined) throw notPaused();
     let progress: Progress | undefined;
-    const onProgress = (done: number, total: number): void => {
+    const onProgress = ({ done, total, reads }: RestoredProgress): void => {
       progress ??= output.progress('comparing', total);
-      progress.update(done, `${done} of ${total} comparisons`);
+      progress.update(done, `${done} of ${total} comparisons, ${reads} reads of Stripe`);
     };
     const found = await compareRestored(compareRestoredDeps(parts), { signal, onProgress });
     progress?.clear();
@@ -80,11 +85,12 @@ function say(
   output.note(`${clear} Stripe's summaries may lag: ask again after ${until}, before submitting goes on.`);
 }
 
-function toJson({ compared, less, unknown }: RestoredComparison): object {
+function toJson({ compared, less, reads, unknown }: RestoredComparison): object {
   const instant = (ms: number): string => new Date(ms).toISOString();
   return {
     compared,
     less,
+    reads,
     more: unknown.map(({ periodFromMs, periodToMs, sinceMs, ...figures }) => ({
       ...figures,
       periodStart: instant(periodFromMs),

@@ -16,7 +16,6 @@ import { seriesOver } from './series.ts';
 import type { Sizes } from './sizes.ts';
 import type { Stack } from './stack.ts';
 
-const PART = 'aggregation';
 const DOCUMENTS_AT_ONCE = 50_000;
 /** One customer-hour in so many has changed. */
 const CHANGED_ONE_IN = 100;
@@ -61,16 +60,16 @@ export async function measureAggregation(stack: Stack, sizes: Sizes): Promise<Fi
   await change(3);
   const partWithPeriods = await aggregate(stack, database, changed);
   return [
-    { part: PART, what: 'customer-hours / events', value: `${pairs.length} / ${count}` },
+    { what: 'customer-hours / events', value: `${pairs.length} / ${count}` },
     ...costFigures('first run (count, sum)', first, count),
     ...costFigures('run again', again, count),
     ...costFigures('1 % changed', part, changed.length * sizes.eventsPerCustomerHour),
-    atMost({ part: PART, what: '1 % changed ÷ first run, time' }, part.elapsedMs / first.elapsedMs, SHARE_MAX),
-    atMost({ part: PART, what: '1 % changed ÷ first run, CPU' }, cpuShare(part, first), SHARE_MAX),
-    { part: PART, what: '1 % changed ÷ run again, CPU', value: cpuShare(part, again).toFixed(3) },
+    atMost({ what: '1 % changed ÷ first run, time' }, part.elapsedMs / first.elapsedMs, SHARE_MAX),
+    atMost({ what: '1 % changed ÷ first run, CPU' }, cpuShare(part, first), SHARE_MAX),
+    { what: '1 % changed ÷ run again, CPU', value: cpuShare(part, again).toFixed(3) },
     ...costFigures('a max meter added', withPeriods, count),
     ...costFigures('1 % changed, with max', partWithPeriods, changed.length * sizes.eventsPerCustomerHour),
-    { part: PART, what: '1 % changed ÷ all, CPU, with max', value: cpuShare(partWithPeriods, withPeriods).toFixed(3) },
+    { what: '1 % changed ÷ all, CPU, with max', value: cpuShare(partWithPeriods, withPeriods).toFixed(3) },
   ];
 }
 
@@ -86,9 +85,9 @@ function moveTo(document: UsageEventDocument, pair: CustomerHour | undefined): U
 
 function costFigures(name: string, cost: RunCost, events: number): Figure[] {
   return [
-    { part: PART, what: `${name}: events`, value: perSecond(events, cost.elapsedMs) },
-    { part: PART, what: `${name}: time`, value: seconds(cost.elapsedMs / 1_000) },
-    { part: PART, what: `${name}: mongod CPU`, value: seconds(cost.mongodCpuSeconds) },
+    { what: `${name}: events`, value: perSecond(events, cost.elapsedMs) },
+    { what: `${name}: time`, value: seconds(cost.elapsedMs / 1_000) },
+    { what: `${name}: mongod CPU`, value: seconds(cost.mongodCpuSeconds) },
   ];
 }
 

@@ -5,7 +5,6 @@ import { atLeast, type Figure, median, perSecond } from './report.ts';
 import type { Sizes } from './sizes.ts';
 import type { Stack } from './stack.ts';
 
-const PART = 'ingest';
 const CONNECTIONS = 16;
 const EVENTS_PER_REQUEST = 100;
 
@@ -39,16 +38,15 @@ export async function measureIngest(stack: Stack, sizes: Sizes): Promise<Figure[
   const microsEach = (seconds: number): string => `${((seconds * 1e6) / (count * sizes.rounds)).toFixed(1)} µs`;
   const ratios = daemonMs.map((elapsedMs, round) => (bareMs[round] ?? Number.NaN) / elapsedMs);
   return [
-    { part: PART, what: 'bare insertMany, 1,000 events, 4 in flight', value: perSecond(count, median(bareMs)) },
+    { what: 'bare insertMany, 1,000 events, 4 in flight', value: perSecond(count, median(bareMs)) },
     {
-      part: PART,
       what: `daemon, ${EVENTS_PER_REQUEST} events a request, ${CONNECTIONS} connections`,
       value: perSecond(count, median(daemonMs)),
     },
-    { part: PART, what: 'mongod CPU an event, under the bare driver', value: microsEach(cpu.bareMongod) },
-    { part: PART, what: 'mongod CPU an event, under the daemon', value: microsEach(cpu.mongod) },
-    { part: PART, what: 'daemon CPU an event', value: microsEach(cpu.daemon) },
-    { part: PART, what: 'p99 of these requests', value: `${median(p99).toFixed(0)} ms` },
-    atLeast({ part: PART, what: 'daemon ÷ bare (aim: 0.75)' }, median(ratios), 0.6),
+    { what: 'mongod CPU an event, under the bare driver', value: microsEach(cpu.bareMongod) },
+    { what: 'mongod CPU an event, under the daemon', value: microsEach(cpu.mongod) },
+    { what: 'daemon CPU an event', value: microsEach(cpu.daemon) },
+    { what: 'p99 of these requests', value: `${median(p99).toFixed(0)} ms` },
+    atLeast({ what: 'daemon ÷ bare (aim: 0.75)' }, median(ratios), 0.6),
   ];
 }

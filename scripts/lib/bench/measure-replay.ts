@@ -3,7 +3,6 @@ import { atLeast, type Figure, median, perSecond } from './report.ts';
 import type { Sizes } from './sizes.ts';
 import type { Stack } from './stack.ts';
 
-const PART = 'replay';
 const CONNECTIONS = 16;
 const EVENTS_PER_REQUEST = 100;
 
@@ -26,8 +25,8 @@ export async function measureReplay(stack: Stack, sizes: Sizes): Promise<Figure[
   }
   const ratios = replayMs.map((elapsedMs, round) => (freshMs[round] ?? Number.NaN) / elapsedMs);
   return [
-    { part: PART, what: 'new events', value: perSecond(count, median(freshMs)) },
-    { part: PART, what: 'nothing but duplicates', value: perSecond(count, median(replayMs)) },
-    atLeast({ part: PART, what: 'duplicates ÷ new (aim: 1)' }, median(ratios), 0.5),
+    { what: 'new events', value: perSecond(count, median(freshMs)) },
+    { what: 'nothing but duplicates', value: perSecond(count, median(replayMs)) },
+    atLeast({ what: 'duplicates ÷ new (aim: 1)' }, median(ratios), 0.5),
   ];
 }

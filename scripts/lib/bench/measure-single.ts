@@ -3,7 +3,6 @@ import { atLeast, type Figure, median, perSecond } from './report.ts';
 import type { Sizes } from './sizes.ts';
 import type { Stack } from './stack.ts';
 
-const PART = 'single';
 const CONNECTIONS = 256;
 
 /** Requests with one event against one insert for each request, in turns. */
@@ -33,9 +32,8 @@ export async function measureSingle(stack: Stack, sizes: Sizes): Promise<Figure[
   }
   const over = (pick: (rate: (typeof rates)[number]) => number): number => median(rates.map(pick));
   return [
-    { part: PART, what: 'bare: one insertMany a request, p99', value: `${over((r) => r.bareP99Ms).toFixed(0)} ms` },
+    { what: 'bare: one insertMany a request, p99', value: `${over((r) => r.bareP99Ms).toFixed(0)} ms` },
     {
-      part: PART,
       what: `bare, ${CONNECTIONS} connections`,
       value: perSecond(
         over((r) => r.bare),
@@ -43,17 +41,16 @@ export async function measureSingle(stack: Stack, sizes: Sizes): Promise<Figure[
       ),
     },
     {
-      part: PART,
       what: `daemon, ${CONNECTIONS} connections`,
       value: perSecond(
         over((r) => r.daemon),
         1,
       ),
     },
-    { part: PART, what: 'daemon, p50', value: `${over((r) => r.p50Ms).toFixed(0)} ms` },
-    { part: PART, what: 'daemon, p99', value: `${over((r) => r.p99Ms).toFixed(0)} ms` },
+    { what: 'daemon, p50', value: `${over((r) => r.p50Ms).toFixed(0)} ms` },
+    { what: 'daemon, p99', value: `${over((r) => r.p99Ms).toFixed(0)} ms` },
     atLeast(
-      { part: PART, what: 'daemon ÷ bare' },
+      { what: 'daemon ÷ bare' },
       over((r) => r.daemon / r.bare),
       6,
     ),

@@ -6,7 +6,6 @@ import { recentSeries } from './series.ts';
 import type { Sizes } from './sizes.ts';
 import type { Stack } from './stack.ts';
 
-const PART = 'steady';
 const SLICES = 20;
 
 /** The daemon's memory while it takes many events, and what they occupy on disk. All roles in one process. */
@@ -28,18 +27,16 @@ export async function measureSteady(stack: Stack, sizes: Sizes): Promise<Figure[
   const stored = await bytesPerEvent(database);
   return [
     {
-      part: PART,
       what: `${(events * SLICES).toLocaleString('en-US')} events, all roles`,
       value: perSecond(events * SLICES, elapsedMs),
     },
-    atMost({ part: PART, what: 'daemon resident at most, MiB' }, memoryOf(daemon.pid).highestMib, 250),
-    atMost({ part: PART, what: 'resident, last quarter ÷ second quarter' }, late / early, 1.15),
+    atMost({ what: 'daemon resident at most, MiB' }, memoryOf(daemon.pid).highestMib, 250),
+    atMost({ what: 'resident, last quarter ÷ second quarter' }, late / early, 1.15),
     {
-      part: PART,
       what: 'bytes of documents / of indexes an event',
       value: `${stored.documents.toFixed(0)} / ${stored.indexes.toFixed(0)}`,
     },
-    atMost({ part: PART, what: 'bytes on disk an event, indexes included' }, stored.documents + stored.indexes, 170),
+    atMost({ what: 'bytes on disk an event, indexes included' }, stored.documents + stored.indexes, 170),
   ];
 }
 

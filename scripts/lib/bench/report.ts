@@ -2,7 +2,6 @@ import { renderTable } from '../table.ts';
 
 /** One measured figure, and what it should be. */
 export interface Figure {
-  readonly part: string;
   readonly what: string;
   readonly value: string;
   readonly target?: string;
@@ -22,7 +21,8 @@ export function atMost(figure: Omit<Figure, 'value' | 'target' | 'isMet'>, value
   return { ...figure, value: value.toFixed(digits), target: `≤ ${target}`, isMet: value <= target };
 }
 
-export function renderFigures(figures: readonly Figure[]): string {
+/** @param figures each with the part of the benchmark that it belongs to. */
+export function renderFigures(figures: readonly (Figure & { readonly part: string })[]): string {
   return renderTable(
     [
       { heading: 'part' },
@@ -31,8 +31,7 @@ export function renderFigures(figures: readonly Figure[]): string {
       { heading: 'target', align: 'right' },
       { heading: '' },
     ],
-    figures.map(({ part, what, value, target, isMet }) => [
-      part,
+    figures.map(({ what, value, target, isMet }) => [
       what,
       value,
       target ?? '',

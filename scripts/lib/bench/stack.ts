@@ -31,22 +31,24 @@ export interface Stack {
 }
 
 const ADMIN_KEY = 'bench-0123456789-0123456789';
-/** Small on purpose, as beside an application: data outgrows it. */
-const MONGOD_ARGUMENTS = ['--wiredTigerCacheSizeGB', '0.25'];
 
-export async function withStack<T>(work: (stack: Stack) => Promise<T>): Promise<T> {
+/** @param cacheGigabytes what mongod may hold of its data. */
+export async function withStack<T>(cacheGigabytes: number, work: (stack: Stack) => Promise<T>): Promise<T> {
   const opened: (() => Promise<unknown>)[] = [];
   try {
-    return await work(await openStack(opened));
+    return await work(await openStack(cacheGigabytes, opened));
   } finally {
     for (const close of opened.toReversed()) await close();
   }
 }
 
-async function openStack(opened: (() => Promise<unknown>)[]): Promise<Stack> {
+async function openStack(cacheGigabytes: number, opened: (() => Promise<unknown>)[]): Promise<Stack> {
   const environment = readEmbeddedEnvironment();
   const silent = (): void => {};
-  const mongo = await startEmbeddedMongo({ program: await resolveMongod(environment, silent), args: MONGOD_ARGUMENTS });
+  const mongo = await startEmbeddedMongo({
+    program: await resolveMongod(environment, silent),
+    args: ['--wiredTigerCacheSizeGB', String(cacheGigabytes)],
+  });
   opened.push(() => mongo.stop());
   const redis = await startEmbeddedRedis({ program: await resolveRedis(environment, silent) });
   opened.push(() => redis.stop());

@@ -1,29 +1,28 @@
 /** The submitting job in a process of its own, so that its memory can be read. */
+import { setMaxListeners } from 'node:events';
 import { systemClock } from '../../../src/clock.ts';
 import { loadConfig } from '../../../src/config.ts';
-import { DELIVERED_STATES } from '../../../src/domain/submission.ts';
+import { ATTEMPT_SPAN_MS_MAX } from '../../../src/domain/submission.ts';
 import { createLogger } from '../../../src/logger.ts';
 import { openRedis } from '../../../src/redis/connection.ts';
 import { openDatabase } from '../../../src/storage/database.ts';
-import { METER_SUBMISSIONS } from '../../../src/storage/meter-submissions.ts';
 import { jobHandlers } from '../../../src/wiring/job-handlers.ts';
 import { openStores } from '../../../src/wiring/stores.ts';
 import { openStripeSide } from '../../../src/wiring/stripe-side.ts';
 import type { RoleWork } from './child.ts';
 
 export interface JobOrder {
+  /** Is run until nothing waits in the outbox, however late it is due. */
   readonly job: string;
-  /** The job is run until this many submissions are delivered, or for minutes there is nothing to call for. */
-  readonly submissions: number;
 }
 
 export interface JobCost {
+  /** The waits for what is due later included. */
   readonly elapsedMs: number;
-  readonly delivered: number;
 }
 
-const IDLE_MS = 2_000;
-const IDLE_MAX = 60;
+/** Between two runs, where the first left what is due to the second: Stripe was away. */
+const WAIT_MS_MIN = 1_000;
 
 export async function startSubmitter(): Promise<RoleWork> {
   const config = loadConfig();
@@ -39,22 +38,21 @@ export async function startSubmitter(): Promise<RoleWork> {
     clock,
     log,
   };
-  const answer = async ({ job, submissions }: JobOrder): Promise<JobCost> => {
+  const nextDueAtMs = (): Promise<number | undefined> =>
+    parts.stores.outboxEntries.nextDueAtMs(clock.now() - ATTEMPT_SPAN_MS_MAX);
+  const answer = async ({ job }: JobOrder): Promise<JobCost> => {
     const handler = jobHandlers(parts)[job];
     if (handler === undefined) throw new Error(`no job is named ${job}`);
-    const delivered = (): Promise<number> =>
-      database.db.collection(METER_SUBMISSIONS).countDocuments({ state: { $in: DELIVERED_STATES } });
+    const { signal } = new AbortController();
+    // Any number of calls may wait on it for their share of the pace, as in the daemon.
+    setMaxListeners(0, signal);
     const startedAt = performance.now();
-    let count = 0;
-    let idle = 0;
-    do {
-      const result = await handler({ input: {}, signal: new AbortController().signal });
-      count = await delivered();
-      idle = result['calls'] === 0 ? idle + 1 : 0;
-      // A retry may be due only later.
-      if (idle > 0) await clock.sleep(IDLE_MS);
-    } while (count < submissions && idle < IDLE_MAX);
-    return { elapsedMs: performance.now() - startedAt, delivered: count };
+    await handler({ input: {}, signal });
+    for (let dueAtMs = await nextDueAtMs(); dueAtMs !== undefined; dueAtMs = await nextDueAtMs()) {
+      await clock.sleep(Math.max(dueAtMs - clock.now(), WAIT_MS_MIN));
+      await handler({ input: {}, signal });
+    }
+    return { elapsedMs: performance.now() - startedAt };
   };
   return {
     ready: null,

@@ -62,6 +62,7 @@ export function unpacedParts(
       summaries: new EventSummaries(stripe),
       objects: openStripeObjects(stripe, () => Promise.resolve()),
       rate: { take: () => Promise.resolve() },
+      readRate: { take: () => Promise.resolve() },
       listMeters: () => meters.list(),
     },
     installation,
