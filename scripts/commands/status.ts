@@ -38,7 +38,7 @@ function render(status: Status): string {
   const tables = [
     renderTable(
       [{ heading: 'submissions' }, right, { heading: 'oldest planned' }],
-      submissions.map(({ state, count, oldestPlannedAt }) => [state, String(count), oldestPlannedAt]),
+      submissions.map(({ state, count, oldestPlannedAt }) => [state, String(count), oldestPlannedAt ?? '']),
     ),
     ...(blocked.length === 0
       ? []

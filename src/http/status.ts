@@ -6,7 +6,11 @@ import { Instant } from './fields.ts';
 export interface Status {
   readonly installation: string;
   readonly journal: { readonly entries: number; readonly oldestOpenedAt?: string };
-  readonly submissions: readonly { readonly state: string; readonly count: number; readonly oldestPlannedAt: string }[];
+  readonly submissions: readonly {
+    readonly state: string;
+    readonly count: number;
+    readonly oldestPlannedAt?: string;
+  }[];
   readonly blocked: readonly { readonly reason: string; readonly count: number }[];
   readonly lateUsage: readonly { readonly reason: string; readonly count: number; readonly oldestAt: string }[];
   readonly planDue: number;
@@ -21,7 +25,9 @@ export interface Status {
 const StatusReply = Type.Object({
   installation: Type.String(),
   journal: Type.Object({ entries: Type.Integer(), oldestOpenedAt: Type.Optional(Instant) }),
-  submissions: Type.Array(Type.Object({ state: Type.String(), count: Type.Integer(), oldestPlannedAt: Instant })),
+  submissions: Type.Array(
+    Type.Object({ state: Type.String(), count: Type.Integer(), oldestPlannedAt: Type.Optional(Instant) }),
+  ),
   blocked: Type.Array(Type.Object({ reason: Type.String(), count: Type.Integer() })),
   lateUsage: Type.Array(Type.Object({ reason: Type.String(), count: Type.Integer(), oldestAt: Instant }), {
     description: 'Usage that came too late for its invoice and waits for a decision.',

@@ -55,11 +55,11 @@ function submissionGauges({ stores, clock }: JobParts): GaugeSource[] {
     },
     {
       name: 'submissions_oldest_seconds',
-      help: 'Age of the oldest meter event in each state.',
+      help: 'Age of the oldest meter event in each state in which something is still to happen.',
       labels: ['state'],
       read: async () =>
-        (await stores.submissions.census()).map(({ state, oldestPlannedAt }) => ({
-          value: (clock.now() - oldestPlannedAt.getTime()) / 1000,
+        [...(await stores.submissions.oldestOpen())].map(([state, plannedAt]) => ({
+          value: (clock.now() - plannedAt.getTime()) / 1000,
           labels: { state },
         })),
     },

@@ -4,10 +4,11 @@ import type { JobParts } from './job-parts.ts';
 /** Gathers where the pipeline stands. */
 export async function readStatus(parts: JobParts, jobs: readonly string[]): Promise<Status> {
   const { stores, installation, stripe } = parts;
-  const [journal, census, blocked, late, windows, periods, uncountable, rejectedEvents, pause, lastRuns] =
+  const [journal, census, oldestOpen, blocked, late, windows, periods, uncountable, rejectedEvents, pause, lastRuns] =
     await Promise.all([
       stores.dirtyHours.backlog(),
       stores.submissions.census(),
+      stores.submissions.oldestOpen(),
       stores.submissions.blockedReasons(),
       stores.lateUsage.waiting(),
       stores.usageAggregates.countPlanDue(),
@@ -23,11 +24,10 @@ export async function readStatus(parts: JobParts, jobs: readonly string[]): Prom
       entries: journal.entries,
       ...(journal.oldestOpenedAt && { oldestOpenedAt: journal.oldestOpenedAt.toISOString() }),
     },
-    submissions: census.map(({ state, count, oldestPlannedAt }) => ({
-      state,
-      count,
-      oldestPlannedAt: oldestPlannedAt.toISOString(),
-    })),
+    submissions: census.map(({ state, count }) => {
+      const oldest = oldestOpen.get(state);
+      return { state, count, ...(oldest && { oldestPlannedAt: oldest.toISOString() }) };
+    }),
     blocked,
     lateUsage: late.map(({ oldestAt, ...rest }) => ({ ...rest, oldestAt: oldestAt.toISOString() })),
     planDue: windows + periods,

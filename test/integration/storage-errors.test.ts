@@ -33,6 +33,7 @@ describe('every statement', () => {
       'submissions.listDue': () => submissions.listDue({ now: AT, firstAttemptMin: AT, limit: 1 }),
       'submissions.nextDueAt': () => submissions.nextDueAt(AT),
       'submissions.census': () => submissions.census(),
+      'submissions.oldestOpen': () => submissions.oldestOpen(),
       'submissions.inState': () => submissions.inState('blocked', 10).next(),
       'ledger.sums': () => new Ledger(db).sums({ customerId: 'acme', meter: 'calls', fromMs: 0, toMs: 1 }),
       'ledger.customerIds': () => new Ledger(db).customerIds(),
