@@ -1,135 +1,78 @@
-import { isAdditive } from '../../../src/domain/meter.ts';
-import { billingPeriodOf } from '../../../src/domain/billing-customer.ts';
-import {
-  addQuantities,
-  canonicalQuantity,
-  compareQuantities,
-  equalQuantities,
-  type Quantity,
-} from '../../../src/domain/quantity.ts';
-import { METERS, type Week } from './week.ts';
-import type { SentEvent, World } from './world.ts';
-
-type Aggregation = (typeof METERS)[number]['aggregation'];
-type Stored = { readonly quantity: { toString(): string } };
-
-/** States whose value is not at Stripe and is listed by state for a person to see. */
-const VISIBLE_STATES = ['blocked', 'rejected', 'in_doubt'];
-const HEAL_REASON = 'missing_at_stripe';
-
-/** One customer's meter: what was sent, what the aggregates say, what Stripe counted, and what waits in sight. */
-interface Halves {
-  readonly raw: Quantity;
-  readonly local: Quantity;
-  readonly stripe: Quantity;
-  readonly visible: Quantity;
-}
+import { type BillingCustomer, billingPeriodOf } from '../../../src/domain/billing-customer.ts';
+import type { Period } from '../../../src/domain/period.ts';
+import { addQuantities, equalQuantities, type Quantity } from '../../../src/domain/quantity.ts';
+import { CountedEvents, latestFigure } from './counted-events.ts';
+import type { FigureScope } from './facts.ts';
+import type { Ledger } from './ledger.ts';
+import type { Week } from './week.ts';
+import type { World } from './world.ts';
 
 /**
- * Lays the two halves side by side. Returns what does not match: usage has to be at Stripe, or on a visible list, once.
+ * Lays the two halves side by side, in each billing period of each customer. Returns what does not match: usage has to
+ * be at Stripe, or on a visible list, once.
  */
-export async function compareHalves(world: World, week: Week): Promise<string[]> {
+export async function compareHalves(world: World, week: Week, ledger: Ledger): Promise<string[]> {
+  const customers = await world.parts.stores.customers.billingOf(week.customers);
+  const sides = { week, ledger, counted: new CountedEvents(world) };
+  return [...customers.values()].flatMap((customer) =>
+    week.meters.flatMap((meter) => compareMeter(customer, { customerId: customer.customerId, meter }, sides)),
+  );
+}
+
+interface Sides {
+  readonly week: Week;
+  readonly ledger: Ledger;
+  readonly counted: CountedEvents;
+}
+
+function compareMeter(customer: BillingCustomer, scope: FigureScope, sides: Sides): string[] {
+  const { week, ledger } = sides;
+  const name = `${scope.customerId} ${scope.meter.key}`;
   const differences: string[] = [];
-  for (const customerId of week.customers) {
-    for (const meter of METERS) {
-      const halves = await halvesOf(world, week, { customerId, ...meter });
-      const { raw, local, stripe, visible } = halves;
-      const name = `${customerId} ${meter.key}`;
-      if (!equalQuantities(raw, local)) differences.push(`${name}: raw ${raw}, aggregates ${local}`);
-      if (!equalQuantities(local, addQuantities(stripe, visible))) {
-        differences.push(`${name}: aggregates ${local}, Stripe ${stripe}, on visible lists ${visible}`);
-      }
-    }
+  const periods = periodsOf(customer, [...week.facts.instantsOf(scope.customerId), ...ledger.stampsOf(scope)]);
+  const raws = periods.map((period) => week.facts.figureIn(scope, period));
+  const [raw, local] = [addQuantities('0', ...raws), ledger.aggregated(scope)];
+  if (!equalQuantities(raw, local)) differences.push(`${name}: raw ${raw}, aggregates ${local}`);
+  const compare = scope.meter.formula === 'sum' ? compareSum : compareFigure;
+  for (const [index, period] of periods.entries()) {
+    const at = { scope, period, raw: raws[index] ?? '0', stripeCustomerId: customer.stripeCustomerId ?? '' };
+    const difference = compare(at, sides);
+    if (difference !== undefined) differences.push(`${name} ${toText(period)}: ${difference}`);
   }
   return differences;
 }
 
-async function halvesOf(
-  world: World,
-  week: Week,
-  of: { customerId: string; key: string; aggregation: Aggregation },
-): Promise<Halves> {
-  const { db } = world.database;
-  const customers = await world.parts.stores.customers.billingOf([of.customerId]);
-  const customer = customers.get(of.customerId);
-  if (customer === undefined) throw new Error(`no customer ${of.customerId}`);
-  const events = week.sent.filter(({ customerId }) => customerId === of.customerId);
-  const byPeriod = new Map<number, SentEvent[]>();
-  for (const event of events) {
-    const { fromMs } = billingPeriodOf(customer, Date.parse(event.occurredAt));
-    byPeriod.set(fromMs, [...(byPeriod.get(fromMs) ?? []), event]);
-  }
-  const filter = { '_id.customerId': of.customerId, '_id.meter': of.key };
-  const rows = await db
-    .collection<Stored>(isAdditive(of.aggregation) ? 'usage_aggregates' : 'usage_periods')
-    .find(filter)
-    .toArray();
-  const own = { customerId: of.customerId, meter: of.key };
-  const waiting = await db
-    .collection('meter_submissions')
-    .find({ ...own, state: { $in: VISIBLE_STATES } })
-    .toArray();
-  const late = await db
-    .collection('late_usage')
-    .find({ ...own, state: { $in: ['waiting', 'dismissed'] } })
-    .toArray();
-  const stripeCustomer = customer.stripeCustomerId ?? '';
-  const adjusted = week.adjusted.filter(({ customerId, meter }) => customerId === of.customerId && meter === of.key);
-  return {
-    raw: addQuantities(
-      '0',
-      ...[...byPeriod.values()].map((inPeriod) => figureOf(of.aggregation, inPeriod)),
-      ...adjusted.map(({ quantity }) => canonicalQuantity(String(quantity))),
-    ),
-    local: addQuantities('0', ...rows.map(({ quantity }) => canonicalQuantity(String(quantity)))),
-    stripe: canonicalQuantity(world.simulator.countedTotal({ customer: stripeCustomer, meter: of.key })),
-    visible: addQuantities(
-      '0',
-      ...waiting.map((submission) => canonicalQuantity(String(submission['value']))),
-      ...late.map((entry) => canonicalQuantity(String(entry['quantity']))),
-    ),
-  };
+interface ComparedPeriod {
+  readonly scope: FigureScope;
+  readonly stripeCustomerId: string;
+  readonly period: Period;
+  readonly raw: Quantity;
 }
 
-function figureOf(aggregation: Aggregation, events: readonly SentEvent[]): Quantity {
-  switch (aggregation) {
-    case 'sum':
-      return addQuantities('0', ...events.map(({ quantity }) => canonicalQuantity(quantity)));
-    case 'count':
-      return String(events.length);
-    case 'max':
-      return events
-        .map(({ quantity }) => canonicalQuantity(quantity))
-        .reduce((greatest, next) => (compareQuantities(next, greatest) > 0 ? next : greatest), '0');
-    case 'unique':
-      return String(new Set(events.map(({ userId }) => userId)).size);
-  }
+function compareSum({ scope, period, raw, stripeCustomerId }: ComparedPeriod, sides: Sides): string | undefined {
+  const stripe = sides.counted.sumIn({ customer: stripeCustomerId, meter: scope.meter.key }, period);
+  const { moved, undelivered, visible } = sides.ledger.stampedIn(scope, period);
+  if (equalQuantities(addQuantities(raw, moved), addQuantities(stripe, undelivered, visible))) return undefined;
+  return `raw ${raw}, late from elsewhere ${moved}, Stripe ${stripe}, late ${undelivered}, on other lists ${visible}`;
 }
 
-/** Looks after each reconciliation for submissions that were replaced as missing although Stripe counts them. */
-export class FalseHeals {
-  readonly found: string[] = [];
-  readonly #world: World;
-  readonly #known = new Set<string>();
+/** Where Stripe keeps the last value, the latest figure is all that counts: at Stripe, or on a list. */
+function compareFigure({ scope, period, raw, stripeCustomerId }: ComparedPeriod, sides: Sides): string | undefined {
+  const stripe = sides.counted.figuresIn({ customer: stripeCustomerId, meter: scope.meter.key }, period);
+  const listed = sides.ledger.listedIn(scope, period, ({ reason }) => reason !== 'accepted_after_finalization');
+  const latest = latestFigure([...stripe, ...listed]);
+  if (equalQuantities(raw, latest)) return undefined;
+  return `raw ${raw}, the latest figure ${latest}, at Stripe ${latestFigure(stripe)}`;
+}
 
-  constructor(world: World) {
-    this.#world = world;
-  }
+/** The billing periods that hold these instants, oldest first. */
+function periodsOf(customer: BillingCustomer, instants: readonly number[]): Period[] {
+  const periods = instants.map((instantMs) => billingPeriodOf(customer, instantMs));
+  const byStart = new Map(periods.map((period) => [period.fromMs, period]));
+  return [...byStart.values()].sort((a, b) => a.fromMs - b.fromMs);
+}
 
-  async look(): Promise<void> {
-    const { database, simulator } = this.#world;
-    const replaced = await database.db
-      .collection<{ _id: string }>('meter_submissions')
-      .find({ state: 'replaced', reason: HEAL_REASON })
-      .toArray();
-    const fresh = replaced.filter(({ _id }) => !this.#known.has(_id));
-    if (fresh.length === 0) return;
-    const counted = new Set(
-      simulator.meterEvents().flatMap(({ identifier, outcome }) => (outcome === 'counted' ? [identifier] : [])),
-    );
-    for (const { _id } of fresh) {
-      this.#known.add(_id);
-      if (counted.has(_id)) this.found.push(`${_id} was replaced although Stripe counts it`);
-    }
-  }
+/** A period, to be read. */
+export function toText({ fromMs, toMs }: Period): string {
+  return `[${new Date(fromMs).toISOString()}, ${new Date(toMs).toISOString()})`;
 }

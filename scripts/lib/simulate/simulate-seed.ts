@@ -1,5 +1,9 @@
+import type { Invoice } from '../../../src/simulator/billing/invoice-object.ts';
 import type { Database } from '../../../src/storage/database.ts';
-import { compareHalves, FalseHeals } from './compare-halves.ts';
+import { compareHalves } from './compare-halves.ts';
+import { compareInvoices } from './compare-invoices.ts';
+import { FalseHeals } from './false-heals.ts';
+import { Ledger } from './ledger.ts';
 import { Week } from './week.ts';
 import { World } from './world.ts';
 
@@ -12,11 +16,11 @@ const FROM = new Date(START_MS - 31 * 24 * HOUR_MS).toISOString();
 const ROUND_MS = 13 * HOUR_MS;
 const ROUNDS_MAX = 14;
 const JOBS = [
+  'catch-up-events',
+  'process-webhooks',
   'requeue-usage',
   'aggregate-usage',
   'submit-meter-events',
-  'catch-up-events',
-  'process-webhooks',
   'settle-late-usage',
   'resolve-submissions',
 ];
@@ -27,6 +31,12 @@ export interface SeedResult {
   readonly events: number;
   readonly submissions: number;
   readonly calls: number;
+  /** Final invoices of a period. */
+  readonly invoices: number;
+  /** Invoices that the guard held. */
+  readonly held: number;
+  /** Entries of late usage. */
+  readonly late: number;
   /** What was done, for whoever has to find out why the seed fails. */
   readonly diary: readonly string[];
 }
@@ -44,12 +54,27 @@ export async function simulateSeed(
       error instanceof Error ? (error.stack ?? error.message) : String(error),
     ]);
     if (violations.length > 0) week.diary.push(...(await ledgerOf(world)));
-    const submissions = await place.database.db.collection('meter_submissions').countDocuments();
-    const calls = world.simulator.requests()['POST /v1/billing/meter_events']?.requests ?? 0;
-    return { seed, violations, events: week.sent.length, submissions, calls, diary: week.diary };
+    return { seed, violations, ...(await tallyOf(world, week)), diary: week.diary };
   } finally {
     await world.close();
   }
+}
+
+async function tallyOf(
+  { database: { db }, simulator }: World,
+  week: Week,
+): Promise<Omit<SeedResult, 'seed' | 'violations' | 'diary'>> {
+  const invoices = simulator.invoices().filter(({ billing_reason: why, status }) => {
+    return why !== 'subscription_create' && status !== 'draft';
+  });
+  return {
+    events: week.facts.events.length,
+    submissions: await db.collection('meter_submissions').countDocuments(),
+    calls: simulator.requests()['POST /v1/billing/meter_events']?.requests ?? 0,
+    invoices: invoices.length,
+    held: await db.collection('invoice_guards').countDocuments({ heldAt: { $exists: true } }),
+    late: await db.collection('late_usage').countDocuments(),
+  };
 }
 
 async function liveAndCompare(world: World, week: Week, days: number): Promise<string[]> {
@@ -66,6 +91,7 @@ async function comeToRest(world: World, week: Week, falseHeals: FalseHeals): Pro
   for (let round = 0; round < ROUNDS_MAX; round += 1) {
     world.clock.advance(ROUND_MS);
     for (const job of JOBS) await world.run(job);
+    await world.guard();
     const reconciled = await world.run('reconcile-usage', { input: { from: FROM } });
     const { id, waiting } = reconciled as { id: string; waiting: number };
     // A surplus that could as well be another producer's is left to a person; here, every one is ours.
@@ -73,7 +99,12 @@ async function comeToRest(world: World, week: Week, falseHeals: FalseHeals): Pro
     await falseHeals.look();
     if (falseHeals.found.length > 0) return falseHeals.found;
     await decideDoubts(world);
-    differences = [...(await compareHalves(world, week)), ...(await findWork(world))];
+    const ledger = await Ledger.read(world);
+    differences = [
+      ...(await compareHalves(world, week, ledger)),
+      ...(await compareInvoices(world, week, ledger)),
+      ...(await findWork(world)),
+    ];
     if (differences.length === 0) return [];
   }
   return differences;
@@ -98,7 +129,22 @@ async function findWork({ database: { db } }: World): Promise<string[]> {
     .collection('meter_submissions')
     .find({ state: { $in: ['planned', 'sending', 'in_doubt'] } })
     .toArray();
-  return open.map(({ _id, state }) => `${String(_id)} is still ${String(state)}`);
+  const held = await db
+    .collection('invoice_guards')
+    .find({ state: { $in: ['holding', 'held', 'releasing'] } })
+    .toArray();
+  return [...open, ...held].map(({ _id, state }) => `${String(_id)} is still ${String(state)}`);
+}
+
+function invoiceText({ id, customer, billing_reason: why, status, status_transitions: at, lines }: Invoice): string {
+  const texts = lines.data.map(
+    ({ description, period }) => `${description ?? ''} [${toText(period.start)}, ${toText(period.end)})`,
+  );
+  return `${id} ${customer} ${why ?? ''} ${status ?? ''} ${toText(at.finalized_at ?? 0)}: ${texts.join('; ')}`;
+}
+
+function toText(seconds: number): string {
+  return new Date(seconds * 1000).toISOString();
 }
 
 /** Both halves in full, for whoever has to find out why the seed fails. */
@@ -108,6 +154,12 @@ async function ledgerOf({ database: { db }, simulator }: World): Promise<string[
   return [
     'SUBMISSIONS',
     ...submissions.map((document) => JSON.stringify(document)),
+    'LATE USAGE',
+    ...(await db.collection('late_usage').find().sort({ _id: 1 }).toArray()).map((entry) => JSON.stringify(entry)),
+    'CALENDARS',
+    ...(await db.collection('customers').find().toArray()).map((customer) => JSON.stringify(customer)),
+    'INVOICES',
+    ...simulator.invoices().map((invoice) => invoiceText(invoice)),
     'STRIPE',
     ...events.map((event) => JSON.stringify(event)),
   ];

@@ -1,100 +1,89 @@
-import { faultKinds } from '../../../src/simulator/faults.ts';
-import type { AdjustmentInput } from '../../../src/domain/adjustment.ts';
-import { SeededRandom } from '../../../src/simulator/random.ts';
 import type { Switches } from '../../../src/simulator/switches.ts';
-import { createStripeCustomer, meterBody } from '../torture/target.ts';
-import type { SentEvent, World } from './world.ts';
+import { createStripeCustomer } from '../torture/target.ts';
+import { Deliveries } from './deliveries.ts';
+import { Dice } from './dice.ts';
+import { Facts, type SentEvent } from './facts.ts';
+import { registerMeters, throwMeters, type WeekMeter } from './meters.ts';
+import { Mood } from './mood.ts';
+import { People } from './people.ts';
+import { Subscriber } from './subscriber.ts';
+import { throwSwitches } from './throw-switches.ts';
+import type { World } from './world.ts';
 
-const MINUTE_MS = 60_000;
-const HOUR_MS = 60 * MINUTE_MS;
+const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 /** Steps last up to this long. */
 const STEP_MS_MAX = 5 * HOUR_MS;
 const EVENTS_MAX = 5;
 const USERS = 6;
 const BOUNDARIES_MAX = 12;
-const JOBS = [
-  'aggregate-usage',
-  'submit-meter-events',
-  'catch-up-events',
-  'process-webhooks',
-  'settle-late-usage',
-  'resolve-submissions',
-  'reconcile-usage',
-] as const;
-/** How likely a step runs each of them. */
-const JOB_SHARES: Readonly<Record<(typeof JOBS)[number], number>> = {
+/** The guard holds an invoice within the last hour before it would be final. */
+const LAST_LOOK_MS_MAX = HOUR_MS;
+const GUARD_JOB = 'guard-invoices';
+/** How likely a step runs each of them, in this order. */
+const JOB_SHARES = {
+  'requeue-usage': 0.4,
   'aggregate-usage': 0.6,
   'submit-meter-events': 0.6,
   'catch-up-events': 0.3,
-  'process-webhooks': 0.3,
-  'settle-late-usage': 0.1,
+  'process-webhooks': 0.4,
+  [GUARD_JOB]: 0.3,
+  'settle-late-usage': 0.2,
   'resolve-submissions': 0.2,
   'reconcile-usage': 0.2,
-};
-
-export const METERS = [
-  { key: 'calls', aggregation: 'sum' },
-  { key: 'requests', aggregation: 'count' },
-  { key: 'peak', aggregation: 'max' },
-  { key: 'users', aggregation: 'unique' },
-] as const;
+} as const;
+/** How likely a step is one in which a person does something. */
+const SHARES = { adjust: 0.1, restate: 0.03, subscribe: 0.08, decideLate: 0.1, release: 0.02 };
 
 /** What one seed is made of. The same seed lives the same week, but for the order in which parallel calls arrive. */
 export class Week {
-  readonly #random: SeededRandom;
-  readonly #sent: SentEvent[] = [];
-  readonly #adjusted: AdjustmentInput[] = [];
+  readonly #dice: Dice;
+  readonly #mood: Mood;
+  readonly #people: People;
+  readonly #deliveries: Deliveries;
+  readonly #subscribers: ReadonlyMap<string, Subscriber>;
   readonly customers = ['acme', 'globex'] as const;
+  readonly meters: readonly WeekMeter[];
+  readonly facts = new Facts();
   /** The switches that stay as they are: where Stripe's behaviour is not established, either way. */
   readonly switches: Partial<Switches>;
   /** What was done, newest last, for whoever has to find out why a seed fails. */
   readonly diary: string[] = [];
-  #moodUntilMs = 0;
 
   constructor(seed: number) {
-    this.#random = new SeededRandom(seed);
-    const lagMs = this.#below(7) * HOUR_MS;
-    const isSteady = this.#chance(0.5);
-    this.switches = {
-      summaryLagMs: isSteady ? lagMs : ({ timestamp, receivedAt }) => (timestamp * 31 + receivedAt) % (6 * HOUR_MS),
-      identifierHorizonMs: DAY_MS,
-      concurrency: this.#chance(0.5) ? 'conflict' : 'lock-timeout',
-      refusalCodes: this.#chance(0.5) ? 'bare' : 'coded',
-      refusalsReplayed: this.#chance(0.5),
-      emptySummary: this.#chance(0.5) ? 'none' : 'zero',
-      identifierReuseAfterRejection: this.#chance(0.5),
-      errorReportSampleForm: this.#chance(0.5) ? 'identifier' : 'idempotency-key',
-      errorReportSamples: 1 + this.#below(5),
-    };
-    this.diary.push(`lag ${isSteady ? `${lagMs / HOUR_MS} h` : 'varies'}`);
+    this.#dice = new Dice(seed);
+    this.#mood = new Mood(this.#dice);
+    this.#people = new People(this.#dice);
+    this.#deliveries = new Deliveries(this.#dice);
+    this.meters = throwMeters(this.#dice);
+    this.#subscribers = new Map(this.customers.map((customer) => [customer, new Subscriber(this.#dice, this.meters)]));
+    this.switches = throwSwitches(this.#dice);
+    this.diary.push(
+      `switches ${JSON.stringify(this.switches)}`,
+      `meters ${this.meters.map(({ key, formula, lateUsage }) => `${key} ${formula} ${lateUsage}`).join(', ')}`,
+      `deliveries ${this.#deliveries.share}`,
+    );
   }
 
-  /** Every event that was acknowledged; some were sent more than once. */
-  get sent(): readonly SentEvent[] {
-    return this.#sent;
-  }
-
-  /** Every correction that was acknowledged. */
-  get adjusted(): readonly AdjustmentInput[] {
-    return this.#adjusted;
+  /** The meter that a price of this id bills. */
+  meterOfPrice(priceId: string): WeekMeter | undefined {
+    const keys = [...this.#subscribers.values()].map(({ meterKeys }) => meterKeys.get(priceId));
+    return this.meters.find(({ key }) => keys.includes(key));
   }
 
   /** Registers meters and customers at both ends; one customer has an anchor inside the week, at an odd instant. */
   async prepare(world: World): Promise<void> {
     const startMs = world.clock.now();
     const effectiveFromMs = Math.floor(startMs / HOUR_MS) * HOUR_MS - 20 * DAY_MS;
-    for (const meter of METERS) await world.putMeter(meter.key, meterBody(meter, effectiveFromMs));
-    await world.run('sync-meters');
-    const anchorMs = startMs - 30 * DAY_MS + this.#below(7 * DAY_MS);
+    await registerMeters(world, this.meters, effectiveFromMs);
     for (const [index, customerId] of this.customers.entries()) {
       const stripeCustomerId = await createStripeCustomer(world.simulator.url, customerId);
-      const billingAnchor = new Date(Math.floor(anchorMs / 1000) * 1000).toISOString();
       await world.putCustomer(customerId, {
         stripeCustomerId,
         submitFrom: new Date(effectiveFromMs).toISOString(),
-        ...(index === 0 && { billingAnchor, billingInterval: 'month' }),
+        ...(index === 0 && { billingAnchor: this.#anchor(world), billingInterval: 'month' }),
       });
+      if (this.#dice.chance(0.5)) await this.#changeSubscription(world, customerId);
     }
   }
 
@@ -105,102 +94,120 @@ export class Week {
   async live(world: World, days: number, look: () => Promise<void>): Promise<void> {
     const endMs = world.clock.now() + days * DAY_MS;
     while (world.clock.now() < endMs) {
-      world.clock.advance(1 + this.#below(STEP_MS_MAX));
-      this.#changeMood(world);
+      this.#pass(world);
+      const mood = this.#mood.change(world);
+      if (mood !== undefined) this.#note(world, `mood ${mood}`);
       await this.#ingest(world);
-      if (this.#chance(0.1)) await this.#adjust(world);
-      for (const job of JOBS) if (this.#chance(JOB_SHARES[job])) await this.#run(world, job);
+      await this.#haveDecided(world);
+      const delivered = await this.#deliveries.deliver(world, this.#doom());
+      if (delivered > 0) this.#note(world, `${delivered} deliveries`);
+      for (const [job, share] of Object.entries(JOB_SHARES)) if (this.#dice.chance(share)) await this.#run(world, job);
       await look();
     }
   }
 
-  #changeMood(world: World): void {
-    const nowMs = world.clock.now();
-    if (nowMs < this.#moodUntilMs) return;
-    this.#moodUntilMs = nowMs + this.#below(12) * HOUR_MS;
-    const kind = this.#below(4);
-    world.simulator.clearFaults();
-    world.simulator.switches.rejectLater = undefined;
-    if (kind === 0) {
-      world.simulator.setFaults(
-        Object.fromEntries(faultKinds.filter((name) => name !== 'slow').map((name) => [name, { probability: 0.06 }])),
-      );
-    } else if (kind === 1) {
-      world.simulator.setFaults({ [this.#chance(0.5) ? 'answerLost' : 'errorBefore']: { probability: 0.9 } });
-    } else if (kind === 2) {
-      world.simulator.switches.rejectLater = ({ timestamp }) =>
-        timestamp % 3 === 0 ? 'meter_event_customer_not_found' : undefined;
-    }
-    this.#note(world, `mood ${['faults', 'outage', 'rejections', 'well'][kind] ?? ''}`);
+  /** Lets some time pass; now and then until just before a draft would be final. */
+  #pass(world: World): void {
+    const { clock, simulator } = world;
+    const nowMs = clock.now();
+    const drafts = simulator.invoices().map((invoice) => (invoice.automatically_finalizes_at ?? 0) * 1000);
+    const finalAtMs = Math.min(...drafts.filter((atMs) => atMs > nowMs + 1));
+    const stepMs = 1 + this.#dice.below(STEP_MS_MAX);
+    const lastLookMs = finalAtMs - this.#dice.below(LAST_LOOK_MS_MAX) - nowMs;
+    const isLastLook = lastLookMs > 0 && lastLookMs <= STEP_MS_MAX && this.#dice.chance(0.6);
+    clock.advance(isLastLook ? lastLookMs : stepMs);
+  }
+
+  /** What people do besides using something. */
+  async #haveDecided(world: World): Promise<void> {
+    if (this.#dice.chance(SHARES.adjust)) await this.#adjust(world);
+    if (this.#dice.chance(SHARES.restate)) await this.#restate(world);
+    if (this.#dice.chance(SHARES.subscribe)) await this.#changeSubscription(world, this.#dice.pick(this.customers));
+    const decided = this.#dice.chance(SHARES.decideLate) ? await this.#people.decideLate(world) : undefined;
+    if (decided !== undefined) this.#note(world, `decided ${decided}`);
+    const released = this.#dice.chance(SHARES.release) ? await this.#people.release(world) : undefined;
+    if (released !== undefined) this.#note(world, `released ${released}`);
   }
 
   async #ingest(world: World): Promise<void> {
-    const events = Array.from({ length: this.#below(EVENTS_MAX + 1) }, () => this.#event(world.clock.now()));
-    const repeated = this.#sent.length > 0 && this.#chance(0.3) ? [this.#pick(this.#sent)] : [];
+    const events = Array.from({ length: this.#dice.below(EVENTS_MAX + 1) }, (_, index) => this.#event(world, index));
+    const sent = this.facts.events;
+    const repeated = sent.length > 0 && this.#dice.chance(0.3) ? [this.#dice.pick(sent)] : [];
     if (events.length + repeated.length === 0) return;
     await world.ingest([...events, ...repeated], this.#doom());
-    this.#sent.push(...events);
-    this.#note(
-      world,
-      `sent ${events.map(({ customerId, occurredAt, quantity }) => `${customerId} ${occurredAt} ${quantity}`).join(', ')}`,
+    this.facts.addEvents(events);
+    const texts = events.map(
+      ({ customerId, occurredAt, quantity, userId }) => `${customerId} ${occurredAt} ${quantity} ${userId}`,
     );
+    this.#note(world, `sent ${texts.join(', ')}`);
+  }
+
+  #event({ clock }: World, index: number): SentEvent {
+    const ageMs = this.#dice.chance(0.8) ? 2 * HOUR_MS : this.#dice.chance(0.7) ? DAY_MS : 6 * DAY_MS;
+    const number = this.facts.events.length + index;
+    return {
+      idempotencyKey: `event-${String(number).padStart(5, '0')}-${this.#dice.below(1_000_000)}`,
+      customerId: this.#dice.pick(this.customers),
+      eventType: 'call',
+      occurredAt: new Date(clock.now() - this.#dice.below(ageMs)).toISOString(),
+      quantity: `${this.#dice.below(500)}.${1 + this.#dice.below(9)}`,
+      userId: `user-${this.#dice.below(USERS)}`,
+    };
   }
 
   async #adjust(world: World): Promise<void> {
     const adjustment = {
-      customerId: this.#pick(this.customers),
-      meter: this.#pick(['calls', 'requests']),
-      quantity: `${this.#below(9) - 4}`,
-      occurredAt: new Date(world.clock.now() - this.#below(2 * DAY_MS)).toISOString(),
+      customerId: this.#dice.pick(this.customers),
+      meter: this.#dice.pick(['calls', 'requests']),
+      quantity: `${this.#dice.below(9) - 4}`,
+      occurredAt: new Date(world.clock.now() - this.#dice.below(2 * DAY_MS)).toISOString(),
       reason: 'counted by hand',
-      idempotencyKey: `adjustment-${this.#adjusted.length}`,
+      idempotencyKey: `adjustment-${this.facts.adjustments.length}`,
       actor: 'ops@example.com',
     };
     if (adjustment.quantity === '0') return;
     await world.adjust(adjustment, this.#doom());
-    this.#adjusted.push(adjustment);
+    this.facts.addAdjustment(adjustment);
     this.#note(world, `adjusted ${JSON.stringify(adjustment)}`);
   }
 
-  #event(nowMs: number): SentEvent {
-    const ageMs = this.#chance(0.8) ? 2 * HOUR_MS : this.#chance(0.7) ? DAY_MS : 6 * DAY_MS;
-    return {
-      idempotencyKey: `event-${String(this.#sent.length).padStart(5, '0')}-${this.#below(1_000_000)}`,
-      customerId: this.#pick(this.customers),
-      eventType: 'call',
-      occurredAt: new Date(nowMs - this.#below(ageMs)).toISOString(),
-      quantity: `${this.#below(500)}.${1 + this.#below(9)}`,
-      userId: `user-${this.#below(USERS)}`,
-    };
+  /** States another billing anchor, which counts where Stripe has no subscription. */
+  async #restate(world: World): Promise<void> {
+    const customerId = this.#dice.pick(this.customers);
+    const billingAnchor = this.#anchor(world);
+    await world.putCustomer(customerId, { billingAnchor, billingInterval: 'month' });
+    this.#note(world, `${customerId} anchored at ${billingAnchor}`);
+  }
+
+  async #changeSubscription(world: World, customerId: string): Promise<void> {
+    const { stripeCustomerId = '' } = (await world.parts.stores.customers.find(customerId)) ?? {};
+    await this.#mood.suspend(world, async () => {
+      const change = await this.#subscribers.get(customerId)?.change(world, stripeCustomerId);
+      if (change !== undefined) this.#note(world, `${customerId}: ${change}`);
+    });
+  }
+
+  /** An instant of the month before or the week, in whole seconds. */
+  #anchor({ clock }: World): string {
+    const anchorMs = clock.now() - 30 * DAY_MS + this.#dice.below(7 * DAY_MS);
+    return new Date(Math.floor(anchorMs / 1000) * 1000).toISOString();
   }
 
   async #run(world: World, job: string): Promise<void> {
     const endsAfter = this.#doom();
-    const isTwice = endsAfter === undefined && this.#chance(0.1);
+    const isTwice = endsAfter === undefined && this.#dice.chance(0.1);
     this.#note(world, `${job}${isTwice ? ' twice' : ''}${endsAfter === undefined ? '' : ` ends after ${endsAfter}`}`);
-    const runs = [world.run(job, { ...(endsAfter !== undefined && { endsAfter }) })];
-    if (isTwice) runs.push(world.run(job));
-    await Promise.all(runs);
+    const run = (): Promise<unknown> =>
+      job === GUARD_JOB ? world.guard(endsAfter) : world.run(job, { ...(endsAfter !== undefined && { endsAfter }) });
+    await Promise.all(isTwice ? [run(), run()] : [run()]);
   }
 
   /** Now and then a process ends, after some of its side effects. */
   #doom(): number | undefined {
-    return this.#chance(0.12) ? this.#below(BOUNDARIES_MAX) : undefined;
+    return this.#dice.chance(0.12) ? this.#dice.below(BOUNDARIES_MAX) : undefined;
   }
 
   #note(world: World, text: string): void {
     this.diary.push(`${new Date(world.clock.now()).toISOString()} ${text}`);
-  }
-
-  #below(below: number): number {
-    return Math.floor(this.#random.next() * below);
-  }
-
-  #chance(share: number): boolean {
-    return this.#random.next() < share;
-  }
-
-  #pick<T>(from: readonly T[]): T {
-    return from[this.#below(from.length)] as T;
   }
 }

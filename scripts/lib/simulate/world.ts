@@ -1,28 +1,37 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { approveReconciliation } from '../../../jobs/approve-reconciliation.ts';
+import { decideLateUsage } from '../../../jobs/decide-late-usage.ts';
 import { decideSubmission } from '../../../jobs/decide-submission.ts';
 import { ingestUsageEvents } from '../../../jobs/ingest-usage-events.ts';
+import type { WantedJob } from '../../../jobs/look-at-invoice.ts';
 import { putCustomer } from '../../../jobs/put-customer.ts';
 import { putMeter } from '../../../jobs/put-meter.ts';
 import { recordAdjustment } from '../../../jobs/record-adjustment.ts';
+import { recordWebhook } from '../../../jobs/record-webhook.ts';
 import { onBoundary } from '../../../src/boundary.ts';
 import type { AdjustmentInput } from '../../../src/domain/adjustment.ts';
 import type { CustomerChange } from '../../../src/domain/customer.ts';
 import type { MeterChange } from '../../../src/domain/meter-definition.ts';
+import type { LateUsageDecision } from '../../../src/domain/late-usage.ts';
 import type { UsageEvent } from '../../../src/domain/usage-event.ts';
+import { toWebhookEvent, type WebhookKind } from '../../../src/domain/webhook.ts';
 import { type Simulator, startSimulator } from '../../../src/simulator/simulator.ts';
 import type { Switches } from '../../../src/simulator/switches.ts';
 import type { Database } from '../../../src/storage/database.ts';
 import { toUsageEventDocument } from '../../../src/storage/usage-events.ts';
 import { recordingDeps } from '../../../src/wiring/fact-routes.ts';
 import { jobHandlers } from '../../../src/wiring/job-handlers.ts';
+import { decideDeps } from '../../../src/wiring/late-usage.ts';
 import { reconciliationDeps } from '../../../src/wiring/reconciliation-deps.ts';
 import type { JobParts } from '../../../src/wiring/job-parts.ts';
 import { openJobParts } from '../torture/job-parts.ts';
 import { SkippingClock } from '../torture/skipping-clock.ts';
 import { letTimePass } from '../torture/target.ts';
+import type { SentEvent } from './facts.ts';
 
 const EVENT_AGE_MS_MAX = 34 * 86_400_000;
+/** What a person is answered who decides about late usage that cannot be billed so, or not any more. */
+const LATE_REFUSALS = ['policy_not_available', 'no_open_period', 'late_usage_decided'];
 const crashed = Symbol('crashed');
 
 /** A process that may end at its nth boundary: what stands there stands for ever. */
@@ -49,16 +58,6 @@ class Doom {
 }
 
 const dooms = new AsyncLocalStorage<Doom>();
-
-/** A usage event as a caller sends it. */
-export interface SentEvent {
-  readonly idempotencyKey: string;
-  readonly customerId: string;
-  readonly eventType: 'call';
-  readonly occurredAt: string;
-  readonly quantity: string;
-  readonly userId: string;
-}
 
 /** One seed's daemon, database and Stripe, on one clock on which waiting takes no time. */
 export class World {
@@ -147,6 +146,41 @@ export class World {
     if ((await this.#mayEnd(record, endsAfter)) === undefined) await record();
   }
 
+  /** Takes a delivery of Stripe's as the route does, once its signature was verified; Stripe comes again otherwise. */
+  async hear(event: object, kind: WebhookKind, endsAfter?: number): Promise<void> {
+    const { stores, clock } = this.#parts;
+    const verify = () => Promise.resolve(toWebhookEvent(event, kind));
+    const deps = { verify, inbox: stores.webhookInbox, ring: () => {}, clock };
+    const record = () => recordWebhook(deps, { kind, body: new Uint8Array(), signature: undefined });
+    await this.#mayEnd(record, endsAfter);
+  }
+
+  /** Has the guard look at the invoices, and does what it wants done. */
+  async guard(endsAfter?: number): Promise<void> {
+    const result = await this.run('guard-invoices', { ...(endsAfter !== undefined && { endsAfter }) });
+    const { wanted } = (result ?? { wanted: [] }) as { wanted: readonly WantedJob[] };
+    for (const { job, input } of wanted) await this.run(job, { input: { ...input } });
+  }
+
+  /** A person lets an invoice go, whether or not the guard holds it. */
+  async release(invoiceId: string): Promise<void> {
+    const { stores, clock } = this.#parts;
+    const at = new Date(clock.now());
+    await stores.invoiceGuards.requestRelease(invoiceId, { actor: 'ops@example.com', reason: 'must go out', at });
+  }
+
+  /** A person decides what becomes of late usage. Returns false where that cannot be chosen, or was decided otherwise. */
+  async decideLate(id: string, policy: LateUsageDecision): Promise<boolean> {
+    try {
+      await decideLateUsage(decideDeps(this.#parts), { id, policy, actor: 'ops@example.com' });
+      return true;
+    } catch (error) {
+      const { kind, code } = error as { kind?: unknown; code?: unknown };
+      if (kind !== 'transient' && !LATE_REFUSALS.includes(String(code))) throw error;
+      return false;
+    }
+  }
+
   /** A person looks up what became of a submission in doubt, and says so. */
   async decide(identifier: string, counted: boolean): Promise<void> {
     const { stores, clock } = this.#parts;
@@ -197,6 +231,7 @@ export class World {
         SUMMARY_LAG_MAX_MS: String(12 * 3_600_000),
         SUMMARY_REREAD_MS: '600000',
         WINDOW_SETTLE_MS: '600000',
+        INVOICE_GUARD_MARGIN_MS: String(3_600_000),
       },
     });
   }

@@ -1,0 +1,108 @@
+import { billingPeriodOf, type BillingCustomer } from '../../../src/domain/billing-customer.ts';
+import { isAdditive } from '../../../src/domain/meter.ts';
+import type { Period } from '../../../src/domain/period.ts';
+import {
+  addQuantities,
+  canonicalQuantity,
+  compareQuantities,
+  equalQuantities,
+  type Quantity,
+  subtractQuantities,
+} from '../../../src/domain/quantity.ts';
+import type { Invoice, InvoiceLine } from '../../../src/simulator/billing/invoice-object.ts';
+import { toText } from './compare-halves.ts';
+import { CountedEvents, latestFigure } from './counted-events.ts';
+import type { FigureScope } from './facts.ts';
+import type { Ledger } from './ledger.ts';
+import type { Week } from './week.ts';
+import type { World } from './world.ts';
+
+const FINAL_STATUSES: readonly string[] = ['open', 'paid', 'uncollectible'];
+
+/**
+ * Compares each line of each final invoice with what was used in its period. What is not on it has to be on a list: late,
+ * taken by Stripe after the invoice was final, or waiting.
+ */
+export async function compareInvoices(world: World, week: Week, ledger: Ledger): Promise<string[]> {
+  const customers = await world.parts.stores.customers.billingOf(week.customers);
+  const sides = { week, ledger, counted: new CountedEvents(world) };
+  const differences: string[] = [];
+  for (const invoice of world.simulator.invoices()) {
+    const customer = [...customers.values()].find(({ stripeCustomerId }) => stripeCustomerId === invoice.customer);
+    if (customer === undefined || !FINAL_STATUSES.includes(invoice.status ?? '')) continue;
+    for (const line of invoice.lines.data) {
+      const difference = compareLine({ invoice, line, customer }, sides);
+      if (difference !== undefined) differences.push(difference);
+    }
+  }
+  return differences;
+}
+
+interface Sides {
+  readonly week: Week;
+  readonly ledger: Ledger;
+  readonly counted: CountedEvents;
+}
+
+/** A line of a period that the invoice closed. */
+interface FinalLine {
+  readonly scope: FigureScope;
+  readonly stripeCustomerId: string;
+  readonly period: Period;
+  readonly billed: Quantity;
+  /** UTC milliseconds. */
+  readonly finalAtMs: number;
+}
+
+function compareLine(
+  { invoice, line, customer }: { invoice: Invoice; line: InvoiceLine; customer: BillingCustomer },
+  sides: Sides,
+): string | undefined {
+  const price = line.pricing.price_details?.price;
+  const meter = sides.week.meterOfPrice(typeof price === 'string' ? price : '');
+  const finalAt = invoice.status_transitions.finalized_at ?? 0;
+  if (meter === undefined || line.period.end > finalAt) return undefined;
+  const scope: FigureScope = { customerId: customer.customerId, meter };
+  const period = { fromMs: line.period.start * 1000, toMs: line.period.end * 1000 };
+  if (!isAdditive(meter.aggregation) && !isBillingPeriod(customer, period)) return undefined;
+  const billed = canonicalQuantity(line.quantity_decimal);
+  const final = { scope, period, billed, stripeCustomerId: invoice.customer, finalAtMs: finalAt * 1000 };
+  const difference = meter.formula === 'sum' ? compareSum(final, sides) : compareFigure(final, sides);
+  if (difference === undefined) return undefined;
+  const name = `${invoice.id} (${invoice.billing_reason ?? ''}) of ${scope.customerId}, ${meter.key} ${toText(period)}`;
+  return `${name}: billed ${billed}, ${difference}`;
+}
+
+function compareSum({ scope, period, billed, finalAtMs }: FinalLine, sides: Sides): string | undefined {
+  const { week, ledger, counted } = sides;
+  const { moved, undelivered, visible } = ledger.stampedIn(scope, period);
+  const afterFinal = ledger
+    .lateIn(scope, period)
+    .filter(({ reason }) => reason === 'accepted_after_finalization')
+    .filter(({ identifier }) => (counted.receivedAtMs(identifier) ?? 0) >= finalAtMs)
+    .map(({ quantity }) => canonicalQuantity(quantity.toString()));
+  const used = addQuantities(week.facts.figureIn(scope, period), moved);
+  const unbilled = addQuantities(undelivered, visible, ...afterFinal);
+  if (equalQuantities(billed, atLeastZero(subtractQuantities(used, unbilled)))) return undefined;
+  return `used ${used}, late or waiting ${unbilled}`;
+}
+
+/** Where Stripe keeps the last value, the latest figure is billed or listed. */
+function compareFigure({ scope, period, finalAtMs, stripeCustomerId }: FinalLine, sides: Sides): string | undefined {
+  const of = { customer: stripeCustomerId, meter: scope.meter.key };
+  const onInvoice = sides.counted.figuresIn(of, period, finalAtMs);
+  const latest = latestFigure([...onInvoice, ...sides.ledger.listedIn(scope, period, () => true)]);
+  const used = sides.week.facts.figureIn(scope, period);
+  return equalQuantities(used, latest) ? undefined : `used ${used}, the latest figure billed or listed ${latest}`;
+}
+
+/** A running figure exists for the customer's billing periods alone. */
+function isBillingPeriod(customer: BillingCustomer, { fromMs, toMs }: Period): boolean {
+  const own = billingPeriodOf(customer, fromMs);
+  return own.fromMs === fromMs && own.toMs === toMs;
+}
+
+/** A usage total below zero is billed as zero (Stripe docs, Record usage). */
+function atLeastZero(quantity: Quantity): Quantity {
+  return compareQuantities(quantity, '0') < 0 ? '0' : quantity;
+}

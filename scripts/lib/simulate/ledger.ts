@@ -1,0 +1,156 @@
+import { isAdditive } from '../../../src/domain/meter.ts';
+import { isWithin, type Period } from '../../../src/domain/period.ts';
+import { addQuantities, canonicalQuantity, equalQuantities, type Quantity } from '../../../src/domain/quantity.ts';
+import type { LateUsageDocument } from '../../../src/storage/late-usage.ts';
+import type { MeterSubmissionDocument } from '../../../src/storage/meter-submissions.ts';
+import type { ReconciliationDocument, ReconciliationRow } from '../../../src/storage/reconciliations.ts';
+import type { FigureScope } from './facts.ts';
+import type { World } from './world.ts';
+
+const HOUR_MS = 3_600_000;
+/** States whose value is not at Stripe and is listed by state for a person to see. */
+const VISIBLE_STATES = ['blocked', 'rejected', 'in_doubt'];
+/** A successor carries the value of its original once more. */
+const SUCCESSOR = /~\d+$/;
+
+type Row = { readonly _id: { customerId: string; meter: string }; readonly quantity: { toString(): string } };
+
+/** A drift that reconciliation leaves to a person, since the invoice is final. */
+interface LeftDrift {
+  readonly customerId: string;
+  readonly meter: string;
+  readonly timestamp: Date;
+  /** What Stripe's figure would have to change by. */
+  readonly quantity: Quantity;
+}
+
+/** What was stamped in a period besides what is at Stripe. */
+export interface Stamped {
+  /** Late usage of other periods that was billed with this one. */
+  readonly moved: Quantity;
+  /** Late usage that is not at Stripe with this stamp, whatever was decided about it. */
+  readonly undelivered: Quantity;
+  /** Submissions that are not at Stripe and wait in sight, and drift of final invoices that a person was told of. */
+  readonly visible: Quantity;
+}
+
+/** A running figure and its stamp, UTC milliseconds. */
+export interface ListedFigure {
+  readonly atMs: number;
+  readonly figure: Quantity;
+}
+
+/** Everything that the daemon's books say, as of one moment. */
+export class Ledger {
+  readonly #submissions: readonly MeterSubmissionDocument[];
+  readonly #late: readonly LateUsageDocument[];
+  readonly #left: readonly LeftDrift[];
+  readonly #rows: { readonly windows: readonly Row[]; readonly periods: readonly Row[] };
+
+  private constructor(read: {
+    submissions: readonly MeterSubmissionDocument[];
+    late: readonly LateUsageDocument[];
+    left: readonly LeftDrift[];
+    windows: readonly Row[];
+    periods: readonly Row[];
+  }) {
+    this.#submissions = read.submissions;
+    this.#late = read.late;
+    this.#left = read.left;
+    this.#rows = read;
+  }
+
+  static async read({ database: { db } }: World): Promise<Ledger> {
+    return new Ledger({
+      submissions: await db.collection<MeterSubmissionDocument>('meter_submissions').find().toArray(),
+      late: await db.collection<LateUsageDocument>('late_usage').find().toArray(),
+      left: await leftDrift(db),
+      windows: await db.collection<Row>('usage_aggregates').find().toArray(),
+      periods: await db.collection<Row>('usage_periods').find().toArray(),
+    });
+  }
+
+  /** What the rows of a customer and meter come to: its windows, or its periods where windows do not add up. */
+  aggregated({ customerId, meter }: FigureScope): Quantity {
+    const rows = isAdditive(meter.aggregation) ? this.#rows.windows : this.#rows.periods;
+    const own = rows.filter(({ _id }) => _id.customerId === customerId && _id.meter === meter.key);
+    return addQuantities('0', ...own.map(({ quantity }) => canonicalQuantity(String(quantity))));
+  }
+
+  /** Every stamp of a customer's meter, UTC milliseconds. */
+  stampsOf(scope: FigureScope): number[] {
+    return [...ofScope(this.#submissions, scope), ...ofScope(this.#late, scope)].map(({ timestamp }) =>
+      timestamp.getTime(),
+    );
+  }
+
+  /** Late usage of a customer's meter that was stamped in a period. */
+  lateIn(scope: FigureScope, period: Period): LateUsageDocument[] {
+    return ofScope(this.#late, scope).filter(({ timestamp }) => isWithin(period, timestamp.getTime()));
+  }
+
+  /** What was stamped in a period, for a meter whose submissions add up at Stripe. */
+  stampedIn(scope: FigureScope, period: Period): Stamped {
+    const submissions = this.#submissionsIn(scope, period);
+    const left = ofScope(this.#left, scope).filter(({ timestamp }) => isWithin(period, timestamp.getTime()));
+    const moved = submissions.filter(({ _id, subject }) => subject === 'late' && !SUCCESSOR.test(_id));
+    const undelivered = this.lateIn(scope, period).filter(({ reason }) => reason !== 'accepted_after_finalization');
+    return {
+      moved: sum(moved.map(({ value }) => value)),
+      undelivered: sum(undelivered.map(({ quantity }) => quantity)),
+      visible: addQuantities(
+        sum(submissions.filter(({ state }) => VISIBLE_STATES.includes(state)).map(({ value }) => value)),
+        sum(left.filter((drift) => !isHealed(drift, undelivered)).map(({ quantity }) => quantity)),
+      ),
+    };
+  }
+
+  /** The running figures of a period that wait in sight, or are late. */
+  listedIn(scope: FigureScope, period: Period, isUnbilled: (late: LateUsageDocument) => boolean): ListedFigure[] {
+    const waiting = this.#submissionsIn(scope, period).filter(({ state }) => VISIBLE_STATES.includes(state));
+    return [...waiting, ...this.lateIn(scope, period).filter(isUnbilled)].map(({ timestamp, toQuantity }) => ({
+      atMs: timestamp.getTime(),
+      figure: canonicalQuantity(toQuantity.toString()),
+    }));
+  }
+
+  #submissionsIn(scope: FigureScope, period: Period): MeterSubmissionDocument[] {
+    return ofScope(this.#submissions, scope).filter(({ timestamp }) => isWithin(period, timestamp.getTime()));
+  }
+}
+
+/** A heal that came too late is on the list of late usage; the drift that it was to close is still there. */
+function isHealed({ timestamp, quantity }: LeftDrift, late: readonly LateUsageDocument[]): boolean {
+  const heals = late.filter((entry) => entry.subject === 'heal' && epochHour(entry.timestamp) === epochHour(timestamp));
+  return equalQuantities(sum(heals.map((heal) => heal.quantity)), quantity);
+}
+
+function epochHour(at: Date): number {
+  return Math.floor(at.getTime() / HOUR_MS);
+}
+
+/** From the latest comparison of each customer's meter and period. */
+async function leftDrift(db: World['database']['db']): Promise<LeftDrift[]> {
+  const runs = await db.collection<ReconciliationDocument>('reconciliations').find().sort({ startedAt: 1 }).toArray();
+  const rows = await db.collection<ReconciliationRow>('reconciliation_rows').find().toArray();
+  const order = new Map(runs.map(({ _id }, index) => [_id, index]));
+  const inOrder = rows.sort((a, b) => (order.get(a._id.run) ?? 0) - (order.get(b._id.run) ?? 0));
+  const latest = new Map(
+    inOrder.map((row) => [JSON.stringify([row._id.customerId, row._id.meter, row._id.periodStart]), row]),
+  );
+  return [...latest.values()].flatMap(({ _id: { customerId, meter }, plan }) =>
+    plan.flatMap((action) =>
+      action.kind === 'person' && action.reason === 'invoice_final'
+        ? [{ customerId, meter, timestamp: new Date(action.hourMs), quantity: action.quantity }]
+        : [],
+    ),
+  );
+}
+
+function ofScope<T extends { customerId: string; meter: string }>(from: readonly T[], scope: FigureScope): T[] {
+  return from.filter(({ customerId, meter }) => customerId === scope.customerId && meter === scope.meter.key);
+}
+
+function sum(values: readonly { toString(): string }[]): Quantity {
+  return addQuantities('0', ...values.map((value) => canonicalQuantity(value.toString())));
+}
