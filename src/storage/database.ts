@@ -8,6 +8,9 @@ export interface DatabaseSettings {
 /** How long an operation may run on the server; sockets are given a little longer. */
 export const OPERATION_MS_MAX = 60_000;
 
+/** How every write is acknowledged, as a command says it. */
+export const DURABLE = { w: 'majority', j: true, wtimeout: 10_000 } as const;
+
 export interface Database {
   readonly client: MongoClient;
   readonly db: Db;
@@ -23,7 +26,7 @@ export function openDatabase(settings: DatabaseSettings): Database {
   const client = new MongoClient(settings.uri, {
     appName: 'tallystick',
     readConcern: { level: 'majority' },
-    writeConcern: { w: 'majority', journal: true, wtimeoutMS: 10_000 },
+    writeConcern: { w: DURABLE.w, journal: DURABLE.j, wtimeoutMS: DURABLE.wtimeout },
     readPreference: 'primary',
     retryWrites: true,
     ignoreUndefined: true,

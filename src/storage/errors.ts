@@ -8,7 +8,7 @@ import {
 import { DaemonError } from '../errors.ts';
 
 /** The server's code for a violated unique index. */
-const DUPLICATE_KEY_CODE = 11000;
+export const DUPLICATE_KEY_CODE = 11000;
 /** The server's code for creating a collection a second time. */
 const COLLECTION_EXISTS_CODE = 48;
 

@@ -1,10 +1,11 @@
-import { Binary, type Collection, type Db, Decimal128 } from 'mongodb';
+import { Binary, type Collection, type Db, Decimal128, MongoServerError } from 'mongodb';
 import type { MeterCondition } from '../domain/meter.ts';
 import { canonicalQuantity } from '../domain/quantity.ts';
 import { fingerprintOf, type PropertyValue, type UsageEvent } from '../domain/usage-event.ts';
 import { type EpochHour, epochHourOf } from '../domain/window.ts';
+import { DURABLE } from './database.ts';
 import { toDecimal128 } from './decimal128.ts';
-import { hasOnlyDuplicateKeys, toStorageError, translated } from './errors.ts';
+import { DUPLICATE_KEY_CODE, toStorageError, translated } from './errors.ts';
 
 /** The raw facts: append-only, one document an event. Its `_id` is the dedupe; no other field repeats the key. */
 export interface UsageEventDocument {
@@ -90,10 +91,18 @@ export interface RawEventQuery {
   readonly limit: number;
 }
 
+/** What the server answers to an `insert` that is not ordered. */
+interface InsertReply {
+  readonly writeErrors?: readonly { readonly index: number; readonly code: number; readonly errmsg: string }[];
+  readonly writeConcernError?: { readonly code: number; readonly errmsg: string };
+}
+
 export class UsageEvents {
+  readonly #db: Db;
   readonly #collection: Collection<UsageEventDocument>;
 
   constructor(db: Db) {
+    this.#db = db;
     this.#collection = db.collection<UsageEventDocument>(USAGE_EVENTS);
   }
 
@@ -101,18 +110,25 @@ export class UsageEvents {
    * Inserts a commit, each event on its own. Returns per event whether it was new, and only when every insert is
    * durable by majority and journal or was refused as a duplicate.
    *
-   * A write-concern failure hides duplicates (the driver then reports code 64 or 100 and no write errors), so it is
-   * looked for first and fails the whole commit: sending it again is safe.
+   * The command itself, since `insertMany` serialises each document apart and then copies it: half as much again of this
+   * process's time. Like it, a refused write concern fails the whole commit; unlike it, nothing is sent a second time
+   * while the primary changes: the caller's caller does that.
+   * @param documents at most 1,000: with the bounds of an event they fit into one command of 16 MiB.
    */
   async insertAll(documents: readonly UsageEventDocument[]): Promise<InsertResult[]> {
     const results = documents.map((): InsertResult => 'inserted');
     if (documents.length === 0) return results;
-    try {
-      await this.#collection.insertMany(documents, { ordered: false });
-    } catch (error) {
-      if (!hasOnlyDuplicateKeys(error)) throw toStorageError(error);
-      for (const writeError of error.result.getWriteErrors()) results[writeError.index] = 'stored-before';
-    }
+    const reply = await translated(
+      this.#db.command({
+        insert: USAGE_EVENTS,
+        documents,
+        ordered: false,
+        writeConcern: DURABLE,
+      }) as Promise<InsertReply>,
+    );
+    const failure = reply.writeConcernError ?? reply.writeErrors?.find(({ code }) => code !== DUPLICATE_KEY_CODE);
+    if (failure !== undefined) throw toStorageError(new MongoServerError({ ...failure }));
+    for (const { index } of reply.writeErrors ?? []) results[index] = 'stored-before';
     return results;
   }
 

@@ -72,6 +72,16 @@ const count = (db: Db, collection: string, filter: object = {}): Promise<number>
   db.collection(collection).countDocuments(filter);
 
 describe('UsageLog', () => {
+  it('does not take any other refusal for a duplicate', () =>
+    withDatabase(async (db) => {
+      await db.createCollection('usage_events', { validator: { customerId: { $ne: 'refused' } } });
+      const { log } = openLog(db);
+      await expect(log.append([eventOf('a'), eventOf('b', { customerId: 'refused' })], 100)).rejects.toMatchObject({
+        kind: 'defect',
+        code: 'store_failed',
+      });
+    }));
+
   it('tells duplicates and conflicts apart within one batch and against earlier ones', () =>
     withDatabase(async (db) => {
       const { log } = openLog(db);

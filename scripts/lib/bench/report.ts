@@ -31,7 +31,8 @@ export function renderFigures(figures: readonly (Figure & { readonly part: strin
       { heading: 'target', align: 'right' },
       { heading: '' },
     ],
-    figures.map(({ what, value, target, isMet }) => [
+    figures.map(({ part, what, value, target, isMet }) => [
+      part,
       what,
       value,
       target ?? '',
