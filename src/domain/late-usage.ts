@@ -117,6 +117,9 @@ export function billingWithOpenPeriod(
   return isBillable ? { timestampMs } : { refused: 'no_open_period' };
 }
 
+/** How the ids of late usage end. */
+export const LATE_IDENTIFIER = /~late\d*$/;
+
 /**
  * The id of the late-usage entry that stands for a submission's value, and of the submission that it may become. One
  * for a submission and all its replacements, so that the same usage is on the list once, whichever way it came there.
@@ -126,4 +129,9 @@ export function lateIdentifier(identifier: string): string {
   const [, earlier, number] = /^(.*)~late(\d*)$/.exec(original) ?? [];
   if (earlier === undefined) return `${original}~late`;
   return `${earlier}~late${Number(number === '' ? '1' : number) + 1}`;
+}
+
+/** Whether an id is that of a late-usage entry, or of the submission that one became. */
+export function isLateIdentifier(id: string): boolean {
+  return LATE_IDENTIFIER.test(id);
 }

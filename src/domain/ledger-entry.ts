@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Cancellation } from './cancellation.ts';
-import { addQuantities, type Quantity } from './quantity.ts';
+import { addQuantities, type Quantity, subtractQuantities } from './quantity.ts';
 import { ATTEMPT_SPAN_MS_MAX, DELIVERED_STATES, type SubmissionState, type SubmissionSubject } from './submission.ts';
 import { HOUR_MS } from './window.ts';
 
@@ -17,12 +17,17 @@ export interface LedgerEntry {
   readonly cancellation?: Cancellation;
   /** A negative delta has taken its value back. */
   readonly isOffset: boolean;
+  /** It is late usage instead of being sent. */
+  readonly isLate: boolean;
 }
 
 /** Our side of one hour, or of the part of it that lies in the compared range. */
 export interface HourLedger {
   readonly entries: readonly LedgerEntry[];
-  /** What Stripe has taken, as far as we know; heals make up for what it lost or has too much, so they do not count. */
+  /**
+   * What Stripe has taken, as far as we know. Heals make up for what it lost or has too much, so they do not count; one
+   * that came too late to be sent does, the other way: what it was to bring stays away, and is listed as late.
+   */
   readonly delivered: Quantity;
   /** Equal texts mean that nothing was added, attempted, decided or cancelled. */
   readonly fingerprint: string;
@@ -60,9 +65,11 @@ export function foldByHour(
 /** The ledger of the entries of one hour. */
 export function foldHour(entries: readonly LedgerEntry[], nowMs: number): HourLedger {
   const delivered = entries.filter((entry) => isDelivered(entry) && !isHeal(entry));
+  const tooLate = entries.filter((entry) => isHeal(entry) && entry.isLate);
+  const sumOf = (some: readonly LedgerEntry[]): Quantity => addQuantities('0', ...some.map(({ value }) => value));
   return {
     entries,
-    delivered: addQuantities('0', ...delivered.map(({ value }) => value)),
+    delivered: subtractQuantities(sumOf(delivered), sumOf(tooLate)),
     fingerprint: fingerprintOf(entries),
     isUnanswered: entries.some((entry) => isOnItsWay(entry, nowMs)),
     lastAttemptAtMs: Math.max(0, ...entries.map(lastAttemptOf)),

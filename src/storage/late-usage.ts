@@ -49,10 +49,13 @@ export interface LateUsageDecisionRecord {
 }
 
 export const LATE_USAGE = 'late_usage';
-/** Usage that Stripe did take is in the ledger already; late and healing submissions are not usage of their own. */
+/**
+ * Usage that Stripe did take is in the ledger already, and a late submission is not usage of its own. A heal that came
+ * too late counts: the drift that it was to close is listed with it, and nowhere else.
+ */
 const UNDELIVERED_USAGE: Filter<LateUsageDocument> = {
   reason: { $ne: 'accepted_after_finalization' },
-  subject: { $in: ['window', 'period'] },
+  subject: { $in: ['window', 'period', 'heal'] },
 };
 
 export class LateUsage {

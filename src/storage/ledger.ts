@@ -1,7 +1,8 @@
 import type { Collection, Db, Decimal128, Filter } from 'mongodb';
 import { boundary } from '../boundary.ts';
+import { isLateIdentifier, LATE_IDENTIFIER } from '../domain/late-usage.ts';
 import type { LedgerEntry } from '../domain/ledger-entry.ts';
-import { addQuantities, canonicalQuantity, type Quantity } from '../domain/quantity.ts';
+import { addQuantities, canonicalQuantity, type Quantity, subtractQuantities } from '../domain/quantity.ts';
 import type { SubmittedFigures } from '../domain/reconciliation.ts';
 import {
   DELIVERED_STATES,
@@ -37,7 +38,7 @@ export interface LedgerSums extends SubmittedFigures {
 }
 
 interface StateSum {
-  _id: { state: SubmissionState; subject: string };
+  _id: { state: SubmissionState; subject: string; isLate: boolean };
   value: Decimal128;
   count: number;
   attempts: number;
@@ -57,7 +58,10 @@ const ENTRY_FIELDS = {
   lastAttemptAt: 1,
   cancellation: 1,
   offset: 1,
+  replacedBy: 1,
 } as const;
+
+const IS_LATE = { $regexMatch: { input: { $ifNull: ['$replacedBy', ''] }, regex: LATE_IDENTIFIER } };
 
 /** Our submissions as a ledger: sums by state, the entries of a range, and the moves that mend it. */
 export class Ledger {
@@ -87,7 +91,7 @@ export class Ledger {
         { $match: filterOf(scope) },
         {
           $group: {
-            _id: { state: '$state', subject: '$subject' },
+            _id: { state: '$state', subject: '$subject', isLate: IS_LATE },
             value: { $sum: '$value' },
             count: { $sum: 1 },
             attempts: { $sum: '$attempts' },
@@ -195,10 +199,13 @@ function toSums(found: readonly StateSum[]): LedgerSums {
         .map(({ value }) => canonicalQuantity(value.toString())),
     );
   const isUsage = (subject: string): boolean => subject !== 'heal';
+  const lateHeals = found.filter(({ _id }) => _id.subject === 'heal' && _id.isLate);
+  const tooLate = addQuantities('0', ...lateHeals.map(({ value }) => canonicalQuantity(value.toString())));
   const lastAttemptAtMs = Math.max(...found.map(({ last }) => last?.getTime() ?? 0), 0);
   const present = found.flatMap(({ _id }) => (_id.state === 'replaced' ? [] : [_id.state]));
   const figures = {
-    delivered: sum(DELIVERED_STATES, isUsage),
+    // See `HourLedger.delivered`.
+    delivered: subtractQuantities(sum(DELIVERED_STATES, isUsage), tooLate),
     inFlight: sum(IN_FLIGHT_STATES, () => true),
     blocked: sum(['blocked'], isUsage),
     // A rejected heal, too, waits to be sent again or decided.
@@ -228,6 +235,7 @@ export function toLedgerEntry(document: MeterSubmissionDocument): LedgerEntry {
     timestampMs: document.timestamp.getTime(),
     attempts: document.attempts,
     isOffset: document.offset !== undefined,
+    isLate: isLateIdentifier(document.replacedBy ?? ''),
     ...(firstAttemptAt && { firstAttemptAtMs: firstAttemptAt.getTime() }),
     ...(lastAttemptAt && { lastAttemptAtMs: lastAttemptAt.getTime() }),
     ...(cancellation && {

@@ -1,6 +1,7 @@
 /** The ledger's statements on a real database: which index serves them, and that corrections are decided once. */
 import { type Db, Decimal128 } from 'mongodb';
 import { describe, expect, it } from 'vitest';
+import { foldHour } from '../../src/domain/ledger-entry.ts';
 import { Corrections } from '../../src/storage/corrections.ts';
 import { ensureIndexes } from '../../src/storage/indexes.ts';
 import { Ledger } from '../../src/storage/ledger.ts';
@@ -54,6 +55,20 @@ describe('the ledger', () => {
       expect(plans.filter((plan) => plan.includes('COLLSCAN'))).toEqual([]);
       const byRange = 'IXSCAN { customerId: 1, meter: 1, timestamp: 1 }';
       expect(plans.filter((plan) => plan === byRange)).toHaveLength(3);
+    }));
+
+  it('adds up alike over a range and over its entries, a heal that came too late included', () =>
+    withDatabase(async (db) => {
+      const heal = { subject: 'heal', state: 'replaced', value: Decimal128.fromString('2') } as const;
+      await new MeterSubmissions(db).insertAll([
+        submission({ _id: 'a' }),
+        submission({ _id: 'b', ...heal, replacedBy: 'b~late' }),
+        submission({ _id: 'c', ...heal, replacedBy: 'c~1' }),
+      ]);
+      const ledger = new Ledger(db);
+      const { delivered } = await ledger.sums(SCOPE);
+      expect(delivered).toBe('5');
+      expect(foldHour(await ledger.entries(SCOPE), AT.getTime()).delivered).toBe(delivered);
     }));
 
   it('does not confirm what Stripe took after the total was read', () =>

@@ -15,6 +15,7 @@ function decide(lines: readonly Line[], stripe: string): string {
     attempts: 1,
     firstAttemptAtMs: 0,
     isOffset: false,
+    isLate: false,
   }));
   return decideDoubts(foldHour(entries, 48 * 3_600_000), stripe);
 }

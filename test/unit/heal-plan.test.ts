@@ -29,6 +29,7 @@ function entry(given: Partial<LedgerEntry> & { value: string }): LedgerEntry {
     firstAttemptAtMs: AT,
     lastAttemptAtMs: AT,
     isOffset: false,
+    isLate: false,
     ...given,
   };
 }
@@ -236,6 +237,13 @@ describe('foldByHour', () => {
     const entries = [entry({ value: '1', timestampMs: AT + 5_000 }), entry({ value: '2', timestampMs: AT + HOUR_MS })];
     const hours = foldByHour(entries, { fromMs: AT + 1_000, nowMs: NOW });
     expect([...hours.keys()]).toEqual([AT + 1_000, AT + HOUR_MS]);
+  });
+
+  it('leaves out what a heal was to bring and came too late to be sent for: that is late usage', () => {
+    const lost = entry({ value: '5' });
+    const heal = entry({ value: '2', subject: 'heal', state: 'replaced' });
+    expect(foldHour([lost, heal], NOW).delivered).toBe('5');
+    expect(foldHour([lost, { ...heal, isLate: true }], NOW).delivered).toBe('3');
   });
 
   it('knows what may still change: on its way, in doubt within its time, a heal that waits, an open cancellation', () => {

@@ -64,6 +64,7 @@ describe('settleHour', () => {
     attempts: 1,
     lastAttemptAtMs: AT,
     isOffset: false,
+    isLate: false,
     ...given,
   });
 

@@ -1,28 +1,20 @@
 import { isAdditive } from '../../../src/domain/meter.ts';
 import { isWithin, type Period } from '../../../src/domain/period.ts';
-import { addQuantities, canonicalQuantity, equalQuantities, type Quantity } from '../../../src/domain/quantity.ts';
+import { addQuantities, canonicalQuantity, type Quantity, subtractQuantities } from '../../../src/domain/quantity.ts';
+import { DELIVERED_STATES } from '../../../src/domain/submission.ts';
 import type { LateUsageDocument } from '../../../src/storage/late-usage.ts';
 import type { MeterSubmissionDocument } from '../../../src/storage/meter-submissions.ts';
 import type { ReconciliationDocument, ReconciliationRow } from '../../../src/storage/reconciliations.ts';
 import type { FigureScope } from './facts.ts';
+import { type Drift, placeDrift } from './place-drift.ts';
 import type { World } from './world.ts';
 
-const HOUR_MS = 3_600_000;
 /** States whose value is not at Stripe and is listed by state for a person to see. */
 const VISIBLE_STATES = ['blocked', 'rejected', 'in_doubt'];
 /** A successor carries the value of its original once more. */
 const SUCCESSOR = /~\d+$/;
 
 type Row = { readonly _id: { customerId: string; meter: string }; readonly quantity: { toString(): string } };
-
-/** A drift that reconciliation leaves to a person, since the invoice is final. */
-interface LeftDrift {
-  readonly customerId: string;
-  readonly meter: string;
-  readonly timestamp: Date;
-  /** What Stripe's figure would have to change by. */
-  readonly quantity: Quantity;
-}
 
 /** What was stamped in a period besides what is at Stripe. */
 export interface Stamped {
@@ -44,13 +36,13 @@ export interface ListedFigure {
 export class Ledger {
   readonly #submissions: readonly MeterSubmissionDocument[];
   readonly #late: readonly LateUsageDocument[];
-  readonly #left: readonly LeftDrift[];
+  readonly #left: readonly Drift[];
   readonly #rows: { readonly windows: readonly Row[]; readonly periods: readonly Row[] };
 
   private constructor(read: {
     submissions: readonly MeterSubmissionDocument[];
     late: readonly LateUsageDocument[];
-    left: readonly LeftDrift[];
+    left: readonly Drift[];
     windows: readonly Row[];
     periods: readonly Row[];
   }) {
@@ -60,11 +52,13 @@ export class Ledger {
     this.#rows = read;
   }
 
-  static async read({ database: { db } }: World): Promise<Ledger> {
+  static async read(world: World): Promise<Ledger> {
+    const { db } = world.database;
+    const submissions = await db.collection<MeterSubmissionDocument>('meter_submissions').find().toArray();
     return new Ledger({
-      submissions: await db.collection<MeterSubmissionDocument>('meter_submissions').find().toArray(),
+      submissions,
       late: await db.collection<LateUsageDocument>('late_usage').find().toArray(),
-      left: await leftDrift(db),
+      left: placeDrift(await leftDrift(db), unnoticed(world, submissions)),
       windows: await db.collection<Row>('usage_aggregates').find().toArray(),
       periods: await db.collection<Row>('usage_periods').find().toArray(),
     });
@@ -100,7 +94,7 @@ export class Ledger {
       undelivered: sum(undelivered.map(({ quantity }) => quantity)),
       visible: addQuantities(
         sum(submissions.filter(({ state }) => VISIBLE_STATES.includes(state)).map(({ value }) => value)),
-        sum(left.filter((drift) => !isHealed(drift, undelivered)).map(({ quantity }) => quantity)),
+        sum(left.map(({ quantity }) => quantity)),
       ),
     };
   }
@@ -119,18 +113,22 @@ export class Ledger {
   }
 }
 
-/** A heal that came too late is on the list of late usage; the drift that it was to close is still there. */
-function isHealed({ timestamp, quantity }: LeftDrift, late: readonly LateUsageDocument[]): boolean {
-  const heals = late.filter((entry) => entry.subject === 'heal' && epochHour(entry.timestamp) === epochHour(timestamp));
-  return equalQuantities(sum(heals.map((heal) => heal.quantity)), quantity);
-}
-
-function epochHour(at: Date): number {
-  return Math.floor(at.getTime() / HOUR_MS);
+/** What Stripe took and rejected later without a word that arrived, less what heals brought. */
+function unnoticed({ simulator }: World, submissions: readonly MeterSubmissionDocument[]): Drift[] {
+  const outcomes = new Map(simulator.meterEvents().map(({ identifier, outcome }) => [identifier, outcome]));
+  return submissions
+    .filter(({ state }) => DELIVERED_STATES.includes(state))
+    .flatMap(({ _id, subject, customerId, meter, timestamp, value }) => {
+      const quantity = canonicalQuantity(value.toString());
+      const isLost = outcomes.get(_id) === 'rejected';
+      if (isLost === (subject === 'heal')) return [];
+      if (isLost) return [{ customerId, meter, timestamp, quantity }];
+      return subject === 'heal' ? [{ customerId, meter, timestamp, quantity: subtractQuantities('0', quantity) }] : [];
+    });
 }
 
 /** From the latest comparison of each customer's meter and period. */
-async function leftDrift(db: World['database']['db']): Promise<LeftDrift[]> {
+async function leftDrift(db: World['database']['db']): Promise<Drift[]> {
   const runs = await db.collection<ReconciliationDocument>('reconciliations').find().sort({ startedAt: 1 }).toArray();
   const rows = await db.collection<ReconciliationRow>('reconciliation_rows').find().toArray();
   const order = new Map(runs.map(({ _id }, index) => [_id, index]));
