@@ -4,6 +4,7 @@ import { epochHourOf } from '../../../src/domain/window.ts';
 import { DIRTY_HOURS } from '../../../src/storage/dirty-hours.ts';
 import type { Database } from '../../../src/storage/database.ts';
 import { customerOf, type EventSeries } from './event-series.ts';
+import { checkpoint } from './checkpoint.ts';
 import { aggregate, type RunCost, saveMeters } from './measure-aggregation.ts';
 import { atLeast, atMost, type Figure, median, perSecond, seconds } from './report.ts';
 import { seriesOver } from './series.ts';
@@ -33,9 +34,12 @@ export async function measureGrowth(stack: Stack, sizes: Sizes): Promise<Figure[
   for (let tenth = 0; tenth < TENTHS; tenth += 1) {
     const order = { connections: 16, eventsPerRequest: 100, series, firstIndex: tenth * events, events };
     elapsedMs.push((await stack.load(daemon, order)).elapsedMs);
-    const hour = hourAt(series, (tenth + 0.5) * events);
+    // The hours that ended last: what is aggregated day by day.
+    const hour = hourAt(series, (tenth + 1) * events) - REPEATS;
     if (tenth === 0 || tenth === TENTHS - 1) costs.push(await costOfHour(stack, database, { hour, customers }));
   }
+  const oldHour = hourAt(series, (TENTHS / 2) * events);
+  const oldCost = await costOfHour(stack, database, { hour: oldHour, customers });
   const [startCost, endCost] = costs;
   if (startCost === undefined || endCost === undefined) throw new Error('nothing was measured');
   const [first = 0] = elapsedMs;
@@ -54,6 +58,10 @@ export async function measureGrowth(stack: Stack, sizes: Sizes): Promise<Figure[
       what: 'at the start / end: mongod CPU',
       value: `${seconds(startCost.mongodCpuSeconds)} / ${seconds(endCost.mongodCpuSeconds)}`,
     },
+    {
+      what: 'at the end, of hours two weeks ago: time, mongod CPU',
+      value: `${seconds(oldCost.elapsedMs / 1_000)}, ${seconds(oldCost.mongodCpuSeconds)}`,
+    },
     atMost(
       { what: 'mongod CPU at the end ÷ at the start' },
       endCost.mongodCpuSeconds / startCost.mongodCpuSeconds,
@@ -70,6 +78,7 @@ function hourAt(series: EventSeries, index: number): number {
 async function costOfHour(stack: Stack, database: Database, at: { hour: number; customers: number }): Promise<RunCost> {
   // What ingest has queued is not to be measured: it is thrown away once its entries are closed.
   await delay(JOURNAL_CLOSED_MS);
+  await checkpoint(database);
   await database.db.collection(DIRTY_HOURS).deleteMany({});
   const costs: RunCost[] = [];
   for (let repeat = 0; repeat < REPEATS; repeat += 1) {

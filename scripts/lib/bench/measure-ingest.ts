@@ -1,5 +1,5 @@
-import type { Database } from '../../../src/storage/database.ts';
 import { documentsOf, insertBare } from './bare.ts';
+import { checkpoint } from './checkpoint.ts';
 import { recentSeries } from './series.ts';
 import { cpuSecondsOf } from './processes.ts';
 import { atLeast, type Figure, median, perSecond } from './report.ts';
@@ -52,9 +52,4 @@ export async function measureIngest(stack: Stack, sizes: Sizes): Promise<Figure[
     { what: 'p99 of these requests', value: `${median(p99).toFixed(0)} ms` },
     atLeast({ what: 'daemon ÷ bare (aim: 0.75)' }, median(ratios), 0.6),
   ];
-}
-
-/** Writes out what the round before left in mongod's cache, so that no round pays for another. */
-async function checkpoint({ db }: Database): Promise<void> {
-  await db.admin().command({ fsync: 1 });
 }

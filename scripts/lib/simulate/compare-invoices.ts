@@ -79,7 +79,11 @@ function compareSum({ scope, period, billed, finalAtMs }: FinalLine, sides: Side
   const afterFinal = ledger
     .lateIn(scope, period)
     .filter(({ reason }) => reason === 'accepted_after_finalization')
-    .filter(({ identifier }) => (counted.receivedAtMs(identifier) ?? 0) >= finalAtMs)
+    .filter(({ identifier, timestamp }) => {
+      const receivedAtMs = counted.receivedAtMs(identifier);
+      // Where another of the same hour was counted in its place, no total tells; where none was, the drift is listed.
+      return receivedAtMs === undefined ? !ledger.hasDriftAt(scope, timestamp) : receivedAtMs >= finalAtMs;
+    })
     .map(({ quantity }) => canonicalQuantity(quantity.toString()));
   const used = addQuantities(week.facts.figureIn(scope, period), moved);
   const unbilled = addQuantities(undelivered, visible, ...afterFinal);

@@ -2,6 +2,7 @@ import { isAdditive } from '../../../src/domain/meter.ts';
 import { isWithin, type Period } from '../../../src/domain/period.ts';
 import { addQuantities, canonicalQuantity, type Quantity, subtractQuantities } from '../../../src/domain/quantity.ts';
 import { DELIVERED_STATES } from '../../../src/domain/submission.ts';
+import { HOUR_MS } from '../../../src/domain/window.ts';
 import type { LateUsageDocument } from '../../../src/storage/late-usage.ts';
 import type { MeterSubmissionDocument } from '../../../src/storage/meter-submissions.ts';
 import type { ReconciliationDocument, ReconciliationRow } from '../../../src/storage/reconciliations.ts';
@@ -99,6 +100,11 @@ export class Ledger {
     };
   }
 
+  /** Whether a person was told of a drift in the hour of an instant. */
+  hasDriftAt(scope: FigureScope, at: Date): boolean {
+    return ofScope(this.#left, scope).some(({ timestamp }) => epochHour(timestamp) === epochHour(at));
+  }
+
   /** The running figures of a period that wait in sight, or are late. */
   listedIn(scope: FigureScope, period: Period, isUnbilled: (late: LateUsageDocument) => boolean): ListedFigure[] {
     const waiting = this.#submissionsIn(scope, period).filter(({ state }) => VISIBLE_STATES.includes(state));
@@ -143,6 +149,10 @@ async function leftDrift(db: World['database']['db']): Promise<Drift[]> {
         : [],
     ),
   );
+}
+
+function epochHour(at: Date): number {
+  return Math.floor(at.getTime() / HOUR_MS);
 }
 
 function ofScope<T extends { customerId: string; meter: string }>(from: readonly T[], scope: FigureScope): T[] {
