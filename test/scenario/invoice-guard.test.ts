@@ -6,6 +6,7 @@ import { type LentDaemon, withDaemon } from '../support/daemon.ts';
 
 const SECRET = 'whsec_scenario_guard';
 const MINUTE_MS = 60_000;
+const HOUR_MS = 3_600_000;
 const DAY_MS = 86_400_000;
 
 interface Guards {
@@ -67,7 +68,9 @@ describe('the invoice guard of a daemon', () => {
       await daemon.run('catch-up-events');
       await daemon.run('process-webhooks');
       await daemon.run('requeue-usage');
-      const usage = [endMs - 5 * 3_600_000, endMs - 1, endMs].map((atMs, index) => ({
+      // The last is the next period's, in a window that has not ended.
+      const nextMs = Math.max(endMs, Math.floor(nowMs / HOUR_MS) * HOUR_MS);
+      const usage = [endMs - 5 * HOUR_MS, endMs - 1, nextMs].map((atMs, index) => ({
         idempotencyKey: `use-${index}`,
         customerId: 'acme',
         eventType: 'call',
