@@ -55,7 +55,7 @@ export const LATE_USAGE = 'late_usage';
  */
 const UNDELIVERED_USAGE: Filter<LateUsageDocument> = {
   reason: { $ne: 'accepted_after_finalization' },
-  subject: { $in: ['window', 'period', 'heal'] },
+  subject: { $ne: 'late' },
 };
 
 export class LateUsage {

@@ -1,17 +1,11 @@
 import type { AdjustmentInput } from '../../../src/domain/adjustment.ts';
 import { isWithin, type Period } from '../../../src/domain/period.ts';
 import { addQuantities, canonicalQuantity, compareQuantities, type Quantity } from '../../../src/domain/quantity.ts';
+import type { SentEvent as MilledEvent } from '../torture/usage-mill.ts';
 import type { WeekMeter } from './meters.ts';
 
 /** A usage event as a caller sends it. */
-export interface SentEvent {
-  readonly idempotencyKey: string;
-  readonly customerId: string;
-  readonly eventType: 'call';
-  readonly occurredAt: string;
-  readonly quantity: string;
-  readonly userId: string;
-}
+export type SentEvent = Omit<MilledEvent, 'properties'>;
 
 /** Whose figure of which meter. */
 export interface FigureScope {

@@ -1,8 +1,7 @@
 import { addQuantities, canonicalQuantity, equalQuantities, type Quantity } from '../../../src/domain/quantity.ts';
+import { epochHourOf } from '../../../src/domain/window.ts';
 import type { MeterSubmissionDocument } from '../../../src/storage/meter-submissions.ts';
 import type { World } from './world.ts';
-
-const HOUR_MS = 3_600_000;
 
 /**
  * Looks for submissions that were replaced although Stripe counts them. Stripe tells totals of hours: of two submissions
@@ -55,6 +54,6 @@ function isOfSameHour(one: MeterSubmissionDocument, other: MeterSubmissionDocume
   return (
     other.customerId === one.customerId &&
     other.meter === one.meter &&
-    Math.floor(other.timestamp.getTime() / HOUR_MS) === Math.floor(one.timestamp.getTime() / HOUR_MS)
+    epochHourOf(other.timestamp.getTime()) === epochHourOf(one.timestamp.getTime())
   );
 }

@@ -2,7 +2,7 @@ import { isAdditive } from '../../../src/domain/meter.ts';
 import { isWithin, type Period } from '../../../src/domain/period.ts';
 import { addQuantities, canonicalQuantity, type Quantity, subtractQuantities } from '../../../src/domain/quantity.ts';
 import { DELIVERED_STATES } from '../../../src/domain/submission.ts';
-import { HOUR_MS } from '../../../src/domain/window.ts';
+import { epochHourOf } from '../../../src/domain/window.ts';
 import type { LateUsageDocument } from '../../../src/storage/late-usage.ts';
 import type { MeterSubmissionDocument } from '../../../src/storage/meter-submissions.ts';
 import type { ReconciliationDocument, ReconciliationRow } from '../../../src/storage/reconciliations.ts';
@@ -102,7 +102,8 @@ export class Ledger {
 
   /** Whether a person was told of a drift in the hour of an instant. */
   hasDriftAt(scope: FigureScope, at: Date): boolean {
-    return ofScope(this.#left, scope).some(({ timestamp }) => epochHour(timestamp) === epochHour(at));
+    const hour = epochHourOf(at.getTime());
+    return ofScope(this.#left, scope).some(({ timestamp }) => epochHourOf(timestamp.getTime()) === hour);
   }
 
   /** The running figures of a period that wait in sight, or are late. */
@@ -125,11 +126,12 @@ function unnoticed({ simulator }: World, submissions: readonly MeterSubmissionDo
   return submissions
     .filter(({ state }) => DELIVERED_STATES.includes(state))
     .flatMap(({ _id, subject, customerId, meter, timestamp, value }) => {
-      const quantity = canonicalQuantity(value.toString());
       const isLost = outcomes.get(_id) === 'rejected';
-      if (isLost === (subject === 'heal')) return [];
-      if (isLost) return [{ customerId, meter, timestamp, quantity }];
-      return subject === 'heal' ? [{ customerId, meter, timestamp, quantity: subtractQuantities('0', quantity) }] : [];
+      const isHeal = subject === 'heal';
+      // A heal that was lost brought nothing, and what is no heal and was not lost is where it belongs.
+      if (isLost === isHeal) return [];
+      const lost = canonicalQuantity(value.toString());
+      return [{ customerId, meter, timestamp, quantity: isHeal ? subtractQuantities('0', lost) : lost }];
     });
 }
 
@@ -149,10 +151,6 @@ async function leftDrift(db: World['database']['db']): Promise<Drift[]> {
         : [],
     ),
   );
-}
-
-function epochHour(at: Date): number {
-  return Math.floor(at.getTime() / HOUR_MS);
 }
 
 function ofScope<T extends { customerId: string; meter: string }>(from: readonly T[], scope: FigureScope): T[] {

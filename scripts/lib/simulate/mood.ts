@@ -1,8 +1,8 @@
+import { HOUR_MS } from '../../../src/domain/window.ts';
 import { type FaultPlan, faultKinds } from '../../../src/simulator/faults.ts';
 import type { Dice } from './dice.ts';
 import type { World } from './world.ts';
 
-const HOUR_MS = 3_600_000;
 const HOURS_MAX = 12;
 
 /** What Stripe is like for some hours: well, failing now and then, out of order, or rejecting later what it took. */

@@ -1,7 +1,6 @@
 import { groupBy } from '../../../src/domain/grouping.ts';
 import { addQuantities, equalQuantities, type Quantity } from '../../../src/domain/quantity.ts';
-
-const HOUR_MS = 3_600_000;
+import { epochHourOf } from '../../../src/domain/window.ts';
 
 /** By how much Stripe's figure of a customer's meter is off, at an instant. */
 export interface Drift {
@@ -29,7 +28,7 @@ export function placeDrift(told: readonly Drift[], stamped: readonly Drift[]): D
 }
 
 function hourOf({ customerId, meter, timestamp }: Drift): string {
-  return `${customerId} ${meter} ${Math.floor(timestamp.getTime() / HOUR_MS)}`;
+  return `${customerId} ${meter} ${epochHourOf(timestamp.getTime())}`;
 }
 
 function sum(drift: readonly Drift[]): Quantity {

@@ -1,4 +1,6 @@
+import { IN_FLIGHT_STATES } from '../../../src/domain/submission.ts';
 import type { Invoice } from '../../../src/simulator/billing/invoice-object.ts';
+import { HOUR_MS } from '../../../src/domain/window.ts';
 import type { Database } from '../../../src/storage/database.ts';
 import { compareHalves } from './compare-halves.ts';
 import { compareInvoices } from './compare-invoices.ts';
@@ -7,7 +9,6 @@ import { Ledger } from './ledger.ts';
 import { Week } from './week.ts';
 import { World } from './world.ts';
 
-const HOUR_MS = 3_600_000;
 /** Three days before a month ends, so that every week crosses the boundary of a calendar month. */
 const START_MS = Date.parse('2026-06-28T09:17:00Z');
 /** Periods that ended longer ago are compared on demand only. */
@@ -127,7 +128,7 @@ async function decideDoubts(world: World): Promise<void> {
 async function findWork({ database: { db } }: World): Promise<string[]> {
   const open = await db
     .collection('meter_submissions')
-    .find({ state: { $in: ['planned', 'sending', 'in_doubt'] } })
+    .find({ state: { $in: IN_FLIGHT_STATES } })
     .toArray();
   const held = await db
     .collection('invoice_guards')

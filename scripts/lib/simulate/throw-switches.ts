@@ -1,7 +1,7 @@
+import { HOUR_MS } from '../../../src/domain/window.ts';
 import type { Switches } from '../../../src/simulator/switches.ts';
 import type { Dice } from './dice.ts';
 
-const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 
 /** Where Stripe's behaviour is a setting or is not established: either way, for the whole of a week. */
