@@ -1,5 +1,5 @@
 import { boundary } from '../src/boundary.ts';
-import type { HealAction } from '../src/domain/heal-plan.ts';
+import { type HealAction, stampOf } from '../src/domain/heal-plan.ts';
 import { cancelSubmission, isCancellable } from './finish-cancellations.ts';
 import type { CorrectionDeps, Pair } from './pair.ts';
 
@@ -38,8 +38,7 @@ async function carryOut(deps: CorrectionDeps, pair: Pair, action: HealAction): P
     case 'replace':
       return replaceAll(deps, action.identifiers, at);
     case 'top-up': {
-      // The stamp must lie in the period, which may begin within the first minute of the range.
-      const timestampMs = Math.max(action.hourMs, Math.floor(pair.fromMs / 1000) * 1000);
+      const timestampMs = stampOf(action, { periodFromMs: pair.fromMs });
       const isMade = await deps.corrections.topUp({
         heal: healOf(deps, pair, action),
         timestampMs,

@@ -1,4 +1,4 @@
-import { type HealAction, holdFinal, planFigure, planHeal } from '../src/domain/heal-plan.ts';
+import { type HealAction, holdFinal, planFigure, planHeal, stampOf } from '../src/domain/heal-plan.ts';
 import { foldByHour, foldHour, type HourLedger } from '../src/domain/ledger-entry.ts';
 import type { Quantity } from '../src/domain/quantity.ts';
 import { type DifferingHour, differingHours, judge, settleHour } from '../src/domain/reconciliation.ts';
@@ -72,11 +72,12 @@ async function planOf(
 ): Promise<HealAction[]> {
   const actions = found.settled.flatMap(({ hourMs, delivered, stripe, ledger: { entries } }) => {
     const hour = { hourMs, delivered, stripe, entries };
-    return pair.mode === 'delta' ? (planHeal(hour, found.nowMs) ?? []) : planFigure(hour);
+    const action = pair.mode === 'delta' ? planHeal(hour, found.nowMs) : planFigure(hour);
+    return action === undefined ? [] : [{ action, stampMs: stampOf(action, { periodFromMs: pair.fromMs, entries }) }];
   });
   if (actions.length === 0) return [];
   const finals = await deps.finalPeriods(pair);
-  return actions.map((action) => holdFinal(action, finals));
+  return actions.map(({ action, stampMs }) => holdFinal(action, finals, stampMs));
 }
 
 /** The hours of the range in which the two sides differ. */

@@ -4,7 +4,8 @@ import { boundary } from '../src/boundary.ts';
 import { mirrorInvoice, type MirrorInvoiceDeps } from './mirror-invoice.ts';
 import { mirrorSubscription, type MirrorSubscriptionDeps } from './mirror-subscription.ts';
 
-export interface MirrorAccountDeps extends MirrorSubscriptionDeps, MirrorInvoiceDeps {
+export interface MirrorAccountDeps extends Omit<MirrorSubscriptionDeps, 'invoices'>, MirrorInvoiceDeps {
+  readonly invoices: MirrorSubscriptionDeps['invoices'] & MirrorInvoiceDeps['invoices'];
   /** Every subscription of the account. */
   listSubscriptions(): AsyncIterable<Subscription>;
   /** Invoices created since an instant, and open ones of any age. */
@@ -29,13 +30,7 @@ export async function mirrorAccount(
   const nowMs = deps.clock.now();
   const isRelevant = ({ endedAt }: Subscription): boolean =>
     endedAt === undefined || endedAt.getTime() > nowMs - ENDED_DAYS_MAX * DAY_MS;
-  const subscriptions = await inBatches(deps.listSubscriptions(), input.signal, async (subscription) => {
-    if (!isRelevant(subscription)) return;
-    const before = await deps.subscriptions.find(subscription._id);
-    const isNew = before === null && (await deps.subscriptions.save(subscription, undefined));
-    await boundary('mirror.subscription-listed');
-    if (!isNew) await mirrorSubscription(deps, subscription._id);
-  });
+  // Calendars follow subscriptions, and what invoices tell of them has to be there.
   const invoices = await inBatches(
     deps.listInvoices(nowMs - INVOICE_DAYS_MAX * DAY_MS),
     input.signal,
@@ -46,6 +41,13 @@ export async function mirrorAccount(
       if (!isNew) await mirrorInvoice(deps, invoice._id);
     },
   );
+  const subscriptions = await inBatches(deps.listSubscriptions(), input.signal, async (subscription) => {
+    if (!isRelevant(subscription)) return;
+    const before = await deps.subscriptions.find(subscription._id);
+    const isNew = before === null && (await deps.subscriptions.save(subscription, undefined));
+    await boundary('mirror.subscription-listed');
+    if (!isNew) await mirrorSubscription(deps, subscription._id);
+  });
   return { subscriptions, invoices };
 }
 

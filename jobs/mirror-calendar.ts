@@ -20,6 +20,10 @@ export interface MirrorCalendarDeps {
     finishCalendar(read: readonly Mirrored[]): Promise<void>;
     waiting(after: string, limit: number): Promise<readonly string[]>;
   };
+  readonly invoices: {
+    /** Where lines that bill a customer's usage begin and end. */
+    usageBoundaries(stripeCustomerId: string): Promise<readonly Date[]>;
+  };
   readonly usage: {
     /** Whether any usage was derived for a customer id. */
     hasRows(customerId: string): Promise<boolean>;
@@ -31,7 +35,7 @@ export interface MirrorCalendarDeps {
 const BATCH = 500;
 
 /**
- * Makes the calendar of one customer follow from its subscriptions. Whoever read the subscriptions before another one
+ * Makes the calendar of one customer follow from its subscriptions and invoices. Whoever read them before another one
  * changed may set an older calendar last; but every calendar that is set queues the customer's hours in the same write,
  * and the job that does so looks here again first. So what was set last is always looked at once more.
  * @returns whether the calendar changed.
@@ -41,8 +45,9 @@ export async function mirrorCalendar(deps: MirrorCalendarDeps, customerId: strin
   const itself = customer === null && isStripeCustomerId(customerId) ? customerId : undefined;
   const stripeCustomerId = customer?.stripeCustomerId ?? itself;
   const read = stripeCustomerId === undefined ? [] : await deps.subscriptions.ofCustomer(stripeCustomerId);
+  const boundaries = read.length === 0 ? [] : await deps.invoices.usageBoundaries(stripeCustomerId ?? '');
   const at = new Date(deps.clock.now());
-  const isChanged = await deps.customers.setMirroredCalendar(customerId, mirroredCalendar(read), at);
+  const isChanged = await deps.customers.setMirroredCalendar(customerId, mirroredCalendar(read, boundaries), at);
   await boundary('mirror.calendar-set');
   await deps.subscriptions.finishCalendar(read);
   return isChanged;

@@ -13,6 +13,7 @@ import {
   type PlannableRow,
   planRow,
   type RowPlan,
+  settled,
   type TakeOver,
 } from '../src/domain/submission-plan.ts';
 import { planTakeOver, rowTakenOver } from '../src/domain/take-over.ts';
@@ -196,7 +197,7 @@ class RowPlanner {
     const mode = this.#modeOf(row);
     const next = await this.#deps.outbox.nextFigure(row, meter, { customer, endedByMs, mode });
     if (next === undefined) {
-      return (row.planned?.quantity ?? '0') === row.quantity ? { kind: 'settled', row } : undefined;
+      return (row.planned?.quantity ?? '0') === row.quantity ? settled(row, this.#deps.installation) : undefined;
     }
     const stamped = mode === 'delta' ? next : this.#stampLater(row, next);
     return stamped === undefined ? undefined : this.#planTo(row, stamped, { customer, meter, mode });

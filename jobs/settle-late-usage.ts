@@ -206,9 +206,9 @@ async function checkInvoice(
 function countedBetween(submission: StampedSubmission): CountedBetween {
   const { doubtful, firstAttemptAt, lastAttemptAt, acceptedAt } = submission;
   const toMs = (acceptedAt ?? lastAttemptAt)?.getTime() ?? 0;
-  // Without a doubt there was one attempt that counted, and its answer came at `acceptedAt`.
+  // Without a doubt it was the last attempt that counted, and its answer came at `acceptedAt`.
   const isOnce = doubtful !== true && acceptedAt !== undefined;
-  return { fromMs: isOnce ? toMs : (firstAttemptAt?.getTime() ?? toMs), toMs };
+  return { fromMs: (isOnce ? lastAttemptAt : firstAttemptAt)?.getTime() ?? toMs, toMs };
 }
 
 /** Applies `next_period` where the meter says so; returns how many entries were submitted. */

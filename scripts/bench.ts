@@ -3,7 +3,7 @@
  * table. Started with `--role` it is one of its own child processes: the daemon, the bare form, the load generator.
  */
 import { parseArgs } from 'node:util';
-import { runRole } from './lib/bench/child.ts';
+import { runRole } from './lib/child.ts';
 import { measureAggregation } from './lib/bench/measure-aggregation.ts';
 import { measureGrowth } from './lib/bench/measure-growth.ts';
 import { measureIngest } from './lib/bench/measure-ingest.ts';

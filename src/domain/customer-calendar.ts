@@ -57,6 +57,10 @@ export interface StatedCalendar {
 export const CALENDAR_CHANGES_MAX = 100;
 /** The same with those that follow from its subscriptions, which nobody can hold back. */
 const MIRRORED_CHANGES_MAX = 1_000;
+/** Calendars of further subscriptions, the present ones first. */
+const ALSO_MAX = 20;
+/** Of the instants that a customer's hours are split at besides, the latest. */
+const SPLITS_MAX = 200;
 /** Calendars that held one after the other and are remembered. */
 const ERAS_MAX = 12;
 /** Stripe lets an invoice be a draft for so long after its period (Stripe docs, Finalization grace period). */
@@ -105,8 +109,14 @@ export function withMirroredCalendar(
     if (changes.at(-1)?.source !== 'subscription') return changes;
     return append(changes, toStatedChange(stated), MIRRORED_CHANGES_MAX);
   }
-  const { subscription } = mirrored;
-  const cuts = canonicalCuts({ ...mirrored, calendar: following(changes.at(-1) ?? {}, mirrored) });
+  const { subscription, also = [] } = mirrored;
+  const last = changes.at(-1) ?? {};
+  const cuts = canonicalCuts({
+    ...mirrored,
+    calendar: following(last, mirrored),
+    // What split hours goes on to: moved periods of another subscription may be on a final invoice.
+    also: [...also, ...(toCuts(last).also ?? [])].slice(0, ALSO_MAX),
+  });
   const next = { source: 'subscription' as const, ...(subscription !== undefined && { subscription }) };
   return append(changes, { ...next, ...fromCuts(cuts) }, MIRRORED_CHANGES_MAX);
 }
@@ -187,7 +197,7 @@ function canonicalCuts({ calendar, also = [], splitsMs = [] }: HourCuts): HourCu
   return {
     calendar,
     ...(others.size > 0 && { also: [...others].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, other]) => other) }),
-    ...(splits.length > 0 && { splitsMs: [...new Set(splits)].sort((a, b) => a - b) }),
+    ...(splits.length > 0 && { splitsMs: [...new Set(splits)].sort((a, b) => a - b).slice(-SPLITS_MAX) }),
   };
 }
 

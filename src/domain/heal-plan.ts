@@ -1,5 +1,5 @@
 import { isDelivered, isHeal, type LedgerEntry } from './ledger-entry.ts';
-import type { Period } from './period.ts';
+import { isWithin, type Period } from './period.ts';
 import {
   absoluteQuantity,
   addQuantities,
@@ -98,7 +98,7 @@ function planDoubt(hour: SettledHour, drift: Quantity): HealAction {
 function planMissing(hour: SettledHour, drift: Quantity): HealAction {
   const { hourMs } = hour;
   const shortfall = negated(drift);
-  const sent = hour.entries.filter((entry) => isDelivered(entry) && !isHeal(entry)).sort(byIdentifier);
+  const sent = hour.entries.filter((entry) => isDelivered(entry) && !isHeal(entry)).sort(latestAttemptFirst);
   const single = sent.find(({ value }) => equalQuantities(value, shortfall));
   if (single !== undefined) return { kind: 'replace', hourMs, quantity: shortfall, identifiers: [single.identifier] };
   const total = addQuantities('0', ...sent.map(({ value }) => value));
@@ -167,14 +167,27 @@ export function planFigure(hour: SettledHour): HealAction {
 }
 
 /**
+ * The stamp of what an action sends, in whole seconds (UTC milliseconds): its hour, but within the period, which may begin
+ * inside the first minute of the compared range. What takes a submission back has the submission's.
+ */
+export function stampOf(
+  action: HealAction,
+  of: { readonly periodFromMs: number; readonly entries?: readonly LedgerEntry[] },
+): number {
+  const taken = 'cancelAttempts' in action && of.entries?.find(({ identifier }) => identifier === action.identifier);
+  return taken ? taken.timestampMs : Math.max(action.hourMs, Math.floor(of.periodFromMs / 1000) * 1000);
+}
+
+/**
  * Leaves to a person what would change usage whose invoice is final: Stripe would take it, and bill nothing by it. What
  * is sent again is let through: before it is sent it is found to be late, and goes to the list of late usage.
+ * @param stampMs of what the action sends: its hour may begin in the period before.
  */
-export function holdFinal(action: HealAction, finals: readonly Period[]): HealAction {
+export function holdFinal(action: HealAction, finals: readonly Period[], stampMs: number): HealAction {
   const { kind, hourMs, quantity } = action;
   const isSurplus = kind === 'person' && action.reason === 'stripe_holds_more';
   if (kind !== 'top-up' && kind !== 'take-back' && !isSurplus) return action;
-  const isFinal = finals.some(({ fromMs, toMs }) => hourMs >= fromMs && hourMs < toMs);
+  const isFinal = finals.some((final) => isWithin(final, stampMs));
   return isFinal ? { kind: 'person', hourMs, quantity, reason: 'invoice_final', number: action.number } : action;
 }
 
@@ -220,6 +233,9 @@ function negated(quantity: Quantity): Quantity {
   return subtractQuantities('0', quantity);
 }
 
-function byIdentifier(a: LedgerEntry, b: LedgerEntry): number {
+/** Of several that could be missing, what was sent before an invoice became final may be on it. */
+function latestAttemptFirst(a: LedgerEntry, b: LedgerEntry): number {
+  const byTime = (b.lastAttemptAtMs ?? 0) - (a.lastAttemptAtMs ?? 0);
+  if (byTime !== 0) return byTime;
   return a.identifier < b.identifier ? -1 : 1;
 }

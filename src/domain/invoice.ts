@@ -39,6 +39,11 @@ export interface FinalPeriod {
   readonly invoiceId: string;
 }
 
+/** Whether any line bills usage. */
+export function billsUsage({ lines }: Invoice): boolean {
+  return lines.some(({ stripeMeterId }) => stripeMeterId !== undefined);
+}
+
 /** Invoices that bill what there is and leave the rest of the period to the next one. */
 const PARTIAL_REASONS: readonly string[] = ['subscription_threshold', 'upcoming'];
 

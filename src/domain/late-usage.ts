@@ -81,19 +81,19 @@ export function finalPeriodOf(
   return finals.find((final) => final.meter === usage.meter && isWithin(final, usage.timestampMs));
 }
 
-/** When Stripe may have counted a delivered submission: at one instant, or between two when an answer was lost. */
+/** Between which instants Stripe counted a delivered submission: from a call of ours to an answer, or the last call. */
 export interface CountedBetween {
   readonly fromMs: number;
   readonly toMs: number;
 }
 
 /**
- * Whether a delivered submission was counted after its invoice was final. `perhaps`: an answer was lost around that
- * moment, so nobody can tell.
+ * Whether a delivered submission was counted after its invoice was final. `perhaps`: nobody can tell.
+ * @param finalizedAtMs as Stripe states it, in whole seconds: some time within that second.
  */
 export function isCountedAfter(counted: CountedBetween, finalizedAtMs: number): 'yes' | 'no' | 'perhaps' {
   if (counted.toMs <= finalizedAtMs) return 'no';
-  return counted.fromMs > finalizedAtMs ? 'yes' : 'perhaps';
+  return counted.fromMs >= finalizedAtMs + 1000 ? 'yes' : 'perhaps';
 }
 
 /**

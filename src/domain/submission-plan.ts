@@ -82,6 +82,17 @@ export interface TakeOver {
   readonly stampedIn: readonly number[];
 }
 
+/**
+ * The figure is what was planned already, or lies before anything that is to be submitted; unless an earlier run stopped
+ * before the row moved on, and the figure changed back since.
+ */
+export interface Settled {
+  readonly kind: 'settled';
+  readonly row: PlannableRow;
+  /** Of the submission that such a run would have left. */
+  readonly nextIdentifier: string;
+}
+
 /** What planning does about one row. */
 export type RowPlan =
   | {
@@ -106,8 +117,7 @@ export type RowPlan =
       readonly complete: boolean;
       readonly stampedIn?: readonly number[];
     }
-  /** The figure is what was planned already, or lies before anything that is to be submitted. */
-  | { readonly kind: 'settled'; readonly row: PlannableRow };
+  | Settled;
 
 /** What planning a row depends on besides the row. */
 export interface PlanContext {
@@ -132,14 +142,14 @@ export function planRow(row: PlannableRow, next: NextFigure, context: PlanContex
   const { customer } = context;
   const fromQuantity = row.planned?.quantity ?? '0';
   const difference = subtractQuantities(next.quantity, fromQuantity);
-  if (isZeroQuantity(difference)) return { kind: 'settled', row };
+  if (isZeroQuantity(difference)) return settled(row, context.installation);
   if (customer.submitFromMs !== undefined && next.atMs < customer.submitFromMs && row.planned === undefined) {
-    return { kind: 'settled', row };
+    return settled(row, context.installation);
   }
   const isTotal = context.mode === 'period_total';
   const part = leadingPart(difference);
   const toQuantity = isTotal ? next.quantity : addQuantities(fromQuantity, part);
-  const sequence = (row.planned?.sequence ?? 0) + 1;
+  const sequence = nextSequence(row);
   const timestampMs = Math.floor(next.atMs / 1000) * 1000;
   const late = latenessOf({ meter: row.meter, timestampMs: next.atMs }, context);
   const blocked = late === undefined ? blockedReason(customer, next.atMs, context.nowMs) : undefined;
@@ -164,6 +174,15 @@ export function planRow(row: PlannableRow, next: NextFigure, context: PlanContex
       ...(blocked !== undefined && { blocked }),
     },
   };
+}
+
+/** The plan of a row about which nothing has to be done. */
+export function settled(row: PlannableRow, installation: string): Settled {
+  return { kind: 'settled', row, nextIdentifier: identifierFor({ ...row, installation, sequence: nextSequence(row) }) };
+}
+
+function nextSequence({ planned }: PlannableRow): number {
+  return (planned?.sequence ?? 0) + 1;
 }
 
 /** Why usage of a customer stamped at an instant cannot be sent, if it cannot. */

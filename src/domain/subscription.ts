@@ -34,19 +34,21 @@ export interface Subscription {
 
 /** From short to long. */
 const INTERVALS: readonly BillingInterval[] = ['day', 'week', 'month', 'year'];
-/** Bounds on what one customer's windows are split by: the calendars that decide first, and the latest instants. */
-const ALSO_MAX = 20;
-const SPLITS_MAX = 200;
 /** How many periods are looked through for a month that has the anchor's day. */
 const ANCHOR_STEPS_MAX = 12;
 
 /**
  * The billing calendar of a customer from all of its subscriptions that bill usage: of those that have not ended, the one
  * that started first decides; if all have ended, the one that ended last. It depends on nothing but the subscriptions, so
- * that no order of news about them matters.
+ * that no order of news about them matters. Hours are split where a line of an invoice begins or ends, too: that is
+ * where usage was divided, also by a boundary that no subscription tells of any more.
+ * @param boundaries of lines that bill usage.
  * @returns undefined when no subscription bills usage.
  */
-export function mirroredCalendar(subscriptions: readonly Subscription[]): MirroredCalendar | undefined {
+export function mirroredCalendar(
+  subscriptions: readonly Subscription[],
+  boundaries: readonly Date[] = [],
+): MirroredCalendar | undefined {
   const billing = subscriptions.filter(billsUsage).sort(bySeniority);
   const calendars = new Map(
     billing
@@ -60,11 +62,11 @@ export function mirroredCalendar(subscriptions: readonly Subscription[]): Mirror
   // Its own hours were split before it came to decide, too.
   const also = sinceMs > deciding.startAt.getTime() ? [calendar, ...others] : others;
   const splits = billing.flatMap(({ startAt, endedAt }) => [startAt, ...(endedAt === undefined ? [] : [endedAt])]);
-  const splitsMs = [...new Set(splits.map((instant) => instant.getTime()))].sort((a, b) => a - b);
+  const splitsMs = new Set([...splits, ...boundaries].map((instant) => instant.getTime()));
   return {
     calendar,
-    also: also.slice(0, ALSO_MAX),
-    splitsMs: splitsMs.slice(-SPLITS_MAX),
+    also,
+    splitsMs: [...splitsMs].sort((a, b) => a - b),
     sinceMs,
     subscription: deciding._id,
     anchoredAtMs: deciding.billingCycleAnchor.getTime(),

@@ -17,7 +17,7 @@ export interface HourCuts {
   readonly calendar: BillingCalendar;
   /** Calendars of further subscriptions: hours are split where their periods begin, too. */
   readonly also?: readonly BillingCalendar[];
-  /** Instants at which a subscription began or ended. */
+  /** Instants at which a subscription began or ended, or a line of an invoice. */
   readonly splitsMs?: readonly number[];
 }
 

@@ -16,6 +16,9 @@ export interface InvoiceDocument extends Omit<Invoice, 'lines'> {
 
 export const INVOICES = 'invoices';
 
+/** Of one customer: more than can be of days for which Stripe still takes usage. */
+const BOUNDARY_INVOICES_MAX = 100;
+
 /** The mirror of invoices. */
 export class InvoiceMirror {
   readonly #collection: Collection<InvoiceDocument>;
@@ -58,6 +61,14 @@ export class InvoiceMirror {
   async drafts(after: string, limit: number): Promise<Invoice[]> {
     const query = this.#collection.find({ status: 'draft', _id: { $gt: after } });
     return (await translated(query.sort({ _id: 1 }).limit(limit).toArray())).map(toInvoice);
+  }
+
+  /** Where lines that bill a customer's usage begin and end, on its latest invoices. */
+  async usageBoundaries(stripeCustomerId: string): Promise<Date[]> {
+    const query = this.#collection.find({ stripeCustomerId, usageTo: { $exists: true } });
+    const found = await translated(query.sort({ usageTo: -1 }).limit(BOUNDARY_INVOICES_MAX).toArray());
+    const lines = found.flatMap((invoice) => invoice.lines.filter(({ stripeMeterId }) => stripeMeterId !== undefined));
+    return lines.flatMap(({ from, to }) => [from, to]);
   }
 
   /**

@@ -139,7 +139,8 @@ export class MeterSubmissions {
     return translated(this.#collection.findOne({ _id: id }));
   }
 
-  findAll(ids: readonly string[]): Promise<MeterSubmissionDocument[]> {
+  async findAll(ids: readonly string[]): Promise<MeterSubmissionDocument[]> {
+    if (ids.length === 0) return [];
     return translated(this.#collection.find({ _id: { $in: [...ids] } }).toArray());
   }
 

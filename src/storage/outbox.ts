@@ -99,7 +99,8 @@ export class Outbox {
 
   /**
    * Stores planned submissions, then moves their rows on. Where an identifier exists already (an earlier run stopped in
-   * between), the stored submission says what was planned. Several steps of one row come in order.
+   * between), the stored submission says what was planned, also where the figure changed back since. Several steps of one
+   * row come in order.
    */
   async store(plans: readonly RowPlan[], at: Date, between: () => Promise<void>): Promise<StoredPlans> {
     const chains = [...groupBy(plans, ({ row }) => JSON.stringify(keyOf(row))).values()];
@@ -110,7 +111,8 @@ export class Outbox {
     const isNew = (plan: RowPlan): boolean => plan.kind !== 'settled' && !existing.has(plan.submission.identifier);
     const late = plans.flatMap((plan) => (plan.kind === 'late' && isNew(plan) ? [toDocument(plan, at)] : []));
     await this.#late.makeEntries(late, at);
-    const stored = existing.size === 0 ? [] : await this.#submissions.findAll([...existing]);
+    const left = plans.flatMap((plan) => (plan.kind === 'settled' ? [plan.nextIdentifier] : []));
+    const stored = await this.#submissions.findAll([...existing, ...left]);
     const storedById = new Map(stored.map((document) => [document._id, document]));
     const moves = chains.flatMap((steps) => moveOf(steps, { existing, stored: storedById }));
     await this.#aggregates.movePlanned(moves.filter(({ subject }) => subject === 'window'));
@@ -153,6 +155,8 @@ function moveOf(
   const { subject, revision, planned: before } = row;
   const base = { subject, key: keyOf(row), previousSequence: before?.sequence ?? 0, revision };
   if (plan.kind === 'settled') {
+    const left = found.stored.get(plan.nextIdentifier);
+    if (left !== undefined) return [{ ...base, planned: asPlanned(left), isDone: false }];
     // What is stamped in it is kept, for when a changed calendar makes it no period of the customer any more.
     const counted = row.isCounted === true && row.planned ? { planned: toCounted(row.planned) } : {};
     return [{ ...base, ...counted, isDone: true }];
@@ -189,13 +193,19 @@ function toCounted({ sequence, quantity, identifier, atMs, mode }: PlannedSoFar)
 }
 
 function toPlanned(submission: PlannedSubmission, earlier: MeterSubmissionDocument | undefined): Planned {
+  if (earlier !== undefined) return asPlanned(earlier);
   return {
     sequence: submission.sequence,
-    quantity: earlier?.toQuantity ?? Decimal128.fromString(submission.toQuantity),
+    quantity: Decimal128.fromString(submission.toQuantity),
     identifier: submission.identifier,
-    at: earlier?.timestamp ?? new Date(submission.timestampMs),
+    at: new Date(submission.timestampMs),
     ...(submission.mode && { mode: submission.mode }),
   };
+}
+
+/** What a stored submission says was planned. */
+function asPlanned({ sequence, toQuantity, _id, timestamp, mode }: MeterSubmissionDocument): Planned {
+  return { sequence, quantity: toQuantity, identifier: _id, at: timestamp, ...(mode === 'period_total' && { mode }) };
 }
 
 function toDocument(plan: Exclude<RowPlan, { kind: 'settled' }>, at: Date): MeterSubmissionDocument {

@@ -1,11 +1,12 @@
 import { catchUpEvents } from '../../jobs/catch-up-events.ts';
 import { mirrorAccount, type MirrorAccountDeps } from '../../jobs/mirror-account.ts';
-import { type MirrorCalendarDeps, mirrorWaitingCalendars } from '../../jobs/mirror-calendar.ts';
+import { type MirrorCalendarDeps, mirrorCalendarsOf, mirrorWaitingCalendars } from '../../jobs/mirror-calendar.ts';
 import { mirrorInvoice } from '../../jobs/mirror-invoice.ts';
 import { mirrorSubscription } from '../../jobs/mirror-subscription.ts';
 import { processWebhooks } from '../../jobs/process-webhooks.ts';
 import { recordWebhook } from '../../jobs/record-webhook.ts';
 import type { Config } from '../config.ts';
+import { billsUsage } from '../domain/invoice.ts';
 import type { GaugeSource } from '../http/metrics.ts';
 import type { RouteRegistrar } from '../http/route.ts';
 import { registerStripeInbox } from '../http/stripe-inbox.ts';
@@ -76,7 +77,7 @@ export function webhookJobs(parts: JobParts): Record<string, JobHandler> {
       const mirror = mirrorDeps(parts);
       const handlers = {
         subscription: (id: string) => mirrorSubscription(mirror, id),
-        invoice: async (id: string) => wakeGuard(parts, await mirrorInvoice(mirror, id)),
+        invoice: (id: string) => followInvoice(parts, id),
         'error-report': (id: string) => rejectReported(parts, id),
       };
       return processWebhooks({ inbox: stores.webhookInbox, handlers, random: Math.random, clock, log }, { signal });
@@ -106,11 +107,20 @@ async function rejectReported(parts: JobParts, eventId: string): Promise<void> {
   await rejectSamples(parts, report);
 }
 
+/** Its lines may divide usage where the customer's subscriptions tell of no boundary. */
+async function followInvoice(parts: JobParts, id: string): Promise<void> {
+  const mirror = mirrorDeps(parts);
+  const invoice = await mirrorInvoice(mirror, id);
+  if (invoice !== undefined && billsUsage(invoice)) await mirrorCalendarsOf(mirror, [invoice.stripeCustomerId]);
+  await wakeGuard(parts, invoice);
+}
+
 /** What the calendars of customers follow from. */
 export function calendarDeps({ stores, clock }: JobParts): MirrorCalendarDeps {
   return {
     customers: stores.customers,
     subscriptions: stores.subscriptions,
+    invoices: stores.invoices,
     usage: stores.usageAggregates,
     clock,
   };

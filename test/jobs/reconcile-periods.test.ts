@@ -169,11 +169,39 @@ describe('a period whose invoice is final', () => {
       expect(pipeline.simulator.meterEventCount).toBe(4);
     }));
 
+  describe('whose boundaries lie within a minute', () => {
+    const START = '2026-05-14T10:23:45.000Z';
+    const END = '2026-06-14T10:23:45.000Z';
+    const SENT = ['2026-05-14T10:40:00Z', '2026-06-13T23:30:00Z', '2026-06-14T10:40:00Z'];
+
+    it.each([
+      ['of a final period is left to a person', START, { healed: 0, waiting: 1 }],
+      ['of the period after it is topped up', END, { healed: 1, waiting: 0 }],
+    ])('what lacks in the first minute %s', (_, stamp, done) =>
+      withPipeline(ANY_HEAL, async (pipeline) => {
+        const customer = await sendAround(pipeline, END, SENT);
+        await loseStamped(pipeline, stamp);
+        // Somebody else's usage in the same minute: no submission explains the shortfall.
+        const sent = { customerId: 'acme', stripeCustomerId: customer, identifier: '', hourMs: ms(stamp) };
+        await addAtStripe(pipeline, sent, '0.5');
+        await finalise(pipeline, customer, { from: START, to: END });
+        await settle(pipeline);
+        expect(await pipeline.run('reconcile-usage')).toMatchObject(done);
+        await pipeline.run('submit-meter-events');
+        expect(await pipeline.stores.lateUsage.list({ limit: 10 })).toEqual([]);
+      }),
+    );
+  });
+
   /** As the mirror has it once Stripe has finalised the invoice of the first period. */
-  async function finalise(pipeline: Pipeline, stripeCustomerId: string): Promise<void> {
+  async function finalise(
+    pipeline: Pipeline,
+    stripeCustomerId: string,
+    period = { from: '2026-05-14T00:00:00Z', to: ANCHOR },
+  ): Promise<void> {
     const [stripeMeter] = (await pipeline.parts.stripe?.listMeters()) ?? [];
-    const to = new Date(ANCHOR);
-    const line = { id: 'il_1', stripeMeterId: stripeMeter?.id ?? '', from: new Date('2026-05-14T00:00:00Z'), to };
+    const to = new Date(period.to);
+    const line = { id: 'il_1', stripeMeterId: stripeMeter?.id ?? '', from: new Date(period.from), to };
     await pipeline.stores.invoices.save(
       {
         _id: 'in_1',

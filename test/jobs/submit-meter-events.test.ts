@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { onBoundary } from '../../src/boundary.ts';
+import { adjust } from '../support/adjustments.ts';
 import { ingestEvents, meterOf, storeMeters } from '../support/usage.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';
 
@@ -196,6 +197,27 @@ describe('submitMeterEvents', () => {
         'seats 06 1',
         'seats 07 1',
       ]);
+    }));
+
+  it('takes back what a stopped run planned when the figure changed back meanwhile', () =>
+    withPipeline({}, async (pipeline) => {
+      await prepare(pipeline);
+      const customer = await pipeline.mapCustomer('acme');
+      const { db } = pipeline.stores.database;
+      await ingestEvents(db, [{ at: '2026-06-15T08:10:00Z', quantity: '5' }]);
+      await pipeline.run('aggregate-usage');
+      onBoundary((name) => {
+        if (name === 'plan.submissions-inserted') throw new Error('stopped');
+        return undefined;
+      });
+      await expect(pipeline.run('submit-meter-events')).rejects.toThrow('stopped');
+      onBoundary(undefined);
+      await adjust(db, { meter: 'calls', quantity: '-5', occurredAt: '2026-06-15T08:20:00Z' });
+      await pipeline.run('aggregate-usage');
+      for (let round = 0; round < 2; round += 1) await pipeline.run('submit-meter-events');
+      const sent = pipeline.simulator.meterEvents().map(({ value }) => value);
+      expect(sent).toEqual(['5', '-5']);
+      expect((await outcome(pipeline)).counted).toEqual({ [`${customer} calls`]: '0' });
     }));
 
   it('reaches the same end when it is stopped after any of its side effects', async () => {

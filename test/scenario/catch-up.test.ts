@@ -122,6 +122,26 @@ describe('catching up with Stripe', () => {
     }),
   );
 
+  it.each(['when the account is mirrored', 'from events'])(
+    'splits hours at a boundary that only an invoice tells of, %s',
+    { timeout: 30_000 },
+    (how) =>
+      withPipeline({}, async (pipeline) => {
+        const { simulator, stores } = pipeline;
+        const { stripe, subscriptionId } = await openAccount(pipeline);
+        if (how === 'from events') await catchUp(pipeline);
+        const resets = [START_MS + 3 * HOUR_MS + 61_000, START_MS + 5 * HOUR_MS + 62_000];
+        for (const resetMs of resets) {
+          await simulator.advanceTo(resetMs);
+          await stripe.subscriptions.update(subscriptionId, { billing_cycle_anchor: { type: 'now' } });
+        }
+        await catchUp(pipeline);
+        const [middle = 0, last = 0] = resets;
+        const acme = await stores.customers.find('acme');
+        expect(acme?.calendars.at(-1)).toMatchObject({ anchor: new Date(last), splits: [new Date(middle)] });
+      }),
+  );
+
   it('is taken over with the same end wherever it is stopped', { timeout: 60_000 }, () =>
     withPipeline({}, async (pipeline) => {
       const { clock, simulator, stores } = pipeline;

@@ -69,6 +69,15 @@ describe('the billing calendar of a customer', () => {
     expect(after({ mirrored: cuts }, { mirrored: { calendar: cuts.calendar } })?.calendars).toHaveLength(2);
   });
 
+  it('goes on to split hours where periods of another subscription began before they were moved', () => {
+    const [first, moved] = [monthly('2026-10-16T10:50:01Z'), monthly('2026-11-17T11:00:02Z')];
+    const customer = after(
+      { mirrored: { calendar: monthly(ANCHOR), also: [first] } },
+      { mirrored: { calendar: monthly(ANCHOR), also: [moved] } },
+    );
+    expect(calendarsOf(customer?.calendars ?? []).at(-1)?.also).toEqual([first, moved]);
+  });
+
   it('keeps its layout when subscriptions say what was stated', () => {
     const customer = after({ billingAnchor: ANCHOR }, { mirrored: { calendar: monthly(ANCHOR) } });
     expect(customer?.calendars).toEqual([{ layout: 1, source: 'subscription', anchor: at(ANCHOR), interval: 'month' }]);

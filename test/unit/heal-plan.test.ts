@@ -8,6 +8,7 @@ import {
   isWithinBounds,
   planFigure,
   planHeal,
+  stampOf,
 } from '../../src/domain/heal-plan.ts';
 import { foldByHour, foldHour, type LedgerEntry } from '../../src/domain/ledger-entry.ts';
 import { addQuantities, subtractQuantities } from '../../src/domain/quantity.ts';
@@ -41,7 +42,13 @@ function plan(entries: readonly LedgerEntry[], stripe: string, nowMs = NOW): Hea
 }
 
 describe('planHeal, what is missing', () => {
-  it('replaces the one submission with exactly the value that is missing, the first of several', () => {
+  it('replaces the one submission with exactly the value that is missing, of several the one that was sent last', () => {
+    const late = entry({ value: '7', lastAttemptAtMs: AT + 1 });
+    const missing = plan([entry({ value: '3' }), entry({ value: '7' }), late, entry({ value: '7' })], '17');
+    expect(missing).toMatchObject({ kind: 'replace', identifiers: [late.identifier] });
+  });
+
+  it('replaces the same one whatever the order in which they are read', () => {
     const entries = [entry({ value: '3' }), entry({ value: '7' }), entry({ value: '7' })];
     const [, first] = entries;
     expect(plan(entries, '10')).toEqual({
@@ -211,19 +218,40 @@ describe('plans', () => {
   it('leave a final invoice to a person, but for what goes to the list of late usage', () => {
     const replace: HealAction = { kind: 'replace', hourMs: AT, quantity: '4', identifiers: ['s1'] };
     const finals = [{ fromMs: AT, toMs: AT + 1 }];
-    expect(holdFinal(topUp, finals)).toMatchObject({ kind: 'person', reason: 'invoice_final' });
-    expect(holdFinal(topUp, [{ fromMs: AT + 1, toMs: AT + 2 }])).toBe(topUp);
-    expect(holdFinal(replace, finals)).toBe(replace);
+    expect(holdFinal(topUp, finals, AT)).toMatchObject({ kind: 'person', reason: 'invoice_final' });
+    expect(holdFinal(topUp, [{ fromMs: AT + 1, toMs: AT + 2 }], AT)).toBe(topUp);
+    expect(holdFinal(replace, finals, AT)).toBe(replace);
+  });
+
+  it('go by the stamp of what is sent: an hour is compared from the minute in which its period begins', () => {
+    const [before, after] = [
+      { fromMs: AT - HOUR_MS, toMs: AT + 21_000 },
+      { fromMs: AT + 21_000, toMs: AT + HOUR_MS },
+    ];
+    const stampMs = stampOf(topUp, { periodFromMs: AT + 21_000 });
+    expect(stampMs).toBe(AT + 21_000);
+    expect(holdFinal(topUp, [after], stampMs)).toMatchObject({ kind: 'person', reason: 'invoice_final', hourMs: AT });
+    expect(holdFinal(topUp, [before], stampMs)).toBe(topUp);
+    const entries = [entry({ value: '5', state: 'replaced', identifier: 'taken', timestampMs: AT })];
+    const action: HealAction = {
+      kind: 'take-back',
+      hourMs: AT,
+      quantity: '-5',
+      identifier: 'taken',
+      cancelAttempts: 0,
+      number: 1,
+    };
+    expect(stampOf(action, { periodFromMs: AT + 21_000, entries })).toBe(AT);
   });
 
   it('leave a surplus of a final invoice to a person also where surplus is accepted: it would be taken back each time', () => {
     const surplus = plan([entry({ value: '3' })], '5');
     if (surplus === undefined) throw new Error('no plan');
     expect(surplus).toMatchObject({ kind: 'person', reason: 'stripe_holds_more', quantity: '-2' });
-    const held = holdFinal(surplus, [{ fromMs: AT, toMs: AT + HOUR_MS }]);
+    const held = holdFinal(surplus, [{ fromMs: AT, toMs: AT + HOUR_MS }], AT);
     expect(held).toMatchObject({ kind: 'person', reason: 'invoice_final', quantity: '-2' });
     expect(acceptSurplus([held])).toEqual([held]);
-    expect(acceptSurplus([holdFinal(surplus, [])])).toMatchObject([{ kind: 'top-up', quantity: '-2' }]);
+    expect(acceptSurplus([holdFinal(surplus, [], AT)])).toMatchObject([{ kind: 'top-up', quantity: '-2' }]);
   });
 
   it('take an accepted surplus back by a negative delta', () => {

@@ -47,10 +47,12 @@ describe('lateness', () => {
   });
 
   it.each([
-    [1, 2, 2, 'no'],
-    [1, 3, 2, 'perhaps'],
-    [2, 3, 2, 'perhaps'],
-    [3, 4, 2, 'yes'],
+    [1_000, 2_000, 2_000, 'no'],
+    [1_000, 2_001, 2_000, 'perhaps'],
+    [2_000, 3_000, 2_000, 'perhaps'],
+    [2_999, 2_999, 2_000, 'perhaps'],
+    [2_999, 3_000, 2_000, 'perhaps'],
+    [3_000, 4_000, 2_000, 'yes'],
   ] as const)('of what was counted between %i and %i, for an invoice final at %i, is %s', (fromMs, toMs, final, is) => {
     expect(isCountedAfter({ fromMs, toMs }, final)).toBe(is);
   });

@@ -62,6 +62,10 @@ describe('the calendar of a customer from its subscriptions', () => {
     };
     expect(mirroredCalendar([ended, first, second])).toEqual(expected);
     expect(mirroredCalendar([second, ended, first])).toEqual(expected);
+    const boundaries = ['2026-03-05T07:00:01Z', '2026-02-01T00:00:00Z', '2026-02-03T07:00:01Z'].map(at);
+    expect(mirroredCalendar([ended, first, second], boundaries)?.splitsMs).toEqual(
+      [...expected.splitsMs, ms('2026-02-03T07:00:01Z'), ms('2026-03-05T07:00:01Z')].sort((a, b) => a - b),
+    );
   });
 
   it.each([

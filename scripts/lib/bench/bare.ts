@@ -7,7 +7,7 @@ import { type Database, openDatabase } from '../../../src/storage/database.ts';
 import { toUsageEventDocument, USAGE_EVENTS, type UsageEventDocument } from '../../../src/storage/usage-events.ts';
 import { systemClock } from '../../../src/clock.ts';
 import { eventOf, type EventSeries } from './event-series.ts';
-import type { RoleWork } from './child.ts';
+import type { RoleWork } from '../child.ts';
 
 const BATCH_EVENTS = 1_000;
 const BATCHES_IN_FLIGHT = 4;

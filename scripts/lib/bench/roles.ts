@@ -1,7 +1,7 @@
 import { loadConfig } from '../../../src/config.ts';
 import { startDaemon } from '../../../src/daemon.ts';
 import { startBareServer } from './bare.ts';
-import type { Roles } from './child.ts';
+import type { Roles } from '../child.ts';
 import { startBenchSimulator } from './simulator-role.ts';
 import { startSubmitter } from './submitter-role.ts';
 import { type LoadOrder, runLoad } from './load.ts';

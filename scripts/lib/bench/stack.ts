@@ -6,7 +6,7 @@ import { resolveMongod } from '../../../src/embedded/resolve-mongod.ts';
 import { resolveRedis } from '../../../src/embedded/resolve-redis.ts';
 import { type Database, openDatabase } from '../../../src/storage/database.ts';
 import { ensureIndexes } from '../../../src/storage/indexes.ts';
-import { Child } from './child.ts';
+import { Child } from '../child.ts';
 import type { LoadOrder, LoadResult } from './load.ts';
 import { BENCH_KEY } from './simulator-role.ts';
 

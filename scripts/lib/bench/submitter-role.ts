@@ -9,7 +9,7 @@ import { openDatabase } from '../../../src/storage/database.ts';
 import { jobHandlers } from '../../../src/wiring/job-handlers.ts';
 import { openStores } from '../../../src/wiring/stores.ts';
 import { openStripeSide } from '../../../src/wiring/stripe-side.ts';
-import type { RoleWork } from './child.ts';
+import type { RoleWork } from '../child.ts';
 
 export interface JobOrder {
   /** Is run until nothing waits in the outbox, however late it is due. */

@@ -18,6 +18,8 @@ import type { Week } from './week.ts';
 import type { World } from './world.ts';
 
 const FINAL_STATUSES: readonly string[] = ['open', 'paid', 'uncollectible'];
+/** Stripe states instants in whole seconds. */
+const SECOND_MS = 1000;
 
 /**
  * Compares each line of each final invoice with what was used in its period. What is not on it has to be on a list: late,
@@ -73,22 +75,44 @@ function compareLine(
   return `${name}: billed ${billed}, ${difference}`;
 }
 
-function compareSum({ scope, period, billed, finalAtMs }: FinalLine, sides: Sides): string | undefined {
-  const { week, ledger, counted } = sides;
+function compareSum(final: FinalLine, { week, ledger, counted }: Sides): string | undefined {
+  const { scope, period, billed, finalAtMs } = final;
   const { moved, undelivered, visible } = ledger.stampedIn(scope, period);
   const afterFinal = ledger
     .lateIn(scope, period)
     .filter(({ reason }) => reason === 'accepted_after_finalization')
-    .filter(({ identifier, timestamp }) => {
+    .map(({ identifier, timestamp, quantity }) => {
       const receivedAtMs = counted.receivedAtMs(identifier);
       // Where another of the same hour was counted in its place, no total tells; where none was, the drift is listed.
-      return receivedAtMs === undefined ? !ledger.hasDriftAt(scope, timestamp) : receivedAtMs >= finalAtMs;
-    })
-    .map(({ quantity }) => canonicalQuantity(quantity.toString()));
+      const isAfter =
+        receivedAtMs === undefined ? !ledger.hasDriftAt(scope, timestamp) : receivedAtMs >= finalAtMs + SECOND_MS;
+      const isPerhaps = receivedAtMs !== undefined && receivedAtMs >= finalAtMs && !isAfter;
+      const order = counted.orderOf(identifier);
+      return { isAfter, isPerhaps, order, quantity: canonicalQuantity(quantity.toString()) };
+    });
   const used = addQuantities(week.facts.figureIn(scope, period), moved);
-  const unbilled = addQuantities(undelivered, visible, ...afterFinal);
-  if (equalQuantities(billed, atLeastZero(subtractQuantities(used, unbilled)))) return undefined;
-  return `used ${used}, late or waiting ${unbilled}`;
+  // Counted after all, too late for the invoice, in place of an equal one that was lost: the line shows it, no total does.
+  const mistaken = ledger
+    .missedIn(scope, period)
+    .filter(({ identifier }) => (counted.receivedAtMs(identifier) ?? 0) >= finalAtMs);
+  const taken = [...afterFinal.filter(({ isAfter }) => isAfter), ...mistaken];
+  const unbilled = addQuantities(undelivered, visible, ...quantitiesOf(taken));
+  // Within the second in which the invoice became final, what came first is on it.
+  const lastSecond = afterFinal.filter(({ isPerhaps }) => isPerhaps).sort((a, b) => a.order - b.order);
+  const perhaps = remainders(quantitiesOf(lastSecond));
+  const isBilled = perhaps.some((more) =>
+    equalQuantities(billed, atLeastZero(subtractQuantities(used, addQuantities(unbilled, more)))),
+  );
+  return isBilled ? undefined : `used ${used}, late or waiting ${unbilled}, perhaps more: ${perhaps[0]}`;
+}
+
+function quantitiesOf(entries: readonly { readonly quantity: Quantity }[]): Quantity[] {
+  return entries.map(({ quantity }) => quantity);
+}
+
+/** What is left of these after some of the first; all of them first. */
+function remainders(quantities: readonly Quantity[]): Quantity[] {
+  return [...quantities.keys(), quantities.length].map((from) => addQuantities('0', ...quantities.slice(from)));
 }
 
 /** Where Stripe keeps the last value, the latest figure is billed or listed. */

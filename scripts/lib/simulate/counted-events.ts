@@ -17,6 +17,11 @@ export class CountedEvents {
     return this.#events.find((event) => event.identifier === identifier)?.receivedAt;
   }
 
+  /** Its place in the order in which Stripe received them. */
+  orderOf(identifier: string): number {
+    return this.#events.findIndex((event) => event.identifier === identifier);
+  }
+
   /** What the events stamped in a period add up to. */
   sumIn(of: { customer: string; meter: string }, period: Period): Quantity {
     return addQuantities('0', ...this.#in(of, period).map(({ value }) => canonicalQuantity(value)));

@@ -56,10 +56,11 @@ export class Ledger {
   static async read(world: World): Promise<Ledger> {
     const { db } = world.database;
     const submissions = await db.collection<MeterSubmissionDocument>('meter_submissions').find().toArray();
+    const late = await db.collection<LateUsageDocument>('late_usage').find().toArray();
     return new Ledger({
       submissions,
-      late: await db.collection<LateUsageDocument>('late_usage').find().toArray(),
-      left: placeDrift(await leftDrift(db), unnoticed(world, submissions)),
+      late,
+      left: placeDrift(await leftDrift(db), [...unnoticed(world, submissions), ...lateHeals(late)]),
       windows: await db.collection<Row>('usage_aggregates').find().toArray(),
       periods: await db.collection<Row>('usage_periods').find().toArray(),
     });
@@ -100,6 +101,13 @@ export class Ledger {
     };
   }
 
+  /** What was stamped in a period and is sent again, because Stripe seemed to have lost it. */
+  missedIn(scope: FigureScope, period: Period): { readonly identifier: string; readonly quantity: Quantity }[] {
+    return this.#submissionsIn(scope, period)
+      .filter(({ state, history }) => state === 'replaced' && history.at(-1)?.reason === 'missing_at_stripe')
+      .map(({ _id, value }) => ({ identifier: _id, quantity: canonicalQuantity(value.toString()) }));
+  }
+
   /** Whether a person was told of a drift in the hour of an instant. */
   hasDriftAt(scope: FigureScope, at: Date): boolean {
     const hour = epochHourOf(at.getTime());
@@ -135,6 +143,20 @@ function unnoticed({ simulator }: World, submissions: readonly MeterSubmissionDo
     });
 }
 
+/** Heals that came too late stand on their list for the drift that they were to close. */
+function lateHeals(late: readonly LateUsageDocument[]): Drift[] {
+  return late
+    .filter(({ subject, reason }) => subject === 'heal' && reason !== 'accepted_after_finalization')
+    .map(({ customerId, meter, timestamp, quantity }) => {
+      return {
+        customerId,
+        meter,
+        timestamp,
+        quantity: subtractQuantities('0', canonicalQuantity(quantity.toString())),
+      };
+    });
+}
+
 /** From the latest comparison of each customer's meter and period. */
 async function leftDrift(db: World['database']['db']): Promise<Drift[]> {
   const runs = await db.collection<ReconciliationDocument>('reconciliations').find().sort({ startedAt: 1 }).toArray();
@@ -144,12 +166,13 @@ async function leftDrift(db: World['database']['db']): Promise<Drift[]> {
   const latest = new Map(
     inOrder.map((row) => [JSON.stringify([row._id.customerId, row._id.meter, row._id.periodStart]), row]),
   );
-  return [...latest.values()].flatMap(({ _id: { customerId, meter }, plan }) =>
-    plan.flatMap((action) =>
-      action.kind === 'person' && action.reason === 'invoice_final'
-        ? [{ customerId, meter, timestamp: new Date(action.hourMs), quantity: action.quantity }]
-        : [],
-    ),
+  return [...latest.values()].flatMap(({ _id: { customerId, meter, periodStart }, plan }) =>
+    plan.flatMap((action) => {
+      if (action.kind !== 'person' || action.reason !== 'invoice_final') return [];
+      // The period may begin within the first minute of what was compared.
+      const timestamp = new Date(Math.max(action.hourMs, periodStart.getTime()));
+      return [{ customerId, meter, timestamp, quantity: action.quantity }];
+    }),
   );
 }
 

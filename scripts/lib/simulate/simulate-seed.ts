@@ -16,6 +16,8 @@ const FROM = new Date(START_MS - 31 * 24 * HOUR_MS).toISOString();
 /** Longer than the lag of event summaries may be, so that each round settles what the one before left open. */
 const ROUND_MS = 13 * HOUR_MS;
 const ROUNDS_MAX = 14;
+/** What is held so long waits for a person. */
+const RELEASE_ROUND = 8;
 const JOBS = [
   'catch-up-events',
   'process-webhooks',
@@ -100,6 +102,7 @@ async function comeToRest(world: World, week: Week, falseHeals: FalseHeals): Pro
     await falseHeals.look();
     if (falseHeals.found.length > 0) return falseHeals.found;
     await decideDoubts(world);
+    if (round >= RELEASE_ROUND) await releaseHeld(world);
     const ledger = await Ledger.read(world);
     differences = [
       ...(await compareHalves(world, week, ledger)),
@@ -122,6 +125,12 @@ async function decideDoubts(world: World): Promise<void> {
     const isCounted = events.some(({ identifier, outcome }) => identifier === _id && outcome === 'counted');
     await world.decide(_id, isCounted);
   }
+}
+
+/** Where a difference is left to a person (another invoice of that time is final), so is the invoice that shows it. */
+async function releaseHeld(world: World): Promise<void> {
+  const guards = world.database.db.collection<{ _id: string }>('invoice_guards');
+  for (const { _id } of await guards.find({ state: 'held' }).toArray()) await world.release(_id);
 }
 
 /** Work that is left: nothing may wait unseen once everything had its time. */
@@ -157,6 +166,8 @@ async function ledgerOf({ database: { db }, simulator }: World): Promise<string[
     ...submissions.map((document) => JSON.stringify(document)),
     'LATE USAGE',
     ...(await db.collection('late_usage').find().sort({ _id: 1 }).toArray()).map((entry) => JSON.stringify(entry)),
+    'GUARDS',
+    ...(await db.collection('invoice_guards').find().toArray()).map((guard) => JSON.stringify(guard)),
     'CALENDARS',
     ...(await db.collection('customers').find().toArray()).map((customer) => JSON.stringify(customer)),
     'INVOICES',

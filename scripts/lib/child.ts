@@ -52,7 +52,7 @@ export class Child {
 
 function replyOf(child: ChildProcess): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const onExit = (): void => reject(new Error('a child process of the benchmark ended'));
+    const onExit = (): void => reject(new Error('a child process ended'));
     child.once('exit', onExit);
     child.once('message', (reply: Reply) => {
       child.off('exit', onExit);

@@ -1,0 +1,23 @@
+import { readEmbeddedEnvironment } from '../../../src/embedded/environment.ts';
+import { startEmbeddedMongo } from '../../../src/embedded/mongo.ts';
+import { resolveMongod } from '../../../src/embedded/resolve-mongod.ts';
+import { openDatabase } from '../../../src/storage/database.ts';
+import { ensureIndexes } from '../../../src/storage/indexes.ts';
+import type { RoleWork } from '../child.ts';
+import { simulateSeed } from './simulate-seed.ts';
+
+/** A process that lives one seed after the other, with a MongoDB of its own. */
+export async function liveSeeds(): Promise<RoleWork> {
+  const program = await resolveMongod(readEmbeddedEnvironment(), () => {});
+  const mongo = await startEmbeddedMongo({ program });
+  const database = openDatabase({ uri: mongo.uri, name: 'simulate' });
+  await ensureIndexes(database.db);
+  return {
+    ready: true,
+    answer: (question) => simulateSeed({ database, mongodbUri: mongo.uri }, question as { seed: number; days: number }),
+    async stop() {
+      await database.close();
+      await mongo.stop();
+    },
+  };
+}
