@@ -35,6 +35,8 @@ export async function withDaemon(
           STRIPE_CALLS_PER_SECOND_MAX: '10000',
           WINDOW_SETTLE_MS: '0',
           PORT: '0',
+          // Without schedules: a job runs when a test runs it, whatever the time of the day.
+          ROLES: 'http,worker',
           ADMIN_API_KEY: ADMIN_KEY,
           LOG_LEVEL: 'silent',
           ...options.environment,
