@@ -1,6 +1,6 @@
 /** A bounded torture: the parts of scripts/torture that need no process of their own, at a smaller size. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { crashAtEveryBoundary, lostAtStripe } from '../../scripts/lib/torture/crash-points.ts';
+import { crashAtEveryBoundary, listCrashPoints, lostAtStripe } from '../../scripts/lib/torture/crash-points.ts';
 import { readBoundaryNames } from '../../scripts/lib/torture/boundaries.ts';
 import { submitThroughFaults } from '../../scripts/lib/torture/faulty-stripe.ts';
 import { overlapRuns } from '../../scripts/lib/torture/overlapping-runs.ts';
@@ -14,6 +14,10 @@ const quietly = { say: (): void => {} };
 
 afterEach(() => onBoundary(undefined));
 
+function stageOf(boundary: string): string {
+  return boundary.slice(0, boundary.indexOf('.'));
+}
+
 /** Lends a small population on a database of its own. */
 function withPopulation(
   size: { seed: number; customers: number; hours: number },
@@ -24,15 +28,18 @@ function withPopulation(
 
 describe('a process that ends between two side effects', () => {
   it('has boundaries to end at in every stage', () => {
-    const stages = new Set(readBoundaryNames().map((name) => name.split('.')[0]));
+    const stages = new Set(readBoundaryNames().map(stageOf));
     expect([...stages]).toEqual(
       expect.arrayContaining(['aggregate', 'ingest', 'plan', 'reconcile', 'replay', 'requeue', 'submit']),
     );
   });
 
-  it('is taken over with the same end at every boundary of the sources', { timeout: 120_000 }, () =>
+  const stages = [...new Set(listCrashPoints().map(stageOf))];
+
+  it.each(stages)('is taken over with the same end at every boundary of %s', { timeout: 120_000 }, (stage) =>
     withPopulation({ seed: 1, customers: 2, hours: 4 }, async (population) => {
-      expect(await crashAtEveryBoundary(population, { ...quietly, batchSize: 4 })).toEqual([]);
+      const only = listCrashPoints().filter((boundary) => stageOf(boundary) === stage);
+      expect(await crashAtEveryBoundary(population, { ...quietly, batchSize: 4, only })).toEqual([]);
     }),
   );
 });

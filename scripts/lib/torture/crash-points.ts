@@ -24,6 +24,11 @@ export interface Provocation {
   after?(population: Population): Promise<void>;
 }
 
+/** The boundaries that rounds of usage come to, in order. */
+export function listCrashPoints(): string[] {
+  return readBoundaryNames().filter((name) => !ELSEWHERE.test(name));
+}
+
 /**
  * Ends a process at every boundary of the sources, one after the other, and lets another one take over.
  * @returns what differs afterwards, and the boundaries that no process came to.
@@ -32,7 +37,7 @@ export async function crashAtEveryBoundary(
   population: Population,
   options: { batchSize: number; say: (line: string) => void; only?: readonly string[] },
 ): Promise<string[]> {
-  const names = readBoundaryNames().filter((name) => options.only?.includes(name) ?? !ELSEWHERE.test(name));
+  const names = options.only ?? listCrashPoints();
   const faults: string[] = [];
   // Usage that some provocations build on.
   await sendBatches(population, options.batchSize);
