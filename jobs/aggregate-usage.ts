@@ -10,11 +10,11 @@ import {
   planDerivation,
 } from '../src/domain/derivation-plan.ts';
 import type { Meter } from '../src/domain/meter.ts';
-import { HOUR_MS } from '../src/domain/window.ts';
+import { DAY_MS } from '../src/durations.ts';
 import { DaemonError } from '../src/errors.ts';
 
 /** An entry that a process left open is given up after this long: it derives, and is written anew if that was wrong. */
-const DIRTY_ENTRY_OPEN_MS_MAX = 24 * HOUR_MS;
+const DIRTY_ENTRY_OPEN_MS_MAX = DAY_MS;
 /** Entries whose pairs are held in memory at once. */
 const ENTRIES_PER_BATCH = 100;
 

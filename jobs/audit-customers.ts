@@ -11,7 +11,8 @@ import { groupBy } from '../src/domain/grouping.ts';
 import { isAdditive, type Meter } from '../src/domain/meter.ts';
 import { isWithin, type Period } from '../src/domain/period.ts';
 import { combineFigures, type UsageFigure } from '../src/domain/usage-figure.ts';
-import { type EpochHour, epochHourOf, HOUR_MS } from '../src/domain/window.ts';
+import { type EpochHour, epochHourOf } from '../src/domain/window.ts';
+import { HOUR_MS } from '../src/durations.ts';
 import { auditGroups, type GroupReads } from './audit-groups.ts';
 
 interface FigureRange extends Period {

@@ -1,5 +1,6 @@
 import { boundary } from '../src/boundary.ts';
 import { type HealAction, stampOf } from '../src/domain/heal-plan.ts';
+import { MINUTE_MS } from '../src/durations.ts';
 import { cancelSubmission, isCancellable } from './finish-cancellations.ts';
 import type { CorrectionDeps, Pair } from './pair.ts';
 
@@ -7,7 +8,7 @@ import type { CorrectionDeps, Pair } from './pair.ts';
  * A plan is carried out at once or not at all: a process that stood still for longer leaves it to the next comparison.
  * This only saves corrections of corrections; that nothing is done twice rests on what each action names.
  */
-const PLAN_AGE_MS_MAX = 10 * 60_000;
+const PLAN_AGE_MS_MAX = 10 * MINUTE_MS;
 const SENT_STATES = ['accepted', 'duplicate', 'confirmed', 'in_doubt'] as const;
 
 /** What is to be carried out, and when it was read. */

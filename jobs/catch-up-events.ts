@@ -1,6 +1,7 @@
 import { boundary } from '../src/boundary.ts';
 import type { Clock } from '../src/clock.ts';
 import { topicOf, type WebhookEvent, type WebhookKind } from '../src/domain/webhook.ts';
+import { DAY_MS, HOUR_MS } from '../src/durations.ts';
 
 export interface CatchUpEventsDeps {
   readonly events: {
@@ -34,8 +35,6 @@ export interface CatchUpEventsResult extends Readonly<Record<string, unknown>> {
   readonly calendars: number;
 }
 
-const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
 /** Events may be listed later than they were created, and our clock may be ahead of Stripe's. */
 const OVERLAP_MS = 2 * HOUR_MS;
 /** Stripe lists events for 30 days. */

@@ -2,7 +2,7 @@ import { type HealAction, holdFinal, planFigure, planHeal, stampOf } from '../sr
 import { foldByHour, foldHour, type HourLedger } from '../src/domain/ledger-entry.ts';
 import type { Quantity } from '../src/domain/quantity.ts';
 import { type DifferingHour, differingHours, judge, settleHour } from '../src/domain/reconciliation.ts';
-import { HOUR_MS } from '../src/domain/window.ts';
+import { HOUR_MS, MINUTE_MS } from '../src/durations.ts';
 import {
   type Comparison,
   type FiguresDeps,
@@ -14,8 +14,6 @@ import {
   type SummariesDeps,
   type SummaryRange,
 } from './pair.ts';
-
-const MINUTE_MS = 60_000;
 
 interface FindDriftDeps extends FiguresDeps, SummariesDeps {}
 

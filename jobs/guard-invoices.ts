@@ -11,6 +11,7 @@ import {
   isBilled,
 } from '../src/domain/invoice-guard.ts';
 import type { Meter } from '../src/domain/meter.ts';
+import { DAY_MS } from '../src/durations.ts';
 import { DaemonError } from '../src/errors.ts';
 import {
   type Catalogue,
@@ -68,7 +69,7 @@ const RETRY_MS = 60_000;
 const FLUSHES_MAX = 20;
 const CYCLE = 'subscription_cycle';
 /** An invoice that was final before it was first heard of is compared if that is not longer ago. */
-const FINAL_AGE_MS_MAX = 3 * 24 * 3_600_000;
+const FINAL_AGE_MS_MAX = 3 * DAY_MS;
 
 /** Whether the guard looks at an invoice: only those of a subscription's cycle bill a period to its end. */
 export function isGuarded(invoice: Invoice, nowMs: number): boolean {

@@ -3,11 +3,11 @@ import { type DestinationMeter, meterFault } from '../src/domain/destination.ts'
 import type { Meter } from '../src/domain/meter.ts';
 import type { Period } from '../src/domain/period.ts';
 import { modeOf } from '../src/domain/submission-mode.ts';
-import { HOUR_MS } from '../src/domain/window.ts';
+import { DAY_MS } from '../src/durations.ts';
 import type { Pair } from './pair.ts';
 
 /** Periods that ended this recently are compared again: their invoices may still be drafts. */
-const ENDED_PERIOD_MS_MAX = 3 * 24 * HOUR_MS;
+const ENDED_PERIOD_MS_MAX = 3 * DAY_MS;
 export const CUSTOMERS_PER_BATCH = 200;
 
 export interface ListPairsDeps {

@@ -1,6 +1,7 @@
 import type { Invoice } from '../src/domain/invoice.ts';
 import type { Subscription } from '../src/domain/subscription.ts';
 import { boundary } from '../src/boundary.ts';
+import { DAY_MS } from '../src/durations.ts';
 import { mirrorInvoice, type MirrorInvoiceDeps } from './mirror-invoice.ts';
 import { mirrorSubscription, type MirrorSubscriptionDeps } from './mirror-subscription.ts';
 
@@ -12,7 +13,6 @@ export interface MirrorAccountDeps extends Omit<MirrorSubscriptionDeps, 'invoice
   listInvoices(sinceMs: number): AsyncIterable<Invoice>;
 }
 
-const DAY_MS = 86_400_000;
 /** What ended longer ago touches no usage that Stripe would still take (35 days), grace and all. */
 const ENDED_DAYS_MAX = 60;
 /** Invoices of two months: those that closed a period for which usage can still be sent. */

@@ -5,7 +5,7 @@ import type { DestinationMeter } from '../src/domain/destination.ts';
 import { dueAtMsOf } from '../src/domain/pacing.ts';
 import { isAdditive, type Meter } from '../src/domain/meter.ts';
 import type { PlannableRow, PlannedSubmission, RowPlan } from '../src/domain/submission-plan.ts';
-import { HOUR_MS } from '../src/domain/window.ts';
+import { HOUR_MS } from '../src/durations.ts';
 import { planPeriods, type PlanRowsContext, type PlanRowsDeps, planWindows } from './plan-rows.ts';
 
 export interface PlanSubmissionsDeps extends PlanRowsDeps {

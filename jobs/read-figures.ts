@@ -1,9 +1,8 @@
 import { addQuantities, type Quantity, subtractQuantities } from '../src/domain/quantity.ts';
 import type { LedgerFigures } from '../src/domain/reconciliation.ts';
 import { latestOf, runningFigures } from '../src/domain/running-figure.ts';
+import { MINUTE_MS } from '../src/durations.ts';
 import type { FiguresDeps, Pair, RangeSums, Scope } from './pair.ts';
-
-const MINUTE_MS = 60_000;
 
 /**
  * The compared range of a pair. Stripe takes ranges on whole minutes. Stamps lie at window starts, so the minute in which

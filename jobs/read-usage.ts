@@ -2,7 +2,6 @@ import type { Clock } from '../src/clock.ts';
 import { type BillingCustomer, countsFromMs, currentCalendar } from '../src/domain/billing-customer.ts';
 import {
   bucketOf,
-  DAY_MS,
   type LiveGroup,
   type LiveSources,
   type LiveUnit,
@@ -16,6 +15,7 @@ import type { MeterUsage, UsageReport } from '../src/domain/usage-report.ts';
 import { groupPositions, rangeOf, type UsageQuery } from '../src/domain/usage-query.ts';
 import { combineFigures, EMPTY_FIGURE, type UsageFigure } from '../src/domain/usage-figure.ts';
 import { type EpochHour, epochHourOf } from '../src/domain/window.ts';
+import { DAY_MS } from '../src/durations.ts';
 import { DaemonError } from '../src/errors.ts';
 
 /** The reads of one answer, in an order that they keep: see `LiveUsage`. */

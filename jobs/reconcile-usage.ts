@@ -1,7 +1,7 @@
 import { boundary } from '../src/boundary.ts';
 import type { HealBounds } from '../src/domain/heal-plan.ts';
 import { DRIFT_VERDICTS, type Verdict } from '../src/domain/reconciliation.ts';
-import { HOUR_MS } from '../src/domain/window.ts';
+import { HOUR_MS } from '../src/durations.ts';
 import { type AggregateCheck, type CheckAggregatesDeps, checkAggregates } from './check-aggregates.ts';
 import { comparePair } from './compare-pair.ts';
 import { CUSTOMERS_PER_BATCH, listPairs, type ListPairsDeps } from './list-pairs.ts';

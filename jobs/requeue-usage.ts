@@ -3,7 +3,8 @@ import type { Clock } from '../src/clock.ts';
 import { type BillingCustomer, billingPeriodOf, unknownCustomer } from '../src/domain/billing-customer.ts';
 import type { CustomerHour } from '../src/domain/derivation-plan.ts';
 import { type Aggregation, isAdditive } from '../src/domain/meter.ts';
-import { epochHourOf, type EpochHour, HOUR_MS } from '../src/domain/window.ts';
+import { epochHourOf, type EpochHour } from '../src/domain/window.ts';
+import { HOUR_MS } from '../src/durations.ts';
 
 /** A document whose change made hours due that are not queued yet. */
 interface Requeued {

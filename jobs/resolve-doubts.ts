@@ -7,7 +7,7 @@ import type { EntryMove, OutboxEntry } from '../src/domain/outbox-entry.ts';
 import type { Quantity } from '../src/domain/quantity.ts';
 import { type HourReading, settleHour } from '../src/domain/reconciliation.ts';
 import { ATTEMPT_SPAN_MS_MAX, type SubmissionState } from '../src/domain/submission.ts';
-import { HOUR_MS } from '../src/domain/window.ts';
+import { HOUR_MS } from '../src/durations.ts';
 import { DaemonError } from '../src/errors.ts';
 
 export interface ResolveDoubtsDeps {

@@ -12,7 +12,7 @@ import { counterpartsOf, unitOf } from '../src/domain/layout-correction.ts';
 import type { LateUsagePolicy, Meter } from '../src/domain/meter.ts';
 import type { OutboxEntry } from '../src/domain/outbox-entry.ts';
 import { ATTEMPT_SPAN_MS_MAX, type SubmissionState, TIMESTAMP_AGE_MS_MAX } from '../src/domain/submission.ts';
-import { HOUR_MS } from '../src/domain/window.ts';
+import { HOUR_MS } from '../src/durations.ts';
 import {
   carryOutDecision,
   customerOf,

@@ -2,6 +2,7 @@ import type { QueuedEntry } from '../src/domain/lane-queue.ts';
 import type { Destination } from '../src/domain/destination.ts';
 import type { EntryMove, OutboxEntry, RowName } from '../src/domain/outbox-entry.ts';
 import { ATTEMPT_SPAN_MS_MAX, type SendOutcome } from '../src/domain/submission.ts';
+import { MINUTE_MS } from '../src/durations.ts';
 import { Destinations, type DestinationsDeps, type Target } from './resolve-destinations.ts';
 import { LaneSender, type SendLanesDeps } from './send-lanes.ts';
 
@@ -60,7 +61,7 @@ const SENDING_MS_MAX = 30_000;
 const WAIT_MS_MAX = 10_000;
 const BATCH = 500;
 /** How long an attempt in doubt that has no destination now waits. */
-const POSTPONE_MS = 15 * 60_000;
+const POSTPONE_MS = 15 * MINUTE_MS;
 
 /**
  * Plans, sends and settles until nothing is due, all at the same time: lanes work while more is planned, and the next

@@ -1,12 +1,12 @@
 import type { Clock } from '../src/clock.ts';
-import { HOUR_MS } from '../src/domain/window.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../src/durations.ts';
 
 /** Entries that may wait in the journal before a run starts outside its schedule. */
 const DIRTY_ENTRIES_WAITING_MAX = 2_000;
 /** Older than this, the hourly tick was missed. */
-const DIRTY_ENTRY_AGE_MS_MAX = HOUR_MS + 5 * 60_000;
+const DIRTY_ENTRY_AGE_MS_MAX = HOUR_MS + 5 * MINUTE_MS;
 const RECONCILE_AGE_MS_MAX = 25 * HOUR_MS;
-const RUN_AGE_MS_MAX = 30 * 24 * HOUR_MS;
+const RUN_AGE_MS_MAX = 30 * DAY_MS;
 const QUEUED_RUNS_MAX = 100;
 
 export interface SweepDueWorkDeps {
@@ -47,7 +47,7 @@ export async function sweepDueWork(deps: SweepDueWorkDeps): Promise<{ rung: stri
     await deps.queue.addRun(job, _id);
     rung.push(`${job} (requested)`);
   }
-  await deps.pruneRejected(new Date(nowMs - deps.rejectedDaysMax * 24 * HOUR_MS));
+  await deps.pruneRejected(new Date(nowMs - deps.rejectedDaysMax * DAY_MS));
   await deps.pruneRuns(new Date(nowMs - RUN_AGE_MS_MAX));
   return { rung };
 }

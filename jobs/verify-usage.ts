@@ -1,7 +1,8 @@
 import { ContentHash, type FigureDifference } from '../src/domain/audited-figure.ts';
 import type { Meter } from '../src/domain/meter.ts';
 import type { Period } from '../src/domain/period.ts';
-import { type EpochHour, epochHourOf, HOUR_MS } from '../src/domain/window.ts';
+import { type EpochHour, epochHourOf } from '../src/domain/window.ts';
+import { HOUR_MS } from '../src/durations.ts';
 import { DaemonError } from '../src/errors.ts';
 import { auditCustomers, type AuditReads } from './audit-customers.ts';
 

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { type Static, type TSchema, Type } from 'typebox';
 import { Value } from 'typebox/value';
+import { DAY_MS } from './durations.ts';
 import { DaemonError } from './errors.ts';
 
 /** One variable. Its schema describes the value after reading; the schema's description follows "must be". */
@@ -18,7 +19,6 @@ interface Variable {
 
 const SECRET_FILE_BYTES_MAX = 64 * 1024;
 const MIB = 1024 * 1024;
-const DAY_MS = 86_400_000;
 
 const integer = (minimum: number, maximum: number) =>
   Type.Integer({ minimum, maximum, description: `a whole number from ${minimum} to ${maximum}` });

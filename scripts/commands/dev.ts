@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { HOUR_MS } from '../../src/durations.ts';
 import { EXIT } from '../lib/exit-codes.ts';
 import { newAdminKey } from '../lib/admin-key.ts';
 import { DEV_FOLDER, forgetDev, recordDev, refuseSecondDev } from '../lib/dev/running-dev.ts';
@@ -15,7 +16,6 @@ interface DevOptions {
 }
 
 const DATABASE = 'tallystick_dev';
-const HOUR_MS = 3_600_000;
 
 /** Nothing waits for lags that the double does not have. The environment may say otherwise. */
 const DEV_SETTINGS = {

@@ -1,11 +1,11 @@
 import { Command, Option } from 'commander';
 import { API_SCOPES, apiKeyId, type ApiKey, type ApiScope } from '../../src/domain/api-key.ts';
+import { DAY_MS } from '../../src/durations.ts';
 import type { ApiKeys } from '../../src/storage/api-keys.ts';
 import { CommandError, usageError } from '../lib/command-error.ts';
 import { renderTable } from '../lib/table.ts';
 import { createVerb, runVerb } from '../lib/verb.ts';
 
-const DAY_MS = 86_400_000;
 const ID = /^[0-9a-f]{8,64}$/;
 
 export function keysCommand(): Command {

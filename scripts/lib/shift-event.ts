@@ -1,5 +1,6 @@
+import { DAY_MS } from '../../src/durations.ts';
+
 const OCCURRED_AT = /"occurredAt"\s*:\s*"([^"\\]*)"/g;
-const DAY_MS = 86_400_000;
 
 /**
  * Moves `occurredAt` of an event, given as JSON text, by whole days; the offset from UTC and the time of day stay. All

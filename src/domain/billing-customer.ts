@@ -1,14 +1,7 @@
+import { HOUR_MS } from '../durations.ts';
 import { type BillingCalendar, CALENDAR_MONTH, eraCalendars, type Period, periodContaining } from './period.ts';
 import type { Meter } from './meter.ts';
-import {
-  type EpochHour,
-  epochHourOf,
-  HOUR_MS,
-  type HourCuts,
-  offsetInHour,
-  wholeHour,
-  windowsOfHour,
-} from './window.ts';
+import { type EpochHour, epochHourOf, type HourCuts, offsetInHour, wholeHour, windowsOfHour } from './window.ts';
 
 /**
  * One revision of a customer's billing calendar. Revision 0 is the calendar month; each change of what splits the

@@ -1,3 +1,4 @@
+import { DAY_MS, HOUR_MS } from '../durations.ts';
 import { DaemonError } from '../errors.ts';
 import { CALENDAR_MONTH_REVISION, type CalendarRevision } from './billing-customer.ts';
 import {
@@ -10,7 +11,7 @@ import {
   isSameRhythm,
   periodContaining,
 } from './period.ts';
-import { HOUR_MS, type HourCuts, offsetInHour } from './window.ts';
+import { type HourCuts, offsetInHour } from './window.ts';
 
 /** A billing calendar as it is stored. */
 export interface StoredCalendar {
@@ -66,7 +67,7 @@ const ERAS_MAX = 12;
 /** Stripe lets an invoice be a draft for so long after its period (Stripe docs, Finalization grace period). */
 const FINALIZATION_GRACE_MS_MAX = 72 * HOUR_MS;
 /** Stripe takes no older usage (API reference, Create a billing meter event). */
-const SPLIT_AGE_MS_MAX = 35 * 24 * HOUR_MS;
+const SPLIT_AGE_MS_MAX = 35 * DAY_MS;
 
 /** The calendars a customer has had, from its changes. */
 export function calendarsOf(changes: readonly CalendarChange[]): CalendarRevision[] {

@@ -1,3 +1,4 @@
+import { HOUR_MS } from '../durations.ts';
 import { isDelivered, isHeal, type LedgerEntry } from './ledger-entry.ts';
 import { isWithin, type Period } from './period.ts';
 import {
@@ -12,7 +13,6 @@ import {
 } from './quantity.ts';
 import { latestOf } from './running-figure.ts';
 import { ATTEMPT_SPAN_MS_MAX } from './submission.ts';
-import { HOUR_MS } from './window.ts';
 
 /** Why an hour is left to a person. */
 export type PersonReason =

@@ -1,3 +1,4 @@
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../durations.ts';
 import type { LinesVerdict } from './guarded-line.ts';
 
 /**
@@ -85,8 +86,6 @@ export interface GuardDecision {
   readonly action: GuardAction;
 }
 
-const MINUTE_MS = 60_000;
-const HOUR_MS = 60 * MINUTE_MS;
 /** Looks follow each other at doubling distances up to this. */
 const CHECK_MS_MAX = 30 * MINUTE_MS;
 /** While work was asked for, so often at most, it is looked at every minute. */
@@ -100,7 +99,7 @@ const FINALISED_MS = 2 * MINUTE_MS;
 /** Stripe's own default; for an invoice that does not say when it will be finalised. */
 const GRACE_MS = HOUR_MS;
 /** When a final invoice that differs is compared again: late usage may come to explain it. */
-const FINAL_CHECKS_MS: readonly number[] = [10 * MINUTE_MS, HOUR_MS, 6 * HOUR_MS, 24 * HOUR_MS];
+const FINAL_CHECKS_MS: readonly number[] = [10 * MINUTE_MS, HOUR_MS, 6 * HOUR_MS, DAY_MS];
 
 /** A guard that has not looked yet. */
 export function newGuard(nowMs: number): InvoiceGuard {

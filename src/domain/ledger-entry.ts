@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
+import { HOUR_MS } from '../durations.ts';
 import type { Cancellation } from './cancellation.ts';
 import { addQuantities, type Quantity, subtractQuantities } from './quantity.ts';
 import { ATTEMPT_SPAN_MS_MAX, DELIVERED_STATES, type SubmissionState, type SubmissionSubject } from './submission.ts';
-import { HOUR_MS } from './window.ts';
 
 /** A submission as reconciliation looks at it. */
 export interface LedgerEntry {

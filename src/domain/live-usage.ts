@@ -1,7 +1,8 @@
+import { DAY_MS, HOUR_MS } from '../durations.ts';
 import type { Period } from './period.ts';
 import type { UsageFigure } from './usage-figure.ts';
 import type { PropertyValue } from './usage-event.ts';
-import { type EpochHour, epochHourOf, HOUR_MS, type HourCuts, windowsOfHour } from './window.ts';
+import { type EpochHour, epochHourOf, type HourCuts, windowsOfHour } from './window.ts';
 
 /** The figure of one window, or of a part of one at the end of a range. */
 export interface LiveWindow {
@@ -34,7 +35,6 @@ export interface LiveSources {
 
 /** Longest range of live figures. */
 export const LIVE_RANGE_DAYS_MAX = 400;
-export const DAY_MS = 86_400_000;
 
 /**
  * Splits a range into hours whose rows are up to date and what has to be derived from raw.

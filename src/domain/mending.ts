@@ -1,3 +1,4 @@
+import { MINUTE_MS } from '../durations.ts';
 import { replacementNumber } from './submission.ts';
 
 /** What a refusal of Stripe's was about, where that can be mended: the customer, the meter, or the time of sending. */
@@ -20,7 +21,6 @@ export function mendableCauseOf(reason: string | undefined): MendableCause | und
 /** Replacements that are made without a person: refused once more, the cause was not what it seemed. */
 export const REPLACEMENTS_MAX = 5;
 
-const MINUTE_MS = 60_000;
 const LOOK_MS_MIN = 10 * MINUTE_MS;
 const LOOK_MS_MAX = 60 * MINUTE_MS;
 

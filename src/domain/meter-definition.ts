@@ -1,3 +1,4 @@
+import { DAY_MS, HOUR_MS } from '../durations.ts';
 import { DaemonError } from '../errors.ts';
 import {
   type Aggregation,
@@ -11,7 +12,6 @@ import {
 import { parseSignedNumber } from './quantity.ts';
 import { shortTextFault } from './short-text.ts';
 import { EVENT_TYPE_LENGTH_MAX, parseTimestamp, type PropertyValue } from './usage-event.ts';
-import { HOUR_MS } from './window.ts';
 
 /** A meter as it is stored. */
 export interface MeterDefinition {
@@ -58,7 +58,7 @@ const CONDITIONS_MAX = 20;
 const CONDITION_VALUES_MAX = 100;
 const GROUP_FIELDS_MAX = 5;
 /** How far back a new meter looks for events that came before it: a yearly billing period and two days. */
-const LOOKBACK_MS = 367 * 86_400_000;
+const LOOKBACK_MS = 367 * DAY_MS;
 const METER_KEY = /^[A-Za-z0-9._-]{1,64}$/;
 const EVENT_NAME = /^[A-Za-z0-9._:/-]{1,100}$/;
 

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
+import { MINUTE_MS } from '../durations.ts';
 
 /** Over how long the meter events of one hour are spread at most. */
-export const SPREAD_MS_MAX = 10 * 60_000;
+export const SPREAD_MS_MAX = 10 * MINUTE_MS;
 
 /**
  * Over how long meter events that become due together are spread: the time that the account's rate needs for them. No

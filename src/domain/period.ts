@@ -1,4 +1,5 @@
 import { DateTime } from 'luxon';
+import { DAY_MS } from '../durations.ts';
 
 /** A half-open range of UTC instants `[fromMs, toMs)`, in milliseconds since the epoch. */
 export interface Period {
@@ -26,7 +27,6 @@ export interface BillingCalendar {
 /** The calendar of a customer without an anchor: periods begin at 00:00 UTC on the first of each month. */
 export const CALENDAR_MONTH: BillingCalendar = { anchorMs: Date.UTC(2000, 0, 1), interval: 'month' };
 
-const DAY_MS = 86_400_000;
 /** UTC days and weeks are all of one length; months and years are counted in months. */
 const FIXED_MS = { day: DAY_MS, week: 7 * DAY_MS };
 const MONTHS = { month: 1, year: 12 };

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { HOUR_MS } from './window.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../durations.ts';
 
 /**
  * The outbox entry of one meter event. `planned → sending → accepted → confirmed` is the way of nearly all of them.
@@ -102,7 +102,7 @@ export const IN_FLIGHT_STATES: readonly SubmissionState[] = ['planned', 'sending
  */
 export const ATTEMPT_SPAN_MS_MAX = 23 * HOUR_MS;
 /** How old a meter event's timestamp may be (API reference, Create a billing meter event). */
-export const TIMESTAMP_AGE_MS_MAX = 35 * 24 * HOUR_MS;
+export const TIMESTAMP_AGE_MS_MAX = 35 * DAY_MS;
 /** Length of a Stripe identifier (API reference). */
 export const IDENTIFIER_LENGTH_MAX = 100;
 
@@ -253,7 +253,7 @@ export function isAnswerStored({ kind }: SendOutcome): boolean {
 const WAITS_MS: Readonly<Record<'declined' | 'refused' | 'lost', readonly [min: number, max: number]>> = {
   declined: [250, 60_000],
   refused: [60_000, HOUR_MS],
-  lost: [1_000, 15 * 60_000],
+  lost: [1_000, 15 * MINUTE_MS],
 };
 
 /**

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { DAY_MS, MINUTE_MS } from '../durations.ts';
 import { isPropertyName } from './meter.ts';
 import { parseQuantity, parseSignedNumber, type Quantity, type QuantityFault } from './quantity.ts';
 
@@ -43,7 +44,7 @@ export const EVENT_TYPE_LENGTH_MAX = 100;
 export const PROPERTIES_MAX = 50;
 export const PROPERTIES_BYTES_MAX = 8 * 1024;
 /** How far ahead of our clock an event may lie: what Stripe allows a meter event's timestamp. */
-export const FUTURE_MS_MAX = 5 * 60_000;
+export const FUTURE_MS_MAX = 5 * MINUTE_MS;
 
 const EVENT_TYPE = /^[A-Za-z0-9._:/-]{1,100}$/;
 // eslint-disable-next-line no-control-regex -- control characters are what it looks for
@@ -153,7 +154,7 @@ function readOccurredAt(value: unknown, bounds: EventBounds): number {
     throw new FaultSignal('occurred_at_in_future', 'occurredAt lies more than 5 minutes ahead.', pointer);
   }
   if (occurredAtMs < bounds.nowMs - bounds.ageMsMax) {
-    const days = Math.floor(bounds.ageMsMax / 86_400_000);
+    const days = Math.floor(bounds.ageMsMax / DAY_MS);
     const detail = `occurredAt is more than ${days} days old; import it as history.`;
     throw new FaultSignal('occurred_at_too_old', detail, pointer);
   }

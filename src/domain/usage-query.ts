@@ -1,6 +1,7 @@
+import { DAY_MS } from '../durations.ts';
 import { DaemonError } from '../errors.ts';
 import { type BillingCustomer, billingPeriodOf } from './billing-customer.ts';
-import { DAY_MS, LIVE_RANGE_DAYS_MAX, type LiveUnit } from './live-usage.ts';
+import { LIVE_RANGE_DAYS_MAX, type LiveUnit } from './live-usage.ts';
 import { formatEventField, type Meter, parseEventField } from './meter.ts';
 import type { Period } from './period.ts';
 import { parseTimestamp } from './usage-event.ts';

@@ -1,7 +1,5 @@
+import { HOUR_MS } from '../durations.ts';
 import { type BillingCalendar, eraCalendars, isPeriodStart, type Period } from './period.ts';
-
-/** One hour in milliseconds. */
-export const HOUR_MS = 3_600_000;
 
 /** A UTC hour as the number of whole hours since the epoch. */
 export type EpochHour = number;

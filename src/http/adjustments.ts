@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox';
 import type { Adjustment, AdjustmentInput } from '../domain/adjustment.ts';
+import { DAY_MS } from '../durations.ts';
 import { decodeCursor, encodeCursor, pageSchema, pagingQuery, readLimit } from './cursor.ts';
 import { AdjustmentReply, toAdjustmentReply } from './fact-entry.ts';
 import { CustomerId, MeterKey } from './fields.ts';
@@ -32,7 +33,6 @@ export interface AdjustmentRoutesDeps {
   readonly eventAgeDaysMax: number;
 }
 
-const DAY_MS = 86_400_000;
 const TEXT_LENGTH_MAX = 4_096;
 
 const Body = Type.Object(

@@ -3,6 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Clock } from '../clock.ts';
 import { EVENT_MEDIA_TYPES, type EventInput, type EventMediaType, readEventInput } from '../domain/event-input.ts';
 import type { IngestResult } from '../domain/ingest-result.ts';
+import { DAY_MS } from '../durations.ts';
 import { DaemonError } from '../errors.ts';
 import { callerOf, requireScope } from './auth.ts';
 import { bodyTooLarge, decodeBody, toNdjson, toText } from './body.ts';
@@ -22,7 +23,6 @@ export interface EventsRouteDeps {
   readonly clock: Pick<Clock, 'now'>;
 }
 
-const DAY_MS = 86_400_000;
 const DESCRIPTION = `Records usage events: one, an array, \`{"events": […]}\`, NDJSON, or CloudEvents 1.0 (structured, \
 batch, or binary with \`ce-\` headers). Each event has an outcome of its own, and a whole request can always be sent \
 again. 200 if anything was accepted or is a duplicate; 422 if every event was refused. With an \`admin\` key, \

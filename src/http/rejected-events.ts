@@ -1,5 +1,6 @@
 /** The dead letters: list, replay, delete. */
 import { type Static, Type } from 'typebox';
+import { DAY_MS } from '../durations.ts';
 import { DaemonError } from '../errors.ts';
 import { decodeCursor, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
 import { problemResponse } from './problem.ts';
@@ -37,7 +38,6 @@ export interface RejectedEventsRouteDeps {
   readonly eventAgeDaysMax: number;
 }
 
-const DAY_MS = 86_400_000;
 /** A cursor: `lastAt` in milliseconds and the id. */
 const cursorSchema = Type.Tuple([Type.Integer({ minimum: 0, maximum: 8.64e15 }), Type.String()]);
 const paramsSchema = Type.Object({ id: Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$' }) });

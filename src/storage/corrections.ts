@@ -3,7 +3,7 @@ import { type Collection, type Db, Decimal128, type Filter } from 'mongodb';
 import { boundary } from '../boundary.ts';
 import type { Cancellation } from '../domain/cancellation.ts';
 import { canonicalQuantity, type Quantity, subtractQuantities } from '../domain/quantity.ts';
-import { HOUR_MS } from '../domain/window.ts';
+import { HOUR_MS } from '../durations.ts';
 import { translated } from './errors.ts';
 import { METER_SUBMISSIONS, type MeterSubmissionDocument, MeterSubmissions, plannedNow } from './meter-submissions.ts';
 

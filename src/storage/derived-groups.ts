@@ -3,7 +3,7 @@ import { groupBy } from '../domain/grouping.ts';
 import { type Aggregation, isAdditive, type Meter } from '../domain/meter.ts';
 import { addQuantities } from '../domain/quantity.ts';
 import { combineFigures } from '../domain/usage-figure.ts';
-import { HOUR_MS } from '../domain/window.ts';
+import { HOUR_MS } from '../durations.ts';
 import type { DerivationScope } from './derivation-scope.ts';
 import { fromFigure, toFigure } from './stored-figure.ts';
 import { uniqueValueText } from './unique-values.ts';

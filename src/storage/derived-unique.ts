@@ -1,7 +1,7 @@
 import { type ClientSession, type Db, Decimal128 } from 'mongodb';
 import { groupBy } from '../domain/grouping.ts';
 import type { Meter } from '../domain/meter.ts';
-import { HOUR_MS } from '../domain/window.ts';
+import { HOUR_MS } from '../durations.ts';
 import type { DerivationScope } from './derivation-scope.ts';
 import { UniqueValues, type UniqueValueDocument, uniqueValueText } from './unique-values.ts';
 import { UsageAggregates } from './usage-aggregates.ts';

@@ -3,7 +3,7 @@ import type { DestinationHour } from '../domain/doubt.ts';
 import type { LedgerEntry } from '../domain/ledger-entry.ts';
 import type { OutboxEntry } from '../domain/outbox-entry.ts';
 import type { HourReading } from '../domain/reconciliation.ts';
-import { HOUR_MS } from '../domain/window.ts';
+import { DAY_MS, HOUR_MS } from '../durations.ts';
 import { translated } from './errors.ts';
 import { toLedgerEntry } from './ledger.ts';
 import { METER_SUBMISSIONS, type MeterSubmissionDocument } from './meter-submissions.ts';
@@ -23,7 +23,7 @@ interface DoubtReadingDocument {
 
 export const DOUBT_READINGS = 'doubt_readings';
 /** Readings this old are of no use: the hour is decided, or a person will. */
-const READING_AGE_MS_MAX = 35 * 24 * HOUR_MS;
+const READING_AGE_MS_MAX = 35 * DAY_MS;
 
 /** What deciding a doubt reads and remembers. */
 export class Doubts {

@@ -4,7 +4,7 @@ import type { Meter } from '../domain/meter.ts';
 import { canonicalQuantity, compareQuantities, equalQuantities } from '../domain/quantity.ts';
 import type { SubmissionMode } from '../domain/submission.ts';
 import type { NextFigure, PlannableRow } from '../domain/submission-plan.ts';
-import { HOUR_MS } from '../domain/window.ts';
+import { HOUR_MS } from '../durations.ts';
 import { UniqueValues } from './unique-values.ts';
 import { type RowRange, type UsageAggregateDocument, UsageAggregates } from './usage-aggregates.ts';
 

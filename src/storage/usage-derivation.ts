@@ -1,7 +1,8 @@
 import { type ClientSession, type Db, Decimal128, type Document } from 'mongodb';
 import { isAdditive, type Meter } from '../domain/meter.ts';
 import { addQuantities, canonicalQuantity } from '../domain/quantity.ts';
-import { type EpochHour, HOUR_MS } from '../domain/window.ts';
+import type { EpochHour } from '../domain/window.ts';
+import { HOUR_MS } from '../durations.ts';
 import { type AdjustmentTotal, AdjustmentTotals } from './adjustment-totals.ts';
 import { OPERATION_MS_MAX } from './database.ts';
 import { toDecimal128 } from './decimal128.ts';

@@ -1,13 +1,14 @@
 import { CircuitState, CountBreaker } from 'cockatiel';
 import type { Clock } from '../clock.ts';
 import type { SendOutcome } from '../domain/submission.ts';
+import { MINUTE_MS } from '../durations.ts';
 
 /** Share of the last calls without a good answer beyond which the breaker opens: an outage, not bad luck. */
 const FAILURE_SHARE = 0.8;
 const CALLS_JUDGED = 20;
 /** How long calls are declined before one is tried; doubled each time that one fails, too. */
 const OPEN_MS_MIN = 10_000;
-const OPEN_MS_MAX = 15 * 60_000;
+const OPEN_MS_MAX = 15 * MINUTE_MS;
 /** The one call that is tried may take this long from its admission to its answer; longer than a call can take. */
 const PROBE_MS_MAX = 60_000;
 /** How soon others ask again while one is tried. */

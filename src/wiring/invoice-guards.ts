@@ -3,6 +3,7 @@ import { guardInvoices, type GuardInvoicesDeps, isGuarded } from '../../jobs/gua
 import type { WantedJob } from '../../jobs/look-at-invoice.ts';
 import { mirrorInvoice } from '../../jobs/mirror-invoice.ts';
 import type { Invoice } from '../domain/invoice.ts';
+import { DAY_MS } from '../durations.ts';
 import { registerInvoiceGuards } from '../http/invoice-guards.ts';
 import type { GaugeSource } from '../http/metrics.ts';
 import type { RouteRegistrar } from '../http/route.ts';
@@ -13,7 +14,7 @@ import { reconciliationDeps } from './reconciliation-deps.ts';
 
 const GUARD_JOB = 'guard-invoices';
 /** Final invoices that differ are shown as long as late usage may come to explain them. */
-const DIFFERING_MS_MAX = 35 * 86_400_000;
+const DIFFERING_MS_MAX = 35 * DAY_MS;
 
 /** The job that looks at invoices before they are finalised, and afterwards. */
 export function guardJobs(parts: JobParts): Record<string, JobHandler> {

@@ -4,6 +4,7 @@ import type { BillingCustomer } from '../domain/billing-customer.ts';
 import type { FinalMeterPeriod } from '../domain/late-usage.ts';
 import type { OutboxEntry } from '../domain/outbox-entry.ts';
 import { TIMESTAMP_AGE_MS_MAX } from '../domain/submission.ts';
+import { DAY_MS } from '../durations.ts';
 import { registerLateUsage } from '../http/late-usage.ts';
 import type { GaugeSource } from '../http/metrics.ts';
 import type { RouteRegistrar } from '../http/route.ts';
@@ -13,7 +14,7 @@ import type { LateUsageDocument } from '../storage/late-usage.ts';
 import { type JobParts, listMeters, requireStripe } from './job-parts.ts';
 
 /** Usage with an older stamp is too late whatever its invoice says; a day more for clocks that differ. */
-const FINAL_AGE_MS_MAX = TIMESTAMP_AGE_MS_MAX + 86_400_000;
+const FINAL_AGE_MS_MAX = TIMESTAMP_AGE_MS_MAX + DAY_MS;
 
 /** The periods of our meters whose invoices are final, by our customer. Asks Stripe for its meters if there are any. */
 export async function finalPeriods(

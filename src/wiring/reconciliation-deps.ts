@@ -5,7 +5,7 @@ import type { ReconciliationRun } from '../../jobs/reconcile-usage.ts';
 import { isAdditive } from '../domain/meter.ts';
 import type { Period } from '../domain/period.ts';
 import { canonicalQuantity, isZeroQuantity, type Quantity } from '../domain/quantity.ts';
-import { HOUR_MS } from '../domain/window.ts';
+import { HOUR_MS } from '../durations.ts';
 import type { ReconciliationPair, ReconciliationRow } from '../storage/reconciliations.ts';
 import { periodKey } from '../storage/usage-periods.ts';
 import { type JobParts, listMeters, requireStripe } from './job-parts.ts';

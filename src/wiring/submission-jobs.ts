@@ -11,7 +11,7 @@ import {
 } from '../../jobs/submit-meter-events.ts';
 import { spreadSpanMs } from '../domain/pacing.ts';
 import { ATTEMPT_SPAN_MS_MAX } from '../domain/submission.ts';
-import { HOUR_MS } from '../domain/window.ts';
+import { HOUR_MS, MINUTE_MS } from '../durations.ts';
 import { registerSubmissions } from '../http/submissions.ts';
 import type { RouteRegistrar } from '../http/route.ts';
 import type { JobQueue } from '../queue/job-queue.ts';
@@ -20,7 +20,7 @@ import { type JobParts, listMeters, requireStripe } from './job-parts.ts';
 import { applyLatePolicies, finalPeriods, moveLateSubmissions, settleLate } from './late-usage.ts';
 
 /** After a run that was missed or failed, the sweep rings for the next one. */
-const RESOLVE_AGE_MS_MAX = 11 * 60_000;
+const RESOLVE_AGE_MS_MAX = 11 * MINUTE_MS;
 
 /** The jobs that make meter events, send them and settle what became of them. */
 export function submissionJobs(parts: JobParts): Record<string, JobHandler> {

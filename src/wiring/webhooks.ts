@@ -7,6 +7,7 @@ import { processWebhooks } from '../../jobs/process-webhooks.ts';
 import { recordWebhook } from '../../jobs/record-webhook.ts';
 import type { Config } from '../config.ts';
 import { billsUsage } from '../domain/invoice.ts';
+import { MINUTE_MS } from '../durations.ts';
 import type { GaugeSource } from '../http/metrics.ts';
 import type { RouteRegistrar } from '../http/route.ts';
 import { registerStripeInbox } from '../http/stripe-inbox.ts';
@@ -22,9 +23,9 @@ const LIVE_KEY = /^[sr]k_live_/;
 /** One change makes several events within moments: they are one fetch and one run. */
 const GATHER_MS = 500;
 /** The hourly tick was missed, or the daemon was away. */
-const CATCH_UP_AGE_MS_MAX = 65 * 60_000;
+const CATCH_UP_AGE_MS_MAX = 65 * MINUTE_MS;
 /** After a run that failed, the next one waits this long. */
-const CATCH_UP_RETRY_MS = 10 * 60_000;
+const CATCH_UP_RETRY_MS = 10 * MINUTE_MS;
 
 /** The routes that Stripe delivers to, and what became of what it delivered. */
 export function webhookRoutes(parts: JobParts, queue: JobQueue): RouteRegistrar[] {

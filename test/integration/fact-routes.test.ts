@@ -2,10 +2,10 @@
 import { describe, expect, it } from 'vitest';
 import type { Explanation } from '../../scripts/lib/explanation.ts';
 import { addQuantities } from '../../src/domain/quantity.ts';
+import { DAY_MS, HOUR_MS } from '../../src/durations.ts';
 import { type LentDaemon, withDaemon } from '../support/daemon.ts';
 
-const HOUR_MS = 3_600_000;
-const AT_MS = Math.floor(Date.now() / HOUR_MS) * HOUR_MS - 24 * HOUR_MS;
+const AT_MS = Math.floor(Date.now() / HOUR_MS) * HOUR_MS - DAY_MS;
 const at = (minutes: number): string => new Date(AT_MS + minutes * 60_000).toISOString();
 const RANGE = `from=${at(0)}&to=${at(120)}`;
 

@@ -2,13 +2,13 @@
 import { type Db, Decimal128 } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import { foldHour } from '../../src/domain/ledger-entry.ts';
+import { HOUR_MS } from '../../src/durations.ts';
 import { Corrections } from '../../src/storage/corrections.ts';
 import { ensureIndexes } from '../../src/storage/indexes.ts';
 import { Ledger } from '../../src/storage/ledger.ts';
 import { type MeterSubmissionDocument, MeterSubmissions } from '../../src/storage/meter-submissions.ts';
 import { withDatabase } from '../support/services.ts';
 
-const HOUR_MS = 3_600_000;
 const AT = new Date('2026-06-15T08:00:00Z');
 const SCOPE = { customerId: 'acme', meter: 'calls', fromMs: AT.getTime(), toMs: AT.getTime() + HOUR_MS };
 const HEAL = { installation: 'test0001', customerId: 'acme', meter: 'calls', hourMs: AT.getTime(), number: 1 };

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type Explanation, renderExplanation } from '../../scripts/lib/explanation.ts';
 import { renderExplanationCsv } from '../../scripts/lib/explanation-csv.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
 import { buildApp } from '../../src/http/app.ts';
 import { Metrics } from '../../src/http/metrics.ts';
 import { JobQueue } from '../../src/queue/job-queue.ts';
@@ -11,7 +12,6 @@ import { type Pipeline, withPipeline } from '../support/pipeline.ts';
 import { ingestEvents, meterOf, storeMeters } from '../support/usage.ts';
 
 const KEY = 'an-admin-key-for-tests-only';
-const HOUR_MS = 3_600_000;
 const CALLS = meterOf({ key: 'calls', stripe: { eventName: 'calls' } });
 
 interface Answer {
@@ -89,7 +89,7 @@ describe('POST /v1/submissions/{identifier}/decide', () => {
       expect((await post(`${identifier}/decide`, { ...WHO, counted: true })).json()).toMatchObject({
         code: 'submission_not_decidable',
       });
-      pipeline.clock.advance(24 * HOUR_MS);
+      pipeline.clock.advance(DAY_MS);
       const decided = await post(`${identifier}/decide`, { ...WHO, counted: true });
       expect(decided.statusCode).toBe(200);
       expect(decided.json()).toMatchObject({ identifier, state: 'confirmed', reason: WHO.reason });
@@ -171,7 +171,7 @@ describe('a submission that was replaced and counted all the same', () => {
       const calling = { idempotencyKey: `${identifier}.c1`, state: 'calling', at, attempts: 1 };
       for (const one of await shown(identifier, get)) expect(one?.cancellation).toEqual(calling);
       expect(renderExplanation(await explain(get), { all: true, facts: false })).toContain(', being cancelled');
-      pipeline.clock.advance(2 * 60_000);
+      pipeline.clock.advance(2 * MINUTE_MS);
       await pipeline.run('reconcile-usage');
       const done = { state: 'done', attempts: 2, idempotencyKey: `${identifier}.c2` };
       for (const one of await shown(identifier, get)) expect(one?.cancellation).toMatchObject(done);

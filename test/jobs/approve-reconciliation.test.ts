@@ -7,12 +7,12 @@ import {
 } from '../../jobs/approve-reconciliation.ts';
 import { reconcileUsage } from '../../jobs/reconcile-usage.ts';
 import { onBoundary } from '../../src/boundary.ts';
+import { MINUTE_MS } from '../../src/durations.ts';
 import { reconciliationDeps } from '../../src/wiring/reconciliation-deps.ts';
 import {
   addAtStripe,
   countTwice,
   loseAtStripe,
-  MINUTE_MS,
   prepareMeter,
   sendUsage,
   type SentCustomer,

@@ -1,16 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { onBoundary } from '../../src/boundary.ts';
-import {
-  guardOf,
-  hear,
-  HOUR_MS,
-  latestInvoice,
-  look,
-  MINUTE_MS,
-  passTime,
-  subscribe,
-  wayOf,
-} from '../support/billing.ts';
+import { HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
+import { guardOf, hear, latestInvoice, look, passTime, subscribe, wayOf } from '../support/billing.ts';
 import { loseAtStripe } from '../support/drift.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';
 import { ingestEvents, meterOf, ms, storeMeters } from '../support/usage.ts';

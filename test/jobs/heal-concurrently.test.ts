@@ -2,12 +2,11 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { afterEach, describe, expect, it } from 'vitest';
 import { onBoundary } from '../../src/boundary.ts';
+import { HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
 import {
   addAtStripe,
   countTwice,
-  HOUR_MS,
   loseAtStripe,
-  MINUTE_MS,
   prepareMeter,
   sendUsage,
   type SentCustomer,

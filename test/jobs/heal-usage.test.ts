@@ -1,12 +1,11 @@
 /** What reconciliation mends by itself, and what it leaves to a person. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { onBoundary } from '../../src/boundary.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
 import {
   addAtStripe,
   countTwice,
-  HOUR_MS,
   loseAtStripe,
-  MINUTE_MS,
   prepareMeter,
   sendUsage,
   type SentCustomer,
@@ -169,7 +168,7 @@ async function leaveInDoubt(pipeline: Pipeline, sent: SentCustomer): Promise<voi
       { _id: sent.identifier },
       { $set: { state: 'in_doubt', doubtful: true, firstAttemptAt: at, lastAttemptAt: at }, $unset: { acceptedAt: 1 } },
     );
-  pipeline.clock.advance(24 * HOUR_MS);
+  pipeline.clock.advance(DAY_MS);
   await pipeline.run('reconcile-usage');
   pipeline.clock.advance(11 * MINUTE_MS);
 }

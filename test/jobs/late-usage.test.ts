@@ -3,6 +3,7 @@ import { decideLateUsage } from '../../jobs/decide-late-usage.ts';
 import { putCustomer } from '../../jobs/put-customer.ts';
 import { readBoundaryNames } from '../../scripts/lib/torture/boundaries.ts';
 import { onBoundary } from '../../src/boundary.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
 import type { LateUsageDocument } from '../../src/storage/late-usage.ts';
 import { decideDeps } from '../../src/wiring/late-usage.ts';
 import { adjust, balance, closePeriod, listLate } from '../support/late-usage.ts';
@@ -11,8 +12,6 @@ import { type EventInput, ingestEvents, meterOf, storeMeters } from '../support/
 
 afterEach(() => onBoundary(undefined));
 
-const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
 const CALLS = meterOf({ key: 'calls', stripe: { eventName: 'calls' } });
 /** The first half of June, invoiced on the 15th; the tests begin at noon of that day. */
 const FIRST_HALF = { from: '2026-06-01T00:00:00Z', to: '2026-06-15T00:00:00Z', finalizedAt: '2026-06-15T01:00:00Z' };
@@ -270,7 +269,7 @@ describe('a decision about late usage', () => {
   it('bills it with the open period, stamped with the present window, once', () =>
     withPipeline({}, async (pipeline) => {
       const customer = await prepareLate(pipeline);
-      pipeline.clock.advance(40 * 60_000);
+      pipeline.clock.advance(40 * MINUTE_MS);
       const [{ _id: id } = { _id: '' }] = await listLate(pipeline);
       const [first, second] = await Promise.all([
         decide(pipeline, id, 'next_period'),

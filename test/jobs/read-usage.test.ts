@@ -8,7 +8,7 @@ import type { Meter } from '../../src/domain/meter.ts';
 import { addQuantities, compareQuantities, type Quantity } from '../../src/domain/quantity.ts';
 import type { MeterUsage, UsageReport } from '../../src/domain/usage-report.ts';
 import type { UsageQuery } from '../../src/domain/usage-query.ts';
-import { HOUR_MS } from '../../src/domain/window.ts';
+import { DAY_MS, HOUR_MS } from '../../src/durations.ts';
 import { Customers, type CustomerDocument } from '../../src/storage/customers.ts';
 import { DirtyHours } from '../../src/storage/dirty-hours.ts';
 import { withLiveUsage } from '../../src/storage/live-usage.ts';
@@ -29,7 +29,7 @@ import {
 
 const NOW = ms('2026-11-21T05:30:00Z');
 const ANCHOR = '2026-11-15T10:23:45Z';
-const DAY = 24 * HOUR_MS;
+const DAY = DAY_MS;
 
 function read(db: Db, query: Partial<UsageQuery> = {}): Promise<UsageReport> {
   const deps = {

@@ -1,9 +1,9 @@
 import { Decimal128 } from 'mongodb';
 import { describe, expect, it } from 'vitest';
+import { HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
 import { ingestEvents, meterOf, storeMeters } from '../support/usage.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';
 
-const HOUR_MS = 3_600_000;
 const METERS = [
   meterOf({ key: 'calls', stripe: { eventName: 'calls' } }),
   meterOf({ key: 'peak', aggregation: 'max', stripe: { eventName: 'peak' } }),
@@ -58,7 +58,7 @@ describe('reconcileUsage', () => {
       expect(await pipeline.run('reconcile-usage')).toMatchObject({ verdicts: { stale: 1, match: 1 }, healed: 0 });
       pipeline.clock.advance(13 * HOUR_MS);
       expect(await pipeline.run('reconcile-usage')).toMatchObject({ verdicts: { stale: 1 }, healed: 0 });
-      pipeline.clock.advance(11 * 60_000);
+      pipeline.clock.advance(11 * MINUTE_MS);
       expect(await pipeline.run('reconcile-usage')).toMatchObject({ verdicts: { missing: 1 }, healed: 1 });
       expect(await pipeline.run('reconcile-usage')).toMatchObject({ healed: 0 });
       await pipeline.run('submit-meter-events');
@@ -76,7 +76,7 @@ describe('reconcileUsage', () => {
       await cancelSecretly(pipeline, lost?.identifier ?? '');
       pipeline.clock.advance(13 * HOUR_MS);
       await pipeline.run('reconcile-usage');
-      pipeline.clock.advance(11 * 60_000);
+      pipeline.clock.advance(11 * MINUTE_MS);
       expect(await pipeline.run('reconcile-usage')).toMatchObject({ verdicts: { missing: 1 }, healed: 0, waiting: 1 });
       expect(await pipeline.run('reconcile-usage', { apply: false })).toMatchObject({ healed: 0, waiting: 1 });
     }));
@@ -96,7 +96,7 @@ describe('reconcileUsage', () => {
       });
       pipeline.clock.advance(13 * HOUR_MS);
       await pipeline.run('reconcile-usage');
-      pipeline.clock.advance(11 * 60_000);
+      pipeline.clock.advance(11 * MINUTE_MS);
       expect(await pipeline.run('reconcile-usage')).toMatchObject({ verdicts: { surplus: 1 }, healed: 0, waiting: 1 });
       expect(pipeline.simulator.countedTotal({ customer, meter: 'calls' })).toBe('825');
     }));

@@ -4,6 +4,7 @@ import { decideSubmission } from '../../jobs/decide-submission.ts';
 import { resendSubmission } from '../../jobs/resend-submission.ts';
 import { onBoundary } from '../../src/boundary.ts';
 import type { SubmissionState } from '../../src/domain/submission.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import { rejectSamples, submitNow } from '../../src/wiring/submission-jobs.ts';
 import { loseAtStripe, settle } from '../support/drift.ts';
@@ -13,8 +14,6 @@ import { ingestEvents, meterOf, storeMeters } from '../support/usage.ts';
 afterEach(() => onBoundary(undefined));
 
 const ROUTE = 'POST /v1/billing/meter_events';
-const MINUTE_MS = 60_000;
-const HOUR_MS = 60 * MINUTE_MS;
 const CALLS = meterOf({ key: 'calls', stripe: { eventName: 'calls' } });
 const HOUR = '2026-06-15T08';
 
@@ -93,7 +92,7 @@ describe('a submission in doubt for more than 23 hours', () => {
     withPipeline({}, async (pipeline) => {
       const customer = await prepare(pipeline);
       await useUnanswered(pipeline, '5', 'resetBefore');
-      pipeline.clock.advance(24 * HOUR_MS);
+      pipeline.clock.advance(DAY_MS);
       expect(await pipeline.run('resolve-submissions')).toMatchObject({ reads: 1, waiting: 1 });
       await setState(pipeline, 'in_doubt', 'accepted');
       await use(pipeline, '5');
@@ -138,7 +137,7 @@ describe('a submission in doubt for more than 23 hours', () => {
         .updateOne({ _id: sent?._id ?? '' }, { $set: { value: Decimal128.fromString(taken) } });
       await useUnanswered(pipeline, '5', 'resetBefore');
       expect(pipeline.simulator.countedTotal({ customer, meter: 'calls' })).toBe('0');
-      pipeline.clock.advance(24 * HOUR_MS);
+      pipeline.clock.advance(DAY_MS);
       await resolveTwice(pipeline);
       expect((await states(pipeline))[1]).toBe(end);
       if (taken !== '3') return;
@@ -209,7 +208,7 @@ async function twoInDoubt(pipeline: Pipeline, faults: readonly ('answerLost' | '
   await pipeline.stores.database.db
     .collection('meter_submissions')
     .updateMany({ doubtful: true }, { $set: { state: 'in_doubt' }, $unset: { acceptedAt: 1 } });
-  pipeline.clock.advance(24 * HOUR_MS);
+  pipeline.clock.advance(DAY_MS);
   return customer;
 }
 
@@ -290,7 +289,7 @@ describe('a submission that Stripe rejected after its 200', () => {
         const sent = await pipeline.stores.submissions.list({ state: 'accepted', limit: 10 });
         const samples = sent.map(({ _id }) => ({ identifier: _id, code: CODE, message: '' }));
         await rejectSamples(pipeline.parts, { eventId: `evt_${days}`, samples });
-        pipeline.clock.advance(24 * HOUR_MS);
+        pipeline.clock.advance(DAY_MS);
         await pipeline.run('resolve-submissions');
       }
       const all = await pipeline.stores.submissions.list({ limit: 20 });

@@ -1,6 +1,7 @@
 /** Every outcome of a first attempt, looked at again at every age: Stripe counts the usage once. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { onBoundary } from '../../src/boundary.ts';
+import { HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
 import type { FaultKind } from '../../src/simulator/faults.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import { submitNow } from '../../src/wiring/submission-jobs.ts';
@@ -10,8 +11,6 @@ import { ingestEvents, meterOf, storeMeters } from '../support/usage.ts';
 afterEach(() => onBoundary(undefined));
 
 const ROUTE = 'POST /v1/billing/meter_events';
-const MINUTE_MS = 60_000;
-const HOUR_MS = 60 * MINUTE_MS;
 /** How long before the second look the first attempt was made. */
 const AGES = { '22:59': 23 * HOUR_MS - MINUTE_MS, '23:01': 23 * HOUR_MS + MINUTE_MS, '25:00': 25 * HOUR_MS } as const;
 type Age = keyof typeof AGES;

@@ -1,6 +1,7 @@
 import { Decimal128 } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import { groupBy } from '../../src/domain/grouping.ts';
+import { HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
 import { Leases } from '../../src/storage/leases.ts';
 import { METER_SUBMISSIONS, type MeterSubmissionDocument, plannedNow } from '../../src/storage/meter-submissions.ts';
 import { submitNow } from '../../src/wiring/submission-jobs.ts';
@@ -8,8 +9,6 @@ import { type Pipeline, START_MS, withPipeline } from '../support/pipeline.ts';
 import { ingestEvents, meterOf, storeMeters } from '../support/usage.ts';
 
 const ROUTE = 'POST /v1/billing/meter_events';
-const MINUTE_MS = 60_000;
-const HOUR_MS = 60 * MINUTE_MS;
 const CALLS = meterOf({ key: 'calls', stripe: { eventName: 'calls' } });
 
 /** Usage of each customer in each of the hours from an instant on. */

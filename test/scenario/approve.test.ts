@@ -1,5 +1,6 @@
 /** A loss at Stripe that waits for a person, from the command line to the corrected total. */
 import { describe, expect, it } from 'vitest';
+import { DAY_MS } from '../../src/durations.ts';
 import { tallystick } from '../support/command-line.ts';
 import { type LentDaemon, withDaemon } from '../support/daemon.ts';
 import { loseAtStripe } from '../support/drift.ts';
@@ -60,7 +61,7 @@ async function sendUsage(daemon: LentDaemon): Promise<string> {
   });
   const { id: stripeCustomerId } = (await response.json()) as { id: string };
   const occurredAt = new Date(Date.now() - 3_600_000).toISOString();
-  const billingAnchor = `${new Date(Date.now() - 10 * 86_400_000).toISOString().slice(0, 10)}T00:00:00Z`;
+  const billingAnchor = `${new Date(Date.now() - 10 * DAY_MS).toISOString().slice(0, 10)}T00:00:00Z`;
   await expectOk(daemon, 'PUT', '/v1/customers/acme', { stripeCustomerId, billingAnchor });
   await expectOk(daemon, 'PUT', '/v1/meters/calls', {
     displayName: 'calls',

@@ -7,11 +7,9 @@ import { readBoundaryNames } from '../../scripts/lib/torture/boundaries.ts';
 import { onBoundary } from '../../src/boundary.ts';
 import { mirroredCalendar } from '../../src/domain/subscription.ts';
 import { SNAPSHOT_TYPES, toWebhookEvent } from '../../src/domain/webhook.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import { type Pipeline, START_MS, withPipeline } from '../support/pipeline.ts';
-
-const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
 
 afterEach(() => onBoundary(undefined));
 
@@ -88,7 +86,7 @@ describe('catching up with Stripe', () => {
       expect(await pipeline.run('catch-up-events')).toMatchObject({ recorded: events.length, listed: 0 });
       expect(await pipeline.run('catch-up-events')).toMatchObject({ recorded: 0 });
 
-      await simulator.advanceTo(openPeriod.toMs + 30 * 60_000);
+      await simulator.advanceTo(openPeriod.toMs + 30 * MINUTE_MS);
       await catchUp(pipeline);
       const [draft] = await stores.invoices.drafts('', 10);
       expect(draft).toMatchObject({

@@ -6,13 +6,13 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config.ts';
 import { type Daemon, startDaemon } from '../../src/daemon.ts';
+import { DAY_MS, HOUR_MS } from '../../src/durations.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/simulator.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import { type CommandResult, tallystick } from '../support/command-line.ts';
 import { mongodbUri, redisUrl, withDatabase } from '../support/services.ts';
 
 const ADMIN_KEY = 'tly_command_line_test_key_0001';
-const HOUR_MS = 3_600_000;
 /** Queues of other test files are in the first database of the same Redis. */
 const REDIS_DATABASE = 9;
 
@@ -149,7 +149,7 @@ describe('the command line', () => {
       expect.arrayContaining([expect.objectContaining({ pointer: '/quantity', count: 1, lines: [4] })]),
     );
     expect(await runJson('import', 'rows.ndjson.gz')).toMatchObject({ accepted: 0, duplicates: 2, rejected: 2 });
-    const at = new Date(Date.now() - 2 * 86_400_000).toISOString();
+    const at = new Date(Date.now() - 2 * DAY_MS).toISOString();
     const header = 'idempotencyKey,customerId,eventType,occurredAt,quantity,properties.size:number\r\n';
     await writeFile(join(folder, 'rows.csv'), `${header}"c,1",imported,row,${at},12.50,7\r\n`);
     expect(await runJson('import', 'rows.csv', '--shift-days', '1')).toMatchObject({ accepted: 1, rejected: 0 });

@@ -5,12 +5,12 @@ import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import type { Explanation } from '../../scripts/lib/explanation.ts';
 import { addQuantities, subtractQuantities } from '../../src/domain/quantity.ts';
+import { DAY_MS } from '../../src/durations.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import { type CommandResult, tallystick } from '../support/command-line.ts';
 import { type LentDaemon, withDaemon } from '../support/daemon.ts';
 import { withDatabase } from '../support/services.ts';
 
-const DAY_MS = 86_400_000;
 const LAST_EVENT_MS = Date.parse('2013-12-01T04:59:00Z');
 const AIRLINE = 'VX';
 const ADMIN_KEY = 'tly_test_admin_key_of_a_daemon';

@@ -1,13 +1,11 @@
 /** The guard in a running daemon: one webhook, and everything that follows from it by itself. */
 import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../src/clock.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import { type LentDaemon, withDaemon } from '../support/daemon.ts';
 
 const SECRET = 'whsec_scenario_guard';
-const MINUTE_MS = 60_000;
-const HOUR_MS = 3_600_000;
-const DAY_MS = 86_400_000;
 
 interface Guards {
   readonly data: readonly { invoiceId: string; state: string; lines: readonly { local?: string; stripe?: string }[] }[];

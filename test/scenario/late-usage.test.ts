@@ -1,10 +1,10 @@
 /** Late usage as an operator meets it: over HTTP and on the command line of a running daemon. */
 import { describe, expect, it } from 'vitest';
+import { DAY_MS } from '../../src/durations.ts';
 import { type CommandResult, tallystick } from '../support/command-line.ts';
 import { ADMIN_KEY, type LentDaemon, withDaemon } from '../support/daemon.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 
-const DAY_MS = 86_400_000;
 const daysAgo = (days: number): string =>
   new Date(Math.floor(Date.now() / DAY_MS) * DAY_MS - days * DAY_MS).toISOString();
 

@@ -2,17 +2,8 @@
 import type { Stripe } from 'stripe';
 import { describe, expect, it } from 'vitest';
 import { addQuantities, canonicalQuantity, compareQuantities, type Quantity } from '../../src/domain/quantity.ts';
-import {
-  DAY_MS,
-  guardOf,
-  hear,
-  HOUR_MS,
-  latestInvoice,
-  MINUTE_MS,
-  passTime,
-  subscribe,
-  wayOf,
-} from '../support/billing.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
+import { guardOf, hear, latestInvoice, passTime, subscribe, wayOf } from '../support/billing.ts';
 import { loseAtStripe } from '../support/drift.ts';
 import { adjust } from '../support/late-usage.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';

@@ -7,9 +7,10 @@ import { overlapRuns } from '../../scripts/lib/torture/overlapping-runs.ts';
 import { type InProcessPopulation, withParts } from '../../scripts/lib/torture/stack.ts';
 import { settleAndCompare } from '../../scripts/lib/torture/target.ts';
 import { onBoundary } from '../../src/boundary.ts';
+import { HOUR_MS } from '../../src/durations.ts';
 import { mongodbUri, withDatabase } from '../support/services.ts';
 
-const FROZEN_MS = 25 * 3_600_000;
+const FROZEN_MS = 25 * HOUR_MS;
 const quietly = { say: (): void => {} };
 
 afterEach(() => onBoundary(undefined));
@@ -97,7 +98,7 @@ describe('what torture has found', () => {
     withPopulation({ seed: 4, customers: 1, hours: 3 }, async (population) => {
       const { target, mill, customers, anchorMs } = population;
       for (const days of [0, 3, 1]) {
-        const billingAnchor = new Date(anchorMs - days * 24 * 3_600_000).toISOString();
+        const billingAnchor = new Date(anchorMs - days * 24 * HOUR_MS).toISOString();
         await target.putCustomer(customers[0] ?? '', { billingAnchor, billingInterval: 'year' });
         const batch = mill.batch(8);
         await target.send(batch);

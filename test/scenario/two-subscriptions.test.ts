@@ -1,6 +1,7 @@
 /** One customer with two subscriptions, whose periods begin in the same hour at different seconds. */
 import { describe, expect, it } from 'vitest';
-import { hear, HOUR_MS, passTime, stripeOf, subscribe } from '../support/billing.ts';
+import { HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
+import { hear, passTime, stripeOf, subscribe } from '../support/billing.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';
 import { type EventInput, ingestEvents, meterOf, ms, storeMeters } from '../support/usage.ts';
 
@@ -73,7 +74,7 @@ describe('two subscriptions of one customer with anchors in the same hour', () =
 
       await passTime(pipeline, ms('2026-07-02T00:00:00Z'));
       await send(pipeline, BEFORE);
-      await passTime(pipeline, ms(SECOND.to) + 30 * 60_000);
+      await passTime(pipeline, ms(SECOND.to) + 30 * MINUTE_MS);
       await send(pipeline, AT_THE_END);
       const windows = await stores.usageAggregates.range({
         customerId: 'acme',

@@ -5,10 +5,6 @@ import { topicOf } from '../../src/domain/webhook.ts';
 import { INVOICE_GUARDS, type InvoiceGuardDocument } from '../../src/storage/invoice-guards.ts';
 import type { Pipeline } from './pipeline.ts';
 
-export const MINUTE_MS = 60_000;
-export const HOUR_MS = 60 * MINUTE_MS;
-export const DAY_MS = 24 * HOUR_MS;
-
 /** A client of the simulator, as a person has one who works at Stripe's dashboard. */
 export function stripeOf({ simulator }: Pipeline): Stripe {
   const { host, port } = simulator;

@@ -1,9 +1,8 @@
 /** Ways in which Stripe comes to hold something else than we sent, and a reconciliation that is due to mend it. */
+import { HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
 import { ingestEvents, meterOf, storeMeters } from './usage.ts';
 import type { Pipeline } from './pipeline.ts';
 
-export const HOUR_MS = 3_600_000;
-export const MINUTE_MS = 60_000;
 /** What each customer uses: 7 in one hour, 3 in the next. */
 export const USED = '10';
 

@@ -6,17 +6,18 @@ import { posix } from 'node:path';
 import { importsOf, type ImportStatement, type SourceFile } from './source-files.ts';
 
 /** Read everywhere: they hold no wiring and no vendor but the logger's. */
-const FOUNDATION = ['src/errors.ts', 'src/clock.ts', 'src/logger.ts', 'src/boundary.ts'];
+const FOUNDATION = ['src/errors.ts', 'src/clock.ts', 'src/durations.ts', 'src/logger.ts', 'src/boundary.ts'];
 
 const ADAPTER = ['src/domain', ...FOUNDATION];
 
 const MAY_IMPORT: Readonly<Record<string, readonly string[] | 'anything'>> = {
   'src/errors.ts': [],
   'src/clock.ts': [],
+  'src/durations.ts': [],
   'src/boundary.ts': [],
   'src/logger.ts': ['src/errors.ts', 'src/clock.ts'],
-  'src/config.ts': ['src/errors.ts'],
-  'src/domain': ['src/errors.ts'],
+  'src/config.ts': ['src/errors.ts', 'src/durations.ts'],
+  'src/domain': ['src/errors.ts', 'src/durations.ts'],
   'src/storage': ADAPTER,
   'src/stripe': ADAPTER,
   'src/redis': ADAPTER,
@@ -24,7 +25,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[] | 'anything'>> = {
   'src/http': ADAPTER,
   'src/simulator': ['src/domain', ...FOUNDATION],
   'src/embedded': ['src/errors.ts'],
-  jobs: ['src/domain', 'src/errors.ts', 'src/clock.ts', 'src/boundary.ts'],
+  jobs: ['src/domain', 'src/errors.ts', 'src/clock.ts', 'src/durations.ts', 'src/boundary.ts'],
   'src/wiring': 'anything',
   'src/daemon.ts': 'anything',
   'src/main.ts': ['src/daemon.ts', 'src/config.ts', ...FOUNDATION],

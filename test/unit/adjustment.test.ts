@@ -5,11 +5,12 @@ import {
   assertAdjustable,
   parseAdjustment,
 } from '../../src/domain/adjustment.ts';
+import { DAY_MS } from '../../src/durations.ts';
 import { DaemonError } from '../../src/errors.ts';
 import { meterOf, ms } from '../support/usage.ts';
 
 const NOW = ms('2026-11-21T05:30:00Z');
-const AGE_MS_MAX = 34 * 86_400_000;
+const AGE_MS_MAX = 34 * DAY_MS;
 const INPUT: AdjustmentInput = {
   idempotencyKey: 'fix:1',
   customerId: 'acme',

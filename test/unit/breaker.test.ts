@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../src/clock.ts';
 import type { SendOutcome } from '../../src/domain/submission.ts';
+import { MINUTE_MS } from '../../src/durations.ts';
 import { Breaker } from '../../src/stripe/breaker.ts';
 
-const MINUTE_MS = 60_000;
 const FAILURE: SendOutcome = { kind: 'unanswered', reason: 'no_answer' };
 const SUCCESS: SendOutcome = { kind: 'accepted' };
 

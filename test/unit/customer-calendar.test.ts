@@ -3,6 +3,7 @@ import { changeCustomer, type Customer, type CustomerChange, mirrorCalendar } fr
 import { calendarInForce, calendarsOf, type MirroredCalendar } from '../../src/domain/customer-calendar.ts';
 import { periodContaining } from '../../src/domain/period.ts';
 import type { HourCuts } from '../../src/domain/window.ts';
+import { DAY_MS } from '../../src/durations.ts';
 
 const ms = (text: string): number => Date.parse(text);
 const at = (text: string): Date => new Date(text);
@@ -149,7 +150,7 @@ describe('the billing calendar of a customer', () => {
 
     it('remembers only so many', () => {
       const steps = Array.from({ length: 40 }, (_, index) => {
-        const at = new Date(ms('2026-01-01T00:00:00Z') + index * 86_400_000).toISOString();
+        const at = new Date(ms('2026-01-01T00:00:00Z') + index * DAY_MS).toISOString();
         return of(`sub_${index}`, at, at);
       });
       const text = JSON.stringify(after(...steps)?.calendars.at(-1));

@@ -5,7 +5,8 @@ import { calendarsOf } from '../../src/domain/customer-calendar.ts';
 import { type DerivationPlan, planDerivation, STEP_PAIRS_MAX } from '../../src/domain/derivation-plan.ts';
 import type { Aggregation, Meter } from '../../src/domain/meter.ts';
 import { periodContaining } from '../../src/domain/period.ts';
-import { epochHourOf, HOUR_MS } from '../../src/domain/window.ts';
+import { epochHourOf } from '../../src/domain/window.ts';
+import { HOUR_MS } from '../../src/durations.ts';
 
 const ms = (text: string): number => Date.parse(text);
 const hourOf = (text: string): number => epochHourOf(ms(text));

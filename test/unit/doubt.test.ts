@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { decideDoubts } from '../../src/domain/doubt.ts';
 import { foldHour, type LedgerEntry } from '../../src/domain/ledger-entry.ts';
 import type { SubmissionState, SubmissionSubject } from '../../src/domain/submission.ts';
+import { HOUR_MS } from '../../src/durations.ts';
 
 type Line = readonly [state: SubmissionState, value: string, subject?: SubmissionSubject];
 
@@ -17,7 +18,7 @@ function decide(lines: readonly Line[], stripe: string): string {
     isOffset: false,
     isLate: false,
   }));
-  return decideDoubts(foldHour(entries, 48 * 3_600_000), stripe);
+  return decideDoubts(foldHour(entries, 48 * HOUR_MS), stripe);
 }
 
 describe('decideDoubts', () => {

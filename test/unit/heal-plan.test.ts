@@ -12,8 +12,8 @@ import {
 } from '../../src/domain/heal-plan.ts';
 import { foldByHour, foldHour, type LedgerEntry } from '../../src/domain/ledger-entry.ts';
 import { addQuantities, subtractQuantities } from '../../src/domain/quantity.ts';
+import { DAY_MS, HOUR_MS } from '../../src/durations.ts';
 
-const HOUR_MS = 3_600_000;
 const AT = Date.parse('2026-06-15T08:00:00Z');
 const NOW = AT + 14 * HOUR_MS;
 
@@ -110,7 +110,7 @@ describe('planHeal, what is too much', () => {
 
   it('makes a negative delta after a refused cancellation, once no call can have an effect any more', () => {
     const refused = replaced('7', { cancellation: { state: 'refused', atMs: AT + HOUR_MS, attempts: 2 } });
-    expect(plan([refused], '7', AT + 24 * HOUR_MS)).toBeUndefined();
+    expect(plan([refused], '7', AT + DAY_MS)).toBeUndefined();
     expect(plan([refused], '7', AT + 25 * HOUR_MS)).toMatchObject({ kind: 'take-back', cancelAttempts: 2 });
   });
 });

@@ -11,8 +11,8 @@ import {
   type InvoiceGuard,
   newGuard,
 } from '../../src/domain/invoice-guard.ts';
+import { MINUTE_MS } from '../../src/durations.ts';
 
-const MINUTE_MS = 60_000;
 const CREATED_MS = Date.parse('2026-02-28T10:23:45Z');
 const FINALIZES_MS = CREATED_MS + 60 * MINUTE_MS;
 const MARGIN_MS = 10 * MINUTE_MS;

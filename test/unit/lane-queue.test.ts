@@ -2,8 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { LaneQueue, type QueuedEntry } from '../../src/domain/lane-queue.ts';
 import type { OutboxEntry } from '../../src/domain/outbox-entry.ts';
 import { dueAtMsOf, spreadSpanMs, SPREAD_MS_MAX } from '../../src/domain/pacing.ts';
-
-const MINUTE_MS = 60_000;
+import { MINUTE_MS } from '../../src/durations.ts';
 
 function queued(lane: string, timestampMs: number): QueuedEntry<string> {
   const entry = { identifier: `${lane}${timestampMs}`, timestampMs } as OutboxEntry;

@@ -9,9 +9,8 @@ import {
   type LedgerFigures,
   settleHour,
 } from '../../src/domain/reconciliation.ts';
+import { HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
 
-const HOUR_MS = 3_600_000;
-const MINUTE_MS = 60_000;
 const AT = Date.parse('2026-06-15T08:00:00Z');
 const RULE = { lagMaxMs: 12 * HOUR_MS, rereadMs: 10 * MINUTE_MS };
 

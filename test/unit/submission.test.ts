@@ -16,8 +16,7 @@ import {
   type SubmissionChange,
   type SubmissionState,
 } from '../../src/domain/submission.ts';
-
-const HOUR_MS = 3_600_000;
+import { HOUR_MS } from '../../src/durations.ts';
 
 /** Every way out of every state. */
 const WAYS: Readonly<Record<SubmissionState, Partial<Record<SubmissionChange, SubmissionState>>>> = {

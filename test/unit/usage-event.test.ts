@@ -1,9 +1,10 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { fingerprintOf, parseTimestamp, parseUsageEvent, type UsageEvent } from '../../src/domain/usage-event.ts';
+import { DAY_MS } from '../../src/durations.ts';
 
 const NOW_MS = Date.parse('2026-11-21T05:30:00Z');
-const BOUNDS = { nowMs: NOW_MS, ageMsMax: 34 * 86_400_000 };
+const BOUNDS = { nowMs: NOW_MS, ageMsMax: 34 * DAY_MS };
 
 function input(overrides: Record<string, unknown> = {}): Record<string, unknown> {
   return {

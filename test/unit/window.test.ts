@@ -1,7 +1,8 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CALENDAR_MONTH, periodContaining } from '../../src/domain/period.ts';
-import { epochHourOf, HOUR_MS, type HourCuts, windowsOfHour } from '../../src/domain/window.ts';
+import { epochHourOf, type HourCuts, windowsOfHour } from '../../src/domain/window.ts';
+import { HOUR_MS } from '../../src/durations.ts';
 
 const ms = (text: string): number => Date.parse(text);
 const monthly = (anchor: string): HourCuts['calendar'] => ({ anchorMs: ms(anchor), interval: 'month' });

@@ -1,6 +1,6 @@
 import type { Meter } from '../../../src/domain/meter.ts';
 import { DELIVERED_STATES } from '../../../src/domain/submission.ts';
-import { HOUR_MS } from '../../../src/domain/window.ts';
+import { HOUR_MS, MINUTE_MS } from '../../../src/durations.ts';
 import type { FaultKind } from '../../../src/simulator/faults.ts';
 import { CUSTOMERS, type CustomerDocument } from '../../../src/storage/customers.ts';
 import type { Database } from '../../../src/storage/database.ts';
@@ -35,7 +35,7 @@ const REQUESTS_MAX = 1.5;
 const GROWTH_MAX = 12;
 /** A run is given up after this for each submission, and this for the retries of the last, which wait for minutes. */
 const MS_PER_SUBMISSION_MAX = 5;
-const TAIL_MS_MAX = 40 * 60_000;
+const TAIL_MS_MAX = 40 * MINUTE_MS;
 /** The rest may wait for retries. */
 const MOST = 0.9;
 const METERS = ['scale_a', 'scale_b', 'scale_c'] as const;

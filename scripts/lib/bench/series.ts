@@ -1,9 +1,9 @@
-import { HOUR_MS } from '../../../src/domain/window.ts';
+import { DAY_MS, HOUR_MS } from '../../../src/durations.ts';
 import type { EventSeries } from './event-series.ts';
 
 /** An event each 100 µs, begun so long ago that millions of them lie in the past. */
 export function recentSeries(customers: number): EventSeries {
-  const startMs = Math.floor((Date.now() - 24 * HOUR_MS) / HOUR_MS) * HOUR_MS;
+  const startMs = Math.floor((Date.now() - DAY_MS) / HOUR_MS) * HOUR_MS;
   return { startMs, stepMicros: 100, customers };
 }
 

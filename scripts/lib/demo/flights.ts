@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
+import { DAY_MS } from '../../../src/durations.ts';
 import { CommandError } from '../command-error.ts';
 import { type EventLine, openEventFile } from '../event-file.ts';
 import { shiftEventText, shiftInstant } from '../shift-event.ts';
@@ -8,10 +9,8 @@ import { shiftEventText, shiftInstant } from '../shift-event.ts';
 const EVENTS = 'flights-2013-11.ndjson.gz';
 const TOTALS = 'flights-2013-11.expected.json';
 const HOURS = 'flights-2013-11.expected-hours.csv.gz';
-const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
 /** The last event is at least this old, so that every hour with usage has ended. */
-const LAST_AGE_MS_MIN = 24 * HOUR_MS;
+const LAST_AGE_MS_MIN = DAY_MS;
 /** The first is younger, so that the daemon takes it and Stripe would bill it. */
 const FIRST_AGE_MS_MAX = 34 * DAY_MS;
 

@@ -1,4 +1,4 @@
-import { HOUR_MS } from '../../../src/domain/window.ts';
+import { HOUR_MS } from '../../../src/durations.ts';
 import { type FaultPlan, faultKinds } from '../../../src/simulator/faults.ts';
 import type { Dice } from './dice.ts';
 import type { World } from './world.ts';

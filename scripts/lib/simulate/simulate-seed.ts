@@ -1,6 +1,6 @@
 import { IN_FLIGHT_STATES } from '../../../src/domain/submission.ts';
+import { DAY_MS, HOUR_MS } from '../../../src/durations.ts';
 import type { Invoice } from '../../../src/simulator/billing/invoice-object.ts';
-import { HOUR_MS } from '../../../src/domain/window.ts';
 import type { Database } from '../../../src/storage/database.ts';
 import { compareHalves } from './compare-halves.ts';
 import { compareInvoices } from './compare-invoices.ts';
@@ -12,7 +12,7 @@ import { World } from './world.ts';
 /** Three days before a month ends, so that every week crosses the boundary of a calendar month. */
 const START_MS = Date.parse('2026-06-28T09:17:00Z');
 /** Periods that ended longer ago are compared on demand only. */
-const FROM = new Date(START_MS - 31 * 24 * HOUR_MS).toISOString();
+const FROM = new Date(START_MS - 31 * DAY_MS).toISOString();
 /** Longer than the lag of event summaries may be, so that each round settles what the one before left open. */
 const ROUND_MS = 13 * HOUR_MS;
 const ROUNDS_MAX = 14;

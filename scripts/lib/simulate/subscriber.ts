@@ -1,3 +1,4 @@
+import { DAY_MS } from '../../../src/durations.ts';
 import { openStripe } from '../../../src/stripe/client.ts';
 import type { Dice } from './dice.ts';
 import type { WeekMeter } from './meters.ts';
@@ -5,7 +6,6 @@ import type { World } from './world.ts';
 
 type StripeClient = ReturnType<typeof openStripe>;
 
-const DAY_MS = 86_400_000;
 /** The rhythms that a customer may be billed in; those of days end several times in a week. */
 const RHYTHMS = [
   { interval: 'day', interval_count: 2, days: 2 },

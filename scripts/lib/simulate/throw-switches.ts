@@ -1,8 +1,6 @@
-import { HOUR_MS } from '../../../src/domain/window.ts';
+import { DAY_MS, HOUR_MS } from '../../../src/durations.ts';
 import type { Switches } from '../../../src/simulator/switches.ts';
 import type { Dice } from './dice.ts';
-
-const DAY_MS = 24 * HOUR_MS;
 
 /** Where Stripe's behaviour is a setting or is not established: either way, for the whole of a week. */
 export function throwSwitches(dice: Dice): Partial<Switches> {

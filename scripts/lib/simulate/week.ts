@@ -1,4 +1,4 @@
-import { HOUR_MS } from '../../../src/domain/window.ts';
+import { DAY_MS, HOUR_MS } from '../../../src/durations.ts';
 import type { Switches } from '../../../src/simulator/switches.ts';
 import { createStripeCustomer } from '../torture/target.ts';
 import { Deliveries } from './deliveries.ts';
@@ -11,7 +11,6 @@ import { Subscriber } from './subscriber.ts';
 import { throwSwitches } from './throw-switches.ts';
 import type { World } from './world.ts';
 
-const DAY_MS = 24 * HOUR_MS;
 /** Steps last up to this long. */
 const STEP_MS_MAX = 5 * HOUR_MS;
 const EVENTS_MAX = 5;

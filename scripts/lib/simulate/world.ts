@@ -15,6 +15,7 @@ import type { MeterChange } from '../../../src/domain/meter-definition.ts';
 import type { LateUsageDecision } from '../../../src/domain/late-usage.ts';
 import type { UsageEvent } from '../../../src/domain/usage-event.ts';
 import { toWebhookEvent, type WebhookKind } from '../../../src/domain/webhook.ts';
+import { DAY_MS, HOUR_MS } from '../../../src/durations.ts';
 import { type Simulator, startSimulator } from '../../../src/simulator/simulator.ts';
 import type { Switches } from '../../../src/simulator/switches.ts';
 import type { Database } from '../../../src/storage/database.ts';
@@ -29,7 +30,7 @@ import { SkippingClock } from '../torture/skipping-clock.ts';
 import { letTimePass } from '../torture/target.ts';
 import type { SentEvent } from './facts.ts';
 
-const EVENT_AGE_MS_MAX = 34 * 86_400_000;
+const EVENT_AGE_MS_MAX = 34 * DAY_MS;
 /** What a person is answered who decides about late usage that cannot be billed so, or not any more. */
 const LATE_REFUSALS = ['policy_not_available', 'no_open_period', 'late_usage_decided'];
 const crashed = Symbol('crashed');
@@ -228,7 +229,7 @@ export class World {
       simulatorUrl: this.simulator.url,
       clock: this.clock,
       settings: {
-        SUMMARY_LAG_MAX_MS: String(12 * 3_600_000),
+        SUMMARY_LAG_MAX_MS: String(12 * HOUR_MS),
         SUMMARY_REREAD_MS: '600000',
         WINDOW_SETTLE_MS: '600000',
         INVOICE_GUARD_MARGIN_MS: String(3_600_000),

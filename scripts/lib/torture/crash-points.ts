@@ -1,10 +1,9 @@
+import { DAY_MS, HOUR_MS } from '../../../src/durations.ts';
 import { DirtyHours, toPairText } from '../../../src/storage/dirty-hours.ts';
 import { readBoundaryNames } from './boundaries.ts';
 import { pause } from './load.ts';
 import { callSimulator, meterBody, type Population, settle, settleAndCompare } from './target.ts';
 
-const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
 const BATCHES = 4;
 const JOBS = ['requeue-usage', 'aggregate-usage', 'submit-meter-events', 'reconcile-usage'];
 /** Boundaries that a round comes to often: the crash comes at any of the first visits. */

@@ -1,3 +1,4 @@
+import { HOUR_MS, MINUTE_MS } from '../../../src/durations.ts';
 import { settleAndCompare } from './target.ts';
 import type { InProcessPopulation } from './stack.ts';
 import type { SentEvent } from './usage-mill.ts';
@@ -7,8 +8,6 @@ const ROUTE = 'POST /v1/billing/meter_events';
 const FAULT_PROBABILITY = 0.05;
 const FAULTS = ['tooManyRequests', 'conflict', 'errorBefore', 'errorAfter', 'answerLost', 'resetBefore'] as const;
 const ROUNDS_MAX = 30;
-const HOUR_MS = 3_600_000;
-const MINUTE_MS = 60_000;
 const BATCH = 500;
 
 /**

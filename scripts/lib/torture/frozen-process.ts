@@ -1,3 +1,4 @@
+import { HOUR_MS } from '../../../src/durations.ts';
 import type { DaemonPopulation } from './stack.ts';
 import { settleAndCompare } from './target.ts';
 
@@ -5,7 +6,7 @@ import { settleAndCompare } from './target.ts';
 const PLACES = ['ingest.journal-written', 'ingest.events-inserted', 'ingest.journal-confirmed'] as const;
 const BATCH = 8;
 /** Longer than any limit on a journal entry. */
-const FROZEN_MS = 25 * 3_600_000;
+const FROZEN_MS = 25 * HOUR_MS;
 
 /**
  * Freezes the process (SIGSTOP) in the middle of a commit, lets its journal entry grow old, has another process give

@@ -5,6 +5,7 @@ import { recordAdjustment } from '../../../jobs/record-adjustment.ts';
 import { replayRejectedEvent } from '../../../jobs/replay-rejected-event.ts';
 import { onBoundary } from '../../../src/boundary.ts';
 import type { UsageEvent } from '../../../src/domain/usage-event.ts';
+import { DAY_MS } from '../../../src/durations.ts';
 import type { Database } from '../../../src/storage/database.ts';
 import { toUsageEventDocument } from '../../../src/storage/usage-events.ts';
 import { recordingDeps } from '../../../src/wiring/fact-routes.ts';
@@ -15,7 +16,7 @@ import type { SkippingClock } from './skipping-clock.ts';
 import { letTimePass, type Target } from './target.ts';
 import type { Batch, SentAdjustment } from './usage-mill.ts';
 
-const EVENT_AGE_MS_MAX = 34 * 86_400_000;
+const EVENT_AGE_MS_MAX = 34 * DAY_MS;
 const CRASHES_MAX = 10;
 const crashed = Symbol('crashed');
 

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { DAY_MS, HOUR_MS } from '../../../src/durations.ts';
 import { type EmbeddedMongo, startEmbeddedMongo } from '../../../src/embedded/mongo.ts';
 import { readEmbeddedEnvironment } from '../../../src/embedded/environment.ts';
 import { findFreePorts } from '../../../src/embedded/ports.ts';
@@ -18,8 +19,6 @@ import { SkippingClock } from './skipping-clock.ts';
 import { letTimePass, METERS, populate, type Population } from './target.ts';
 import { UsageMill } from './usage-mill.ts';
 
-const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
 const LOG_FOLDER = join('.tallystick', 'torture');
 /** When parts run inside this process, on a clock of their own. */
 const IN_PROCESS_START_MS = Date.parse('2026-06-15T12:00:00Z');

@@ -1,6 +1,7 @@
 import { type BillingCustomer, billingPeriodOf } from '../../../src/domain/billing-customer.ts';
 import type { Aggregation } from '../../../src/domain/meter.ts';
 import { addQuantities, canonicalQuantity, compareQuantities, equalQuantities } from '../../../src/domain/quantity.ts';
+import { HOUR_MS } from '../../../src/durations.ts';
 import type { Database } from '../../../src/storage/database.ts';
 import type { SentAdjustment, SentEvent } from './usage-mill.ts';
 
@@ -55,7 +56,6 @@ interface StoredRow {
 
 type Figures = Map<string, string>;
 
-const HOUR_MS = 3_600_000;
 const DIFFERENCES_MAX = 20;
 const UNDELIVERED = ['planned', 'sending', 'blocked', 'rejected', 'in_doubt'];
 

@@ -1,6 +1,6 @@
+import { HOUR_MS } from '../../../src/durations.ts';
 import { SeededRandom } from '../../../src/simulator/random.ts';
 
-const HOUR_MS = 3_600_000;
 const REGIONS = ['eu', 'us', 'ap'] as const;
 const USERS = 12;
 const DUPLICATES_SHARE = 0.1;
