@@ -9,6 +9,7 @@ import {
   type Quantity,
   subtractQuantities,
 } from '../../../src/domain/quantity.ts';
+import { type EpochHour, epochHourOf } from '../../../src/domain/window.ts';
 import type { Invoice, InvoiceLine } from '../../../src/simulator/billing/invoice-object.ts';
 import { toText } from './compare-halves.ts';
 import { CountedEvents, latestFigure } from './counted-events.ts';
@@ -88,13 +89,23 @@ function compareSum(final: FinalLine, { week, ledger, counted }: Sides): string 
         receivedAtMs === undefined ? !ledger.hasDriftAt(scope, timestamp) : receivedAtMs >= finalAtMs + SECOND_MS;
       const isPerhaps = receivedAtMs !== undefined && receivedAtMs >= finalAtMs && !isAfter;
       const order = counted.orderOf(identifier);
-      return { isAfter, isPerhaps, order, quantity: canonicalQuantity(quantity.toString()) };
+      const hour = epochHourOf(timestamp.getTime());
+      return {
+        isAfter,
+        isPerhaps,
+        isLost: receivedAtMs === undefined,
+        order,
+        hour,
+        quantity: canonicalQuantity(quantity.toString()),
+      };
     });
   const used = addQuantities(week.facts.figureIn(scope, period), moved);
   // Counted after all, too late for the invoice, in place of an equal one that was lost: the line shows it, no total does.
-  const mistaken = ledger
-    .missedIn(scope, period)
-    .filter(({ identifier }) => (counted.receivedAtMs(identifier) ?? 0) >= finalAtMs);
+  const mistaken = withoutEquals(
+    ledger.missedIn(scope, period).filter(({ identifier }) => (counted.receivedAtMs(identifier) ?? 0) >= finalAtMs),
+    // The lost one is on the list itself.
+    afterFinal.filter(({ isAfter, isLost }) => isAfter && isLost),
+  );
   const taken = [...afterFinal.filter(({ isAfter }) => isAfter), ...mistaken];
   const unbilled = addQuantities(undelivered, visible, ...quantitiesOf(taken));
   // Within the second in which the invoice became final, what came first is on it.
@@ -104,6 +115,21 @@ function compareSum(final: FinalLine, { week, ledger, counted }: Sides): string 
     equalQuantities(billed, atLeastZero(subtractQuantities(used, addQuantities(unbilled, more)))),
   );
   return isBilled ? undefined : `used ${used}, late or waiting ${unbilled}, perhaps more: ${perhaps[0]}`;
+}
+
+interface OfHour {
+  readonly hour: EpochHour;
+  readonly quantity: Quantity;
+}
+
+/** Those that are left when each of the others takes away one of the same hour and quantity. */
+function withoutEquals(those: readonly OfHour[], others: readonly OfHour[]): OfHour[] {
+  const left = [...those];
+  for (const { hour, quantity } of others) {
+    const equal = left.findIndex((one) => one.hour === hour && equalQuantities(one.quantity, quantity));
+    if (equal >= 0) left.splice(equal, 1);
+  }
+  return left;
 }
 
 function quantitiesOf(entries: readonly { readonly quantity: Quantity }[]): Quantity[] {

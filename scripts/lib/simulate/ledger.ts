@@ -2,7 +2,7 @@ import { isAdditive } from '../../../src/domain/meter.ts';
 import { isWithin, type Period } from '../../../src/domain/period.ts';
 import { addQuantities, canonicalQuantity, type Quantity, subtractQuantities } from '../../../src/domain/quantity.ts';
 import { DELIVERED_STATES } from '../../../src/domain/submission.ts';
-import { epochHourOf } from '../../../src/domain/window.ts';
+import { type EpochHour, epochHourOf } from '../../../src/domain/window.ts';
 import type { LateUsageDocument } from '../../../src/storage/late-usage.ts';
 import type { MeterSubmissionDocument } from '../../../src/storage/meter-submissions.ts';
 import type { ReconciliationDocument, ReconciliationRow } from '../../../src/storage/reconciliations.ts';
@@ -31,6 +31,13 @@ export interface Stamped {
 export interface ListedFigure {
   readonly atMs: number;
   readonly figure: Quantity;
+}
+
+/** A submission that is sent again, because Stripe seemed to have lost it. */
+export interface MissedSubmission {
+  readonly identifier: string;
+  readonly hour: EpochHour;
+  readonly quantity: Quantity;
 }
 
 /** Everything that the daemon's books say, as of one moment. */
@@ -102,10 +109,14 @@ export class Ledger {
   }
 
   /** What was stamped in a period and is sent again, because Stripe seemed to have lost it. */
-  missedIn(scope: FigureScope, period: Period): { readonly identifier: string; readonly quantity: Quantity }[] {
+  missedIn(scope: FigureScope, period: Period): MissedSubmission[] {
     return this.#submissionsIn(scope, period)
       .filter(({ state, history }) => state === 'replaced' && history.at(-1)?.reason === 'missing_at_stripe')
-      .map(({ _id, value }) => ({ identifier: _id, quantity: canonicalQuantity(value.toString()) }));
+      .map(({ _id, timestamp, value }) => ({
+        identifier: _id,
+        hour: epochHourOf(timestamp.getTime()),
+        quantity: canonicalQuantity(value.toString()),
+      }));
   }
 
   /** Whether a person was told of a drift in the hour of an instant. */
