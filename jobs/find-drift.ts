@@ -68,14 +68,14 @@ async function planOf(
   pair: Pair,
   found: { settled: readonly DifferingHour[]; nowMs: number },
 ): Promise<HealAction[]> {
-  const actions = found.settled.flatMap(({ hourMs, delivered, stripe, ledger: { entries } }) => {
-    const hour = { hourMs, delivered, stripe, entries };
-    const action = pair.mode === 'delta' ? planHeal(hour, found.nowMs) : planFigure(hour);
-    return action === undefined ? [] : [{ action, stampMs: stampOf(action, { periodFromMs: pair.fromMs, entries }) }];
-  });
-  if (actions.length === 0) return [];
+  if (found.settled.length === 0) return [];
   const finals = await deps.finalPeriods(pair);
-  return actions.map(({ action, stampMs }) => holdFinal(action, finals, stampMs));
+  return found.settled.flatMap(({ hourMs, delivered, stripe, ledger: { entries } }) => {
+    const hour = { hourMs, delivered, stripe, entries };
+    const action = pair.mode === 'delta' ? planHeal(hour, { nowMs: found.nowMs, finals }) : planFigure(hour);
+    if (action === undefined) return [];
+    return [holdFinal(action, finals, stampOf(action, { periodFromMs: pair.fromMs, entries }))];
+  });
 }
 
 /** The hours of the range in which the two sides differ. */

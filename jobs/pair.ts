@@ -1,7 +1,7 @@
 import type { Clock } from '../src/clock.ts';
 import type { BillingCustomer } from '../src/domain/billing-customer.ts';
 import type { DestinationMeter } from '../src/domain/destination.ts';
-import type { HealAction, HealBounds } from '../src/domain/heal-plan.ts';
+import type { ClosedPeriod, HealAction, HealBounds } from '../src/domain/heal-plan.ts';
 import type { LedgerEntry } from '../src/domain/ledger-entry.ts';
 import type { Meter } from '../src/domain/meter.ts';
 import type { Period } from '../src/domain/period.ts';
@@ -118,7 +118,7 @@ export interface SummariesDeps {
     hourly(range: SummaryRange): Promise<SummaryRead<Map<number, Quantity>>>;
   };
   /** Periods of a pair's customer and Stripe meter whose invoice is final. */
-  finalPeriods(pair: Pair): Promise<readonly Period[]>;
+  finalPeriods(pair: Pair): Promise<readonly ClosedPeriod[]>;
   readonly summaryLagMaxMs: number;
   readonly summaryRereadMs: number;
 }

@@ -1,4 +1,5 @@
 import { HOUR_MS } from '../durations.ts';
+import { isCountedAfter } from './late-usage.ts';
 import { isDelivered, isHeal, type LedgerEntry } from './ledger-entry.ts';
 import { isWithin, type Period } from './period.ts';
 import {
@@ -61,6 +62,11 @@ export interface SettledHour {
   readonly entries: readonly LedgerEntry[];
 }
 
+/** A period of the pair's meter whose invoice is final. */
+export interface ClosedPeriod extends Period {
+  readonly finalizedAtMs: number;
+}
+
 /**
  * A meter event can be cancelled for 24 hours after Stripe received it (API reference, Meter event adjustments). After
  * this long we no longer try, and after that long no call that is still under way can have an effect.
@@ -74,10 +80,14 @@ const CANCEL_POSSIBLE_MS_MAX = 25 * HOUR_MS;
  * submission, or one in doubt, has exactly its value.
  * @returns undefined while an earlier attempt to mend the hour may still take effect.
  */
-export function planHeal(hour: SettledHour, nowMs: number): HealAction | undefined {
+export function planHeal(
+  hour: SettledHour,
+  at: { readonly nowMs: number; readonly finals: readonly ClosedPeriod[] },
+): HealAction | undefined {
   const drift = subtractQuantities(hour.stripe, hour.delivered);
   if (hour.entries.some(({ state }) => state === 'in_doubt')) return planDoubt(hour, drift);
-  return compareQuantities(drift, '0') < 0 ? planMissing(hour, drift) : planSurplus(hour, { drift, nowMs });
+  if (compareQuantities(drift, '0') < 0) return planMissing(hour, { drift, finals: at.finals });
+  return planSurplus(hour, { drift, nowMs: at.nowMs });
 }
 
 function planDoubt(hour: SettledHour, drift: Quantity): HealAction {
@@ -95,10 +105,12 @@ function planDoubt(hour: SettledHour, drift: Quantity): HealAction {
   return { kind: 'person', hourMs: hour.hourMs, quantity, reason: 'in_doubt', number: nextHeal(hour) };
 }
 
-function planMissing(hour: SettledHour, drift: Quantity): HealAction {
+function planMissing(hour: SettledHour, context: { drift: Quantity; finals: readonly ClosedPeriod[] }): HealAction {
   const { hourMs } = hour;
-  const shortfall = negated(drift);
-  const sent = hour.entries.filter((entry) => isDelivered(entry) && !isHeal(entry)).sort(latestAttemptFirst);
+  const shortfall = negated(context.drift);
+  const sent = hour.entries
+    .filter((entry) => isDelivered(entry) && !isHeal(entry))
+    .sort((a, b) => leastBilledFirst(a, b, context.finals));
   const single = sent.find(({ value }) => equalQuantities(value, shortfall));
   if (single !== undefined) return { kind: 'replace', hourMs, quantity: shortfall, identifiers: [single.identifier] };
   const total = addQuantities('0', ...sent.map(({ value }) => value));
@@ -233,9 +245,24 @@ function negated(quantity: Quantity): Quantity {
   return subtractQuantities('0', quantity);
 }
 
-/** Of several that could be missing, what was sent before an invoice became final may be on it. */
-function latestAttemptFirst(a: LedgerEntry, b: LedgerEntry): number {
-  const byTime = (b.lastAttemptAtMs ?? 0) - (a.lastAttemptAtMs ?? 0);
-  if (byTime !== 0) return byTime;
-  return a.identifier < b.identifier ? -1 : 1;
+/**
+ * Of several that could be missing, first what no invoice can have on it, last what was sent before its invoice was final.
+ * Else the one that was sent last.
+ */
+function leastBilledFirst(a: LedgerEntry, b: LedgerEntry, finals: readonly ClosedPeriod[]): number {
+  return (
+    sentAfterFinal(b, finals) - sentAfterFinal(a, finals) ||
+    (b.lastAttemptAtMs ?? 0) - (a.lastAttemptAtMs ?? 0) ||
+    (b.firstAttemptAtMs ?? 0) - (a.firstAttemptAtMs ?? 0) ||
+    (a.identifier < b.identifier ? -1 : 1)
+  );
+}
+
+const AFTER_FINAL = { no: 0, perhaps: 1, yes: 2 };
+
+function sentAfterFinal(entry: LedgerEntry, finals: readonly ClosedPeriod[]): number {
+  const { timestampMs, firstAttemptAtMs = 0, lastAttemptAtMs = 0 } = entry;
+  const final = finals.find((period) => isWithin(period, timestampMs));
+  if (final === undefined) return AFTER_FINAL.no;
+  return AFTER_FINAL[isCountedAfter({ fromMs: firstAttemptAtMs, toMs: lastAttemptAtMs }, final.finalizedAtMs)];
 }

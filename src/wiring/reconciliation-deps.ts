@@ -3,7 +3,7 @@ import type { ApproveReconciliationDeps } from '../../jobs/approve-reconciliatio
 import type { Pair, PairMemory, PairResult, Scope, SummaryRead } from '../../jobs/pair.ts';
 import type { ReconciliationRun } from '../../jobs/reconcile-usage.ts';
 import { isAdditive } from '../domain/meter.ts';
-import type { Period } from '../domain/period.ts';
+import type { ClosedPeriod } from '../domain/heal-plan.ts';
 import { canonicalQuantity, isZeroQuantity, type Quantity } from '../domain/quantity.ts';
 import { HOUR_MS } from '../durations.ts';
 import type { ReconciliationPair, ReconciliationRow } from '../storage/reconciliations.ts';
@@ -127,7 +127,7 @@ async function lateUsageOf(stores: Stores, scope: Scope): Promise<{ sum: Quantit
   return { sum, isWaiting: undelivered.some(({ timestamp }) => isInScope(timestamp.getTime())) };
 }
 
-async function finalPeriodsOf(stores: Stores, pair: Pair): Promise<Period[]> {
+async function finalPeriodsOf(stores: Stores, pair: Pair): Promise<ClosedPeriod[]> {
   const { stripeCustomerId } = pair.customer;
   if (stripeCustomerId === undefined) return [];
   const finals = await stores.invoices.finalised([stripeCustomerId], new Date(pair.period.fromMs));

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   acceptSurplus,
+  type ClosedPeriod,
   type HealAction,
   holdFinal,
   isSamePlan,
@@ -36,9 +37,13 @@ function entry(given: Partial<LedgerEntry> & { value: string }): LedgerEntry {
 }
 
 /** The plan for an hour whose entries are these and whose total at Stripe is that. */
-function plan(entries: readonly LedgerEntry[], stripe: string, nowMs = NOW): HealAction | undefined {
+function plan(
+  entries: readonly LedgerEntry[],
+  stripe: string,
+  { nowMs = NOW, finals = [] }: { nowMs?: number; finals?: readonly ClosedPeriod[] } = {},
+): HealAction | undefined {
   const { delivered } = foldHour(entries, nowMs);
-  return planHeal({ hourMs: AT, delivered, stripe, entries }, nowMs);
+  return planHeal({ hourMs: AT, delivered, stripe, entries }, { nowMs, finals });
 }
 
 describe('planHeal, what is missing', () => {
@@ -46,6 +51,27 @@ describe('planHeal, what is missing', () => {
     const late = entry({ value: '7', lastAttemptAtMs: AT + 1 });
     const missing = plan([entry({ value: '3' }), entry({ value: '7' }), late, entry({ value: '7' })], '17');
     expect(missing).toMatchObject({ kind: 'replace', identifiers: [late.identifier] });
+  });
+
+  it('replaces of several first what no invoice can have on it, and what was sent before it was final last', () => {
+    const finalizedAtMs = AT + 3 * HOUR_MS;
+    const finals = [{ fromMs: AT - DAY_MS, toMs: AT + HOUR_MS, finalizedAtMs }];
+    const sent = (firstMs: number, lastMs: number): LedgerEntry =>
+      entry({ value: '7', attempts: 2, firstAttemptAtMs: firstMs, lastAttemptAtMs: lastMs });
+    const before = sent(finalizedAtMs - 2000, finalizedAtMs - 1000);
+    const after = sent(finalizedAtMs + 1000, finalizedAtMs + 2000);
+    const perhaps = sent(finalizedAtMs - 3000, finalizedAtMs + 3000);
+    const replaced = (entries: readonly LedgerEntry[], stripe: string): HealAction | undefined =>
+      plan(entries, stripe, { finals });
+    expect(replaced([before, perhaps, after], '14')).toMatchObject({ identifiers: [after.identifier] });
+    expect(replaced([before, perhaps], '7')).toMatchObject({ identifiers: [perhaps.identifier] });
+    expect(plan([before, perhaps, after], '14')).toMatchObject({ identifiers: [perhaps.identifier] });
+  });
+
+  it('replaces, of several sent last at one instant, the one that was first sent later', () => {
+    const [twice, once] = [entry({ value: '7', lastAttemptAtMs: AT + 1 }), entry({ value: '7' })];
+    const later = { ...once, firstAttemptAtMs: AT + 1, lastAttemptAtMs: AT + 1 };
+    expect(plan([twice, later], '7')).toMatchObject({ identifiers: [later.identifier] });
   });
 
   it('replaces the same one whatever the order in which they are read', () => {
@@ -110,8 +136,8 @@ describe('planHeal, what is too much', () => {
 
   it('makes a negative delta after a refused cancellation, once no call can have an effect any more', () => {
     const refused = replaced('7', { cancellation: { state: 'refused', atMs: AT + HOUR_MS, attempts: 2 } });
-    expect(plan([refused], '7', AT + DAY_MS)).toBeUndefined();
-    expect(plan([refused], '7', AT + 25 * HOUR_MS)).toMatchObject({ kind: 'take-back', cancelAttempts: 2 });
+    expect(plan([refused], '7', { nowMs: AT + DAY_MS })).toBeUndefined();
+    expect(plan([refused], '7', { nowMs: AT + 25 * HOUR_MS })).toMatchObject({ kind: 'take-back', cancelAttempts: 2 });
   });
 });
 
