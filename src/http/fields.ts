@@ -20,6 +20,8 @@ export const DecimalText = Type.String({ description: 'An exact decimal.', examp
 
 export const Actor = Type.String({ minLength: 1, maxLength: 255, description: 'Who decides; kept for ever.' });
 
+export const Reason = Type.String({ minLength: 1, maxLength: 1_000, description: 'Why; kept for ever.' });
+
 /** A text, or null to clear the field. */
 export const NullableText = Type.Union([Type.String(), Type.Null()]);
 

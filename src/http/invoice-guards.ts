@@ -3,7 +3,7 @@ import type { GuardHistoryEntry } from '../domain/guard-record.ts';
 import type { LineVerdict } from '../domain/guarded-line.ts';
 import { GUARD_STATES, type GuardState } from '../domain/invoice-guard.ts';
 import { DaemonError } from '../errors.ts';
-import { Actor, AfterId, DecimalText, Instant } from './fields.ts';
+import { Actor, AfterId, DecimalText, Instant, Reason } from './fields.ts';
 import { decodeCursor, type Page, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
 import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
@@ -49,7 +49,6 @@ export interface InvoiceGuardRoutesDeps {
 }
 
 const TEXT_LENGTH_MAX = 255;
-const REASON_LENGTH_MAX = 1_000;
 
 const State = Type.Unsafe<GuardState>({
   type: 'string',
@@ -104,7 +103,7 @@ const Path = Type.Object({ invoiceId: Type.String({ minLength: 1, maxLength: TEX
 const Release = Type.Object(
   {
     actor: Actor,
-    reason: Type.String({ minLength: 1, maxLength: REASON_LENGTH_MAX, description: 'Why; kept.' }),
+    reason: Reason,
   },
   { additionalProperties: false },
 );

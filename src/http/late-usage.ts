@@ -8,7 +8,7 @@ import {
 import type { LateUsagePolicy } from '../domain/meter.ts';
 import { canonicalQuantity } from '../domain/quantity.ts';
 import { decodeCursor, type Page, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
-import { Actor, CustomerId, DecimalText, Instant, MeterKey } from './fields.ts';
+import { Actor, CustomerId, DecimalText, Instant, MeterKey, Reason } from './fields.ts';
 import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
 
@@ -59,7 +59,6 @@ export interface LateUsageRoutesDeps {
 }
 
 const TEXT_LENGTH_MAX = 255;
-const REASON_LENGTH_MAX = 1_000;
 
 const State = Type.Unsafe<LateUsageState>({ type: 'string', enum: [...LATE_USAGE_STATES] });
 const Policy = Type.Unsafe<LateUsagePolicy | 'dismiss'>({
@@ -111,7 +110,7 @@ const Decision = Type.Object(
   {
     policy: Policy,
     actor: Actor,
-    reason: Type.Optional(Type.String({ minLength: 1, maxLength: REASON_LENGTH_MAX })),
+    reason: Type.Optional(Reason),
   },
   { additionalProperties: false },
 );

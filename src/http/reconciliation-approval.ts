@@ -1,5 +1,5 @@
 import { Type } from 'typebox';
-import { Actor, Instant } from './fields.ts';
+import { Actor, Instant, Reason } from './fields.ts';
 import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
 
@@ -30,7 +30,7 @@ const Name = Type.String({ minLength: 1, maxLength: 255 });
 const ApproveBody = Type.Object(
   {
     actor: Actor,
-    reason: Type.Optional(Type.String({ maxLength: 1_000 })),
+    reason: Type.Optional(Reason),
     customerId: Type.Optional(Name),
     meter: Type.Optional(Name),
     acceptSurplus: Type.Optional(

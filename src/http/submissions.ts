@@ -5,7 +5,7 @@ import { DaemonError } from '../errors.ts';
 import { CancellationReply, OffsetBy } from './cancellation.ts';
 import { type App, needs } from './route.ts';
 import { decodeCursor, type Page, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
-import { Actor, Instant } from './fields.ts';
+import { Actor, Instant, Reason } from './fields.ts';
 
 /** A submission as the outbox stores it. */
 export interface StoredSubmission {
@@ -66,7 +66,6 @@ export interface SubmissionRoutesDeps {
 
 const State = Type.Unsafe<SubmissionState>({ type: 'string', enum: [...SUBMISSION_STATES] });
 
-const Reason = Type.String({ minLength: 1, maxLength: 1000, description: 'Why: kept in the history.' });
 const Decision = Type.Object(
   { counted: Type.Boolean({ description: 'Whether Stripe counted it.' }), actor: Actor, reason: Reason },
   { additionalProperties: false },
