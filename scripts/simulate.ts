@@ -34,12 +34,13 @@ const output = new Output({});
 process.exitCode = await simulate();
 
 async function simulate(): Promise<ExitCode> {
+  // A seed waits half of its time for its database.
   const command = new Command('simulate')
     .description('Live through weeks of usage by seed and compare what is left with the truth.')
     .option('--seeds <number>', 'how many', String(SEEDS_DEFAULT))
     .option('--seed <number>', 'the first of them; alone with --seeds 1 it replays one', '1')
     .option('--days <number>', 'virtual days of each', String(DAYS_DEFAULT))
-    .option('--processes <number>', 'how many seeds live at once', String(availableParallelism()))
+    .option('--processes <number>', 'how many seeds live at once', String(2 * availableParallelism()))
     .option('--diaries <folder>', 'where to write what each failing seed did', join('.tallystick', 'simulate'))
     .addOption(new Option('--role <name>').hideHelp())
     .addHelpText('after', '\nExample:\n  $ scripts/simulate --seeds 20000\n  $ scripts/simulate --seed 42 --seeds 1');
