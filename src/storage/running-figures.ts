@@ -34,6 +34,9 @@ export class RunningFigures {
    *
    * Differences go window by window: hour by hour or in one long catch-up, the same usage gives the same meter events.
    * Where Stripe keeps the last figure only, the present one is all that counts.
+   *
+   * What grows never passes the row's own figure: windows and distinct values are derived before it, and where a process
+   * stops between the two, a step beyond it would be taken back and made again for ever.
    */
   async next(row: PlannableRow, meter: Meter, context: FigureContext): Promise<NextFigure | undefined> {
     if (meter.aggregation === 'sum' || meter.aggregation === 'count') {
@@ -55,23 +58,22 @@ export class RunningFigures {
   }
 
   async #nextMaximum(row: PlannableRow, { endedByMs }: FigureContext): Promise<NextFigure | undefined> {
+    if (!hasGrown(row)) return correction(row, endedByMs);
     const found = await this.#aggregates.firstAbove({
       ...rangeOf(row),
-      quantity: Decimal128.fromString(row.planned?.quantity ?? '0'),
+      than: Decimal128.fromString(row.planned?.quantity ?? '0'),
       windowEndMax: new Date(endedByMs),
-      comparison: 'above',
     });
-    return found === null ? correction(row, endedByMs) : toFigure(found);
+    return found === null ? undefined : upToRow(row, toFigure(found));
   }
 
   async #nextLast(row: PlannableRow, { endedByMs }: FigureContext): Promise<NextFigure | undefined> {
-    const found = await this.#aggregates.firstAbove({
+    const found = await this.#aggregates.firstOther({
       ...rangeOf(row),
       // The planned window itself too: a late fact may have changed it.
       from: new Date(row.planned?.atMs ?? row.startMs),
-      quantity: Decimal128.fromString(row.planned?.quantity ?? '0'),
+      than: Decimal128.fromString(row.planned?.quantity ?? '0'),
       windowEndMax: new Date(endedByMs),
-      comparison: 'different',
     });
     return found === null ? this.#lastBeforePlanned(row, endedByMs) : toFigure(found);
   }
@@ -90,10 +92,10 @@ export class RunningFigures {
   }
 
   async #nextDistinct(row: PlannableRow, context: FigureContext): Promise<NextFigure | undefined> {
+    if (!hasGrown(row)) return correction(row, context.endedByMs);
     const planned = Number(row.planned?.quantity ?? '0');
     const step = (await this.#growthOf(row, context)).find(({ count }) => count > planned);
-    if (step === undefined) return correction(row, context.endedByMs);
-    return hasEnded(step, context) ? toCount(step) : undefined;
+    return step !== undefined && hasEnded(step, context) ? upToRow(row, toCount(step)) : undefined;
   }
 
   /** The figure over all windows that have ended, and the window that brought it. */
@@ -147,9 +149,18 @@ function emptied({ planned, quantity }: PlannableRow): NextFigure | undefined {
   return { quantity, atMs: planned.atMs };
 }
 
+/** Whether there is more than was planned. */
+function hasGrown({ quantity, planned }: PlannableRow): boolean {
+  return compareQuantities(quantity, planned?.quantity ?? '0') > 0;
+}
+
+/** A step that is no longer than to the row's own figure. */
+function upToRow(row: PlannableRow, { quantity, atMs }: NextFigure): NextFigure {
+  return { quantity: compareQuantities(quantity, row.quantity) > 0 ? row.quantity : quantity, atMs };
+}
+
 /** A figure that went down: stamped where planning stands. */
-function correction(row: PlannableRow, endedByMs: number): NextFigure | undefined {
-  if (row.planned === undefined || row.planned.atMs + HOUR_MS > endedByMs) return undefined;
-  const hasFallen = compareQuantities(row.quantity, row.planned.quantity) < 0;
-  return hasFallen ? { quantity: row.quantity, atMs: row.planned.atMs } : undefined;
+function correction({ planned, quantity }: PlannableRow, endedByMs: number): NextFigure | undefined {
+  if (planned === undefined || planned.atMs + HOUR_MS > endedByMs) return undefined;
+  return equalQuantities(quantity, planned.quantity) ? undefined : { quantity, atMs: planned.atMs };
 }

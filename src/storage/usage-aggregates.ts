@@ -68,12 +68,16 @@ export class UsageAggregates {
     return translated(this.#collection.find({ _id: { $in: [...keys] } }, { ...(session && { session }) }).toArray());
   }
 
-  /** The first row in a range, in time order, whose figure is above `quantity`, or just different from it. */
-  async firstAbove(
-    query: EndedRange & { quantity: Decimal128; comparison: 'above' | 'different' },
-  ): Promise<UsageAggregateDocument | null> {
-    const differs = query.comparison === 'above' ? { $gt: query.quantity } : { $ne: query.quantity };
-    return translated(this.#collection.findOne({ ...endedRows(query), quantity: differs }, { sort: { _id: 1 } }));
+  /** The first row in a range, in time order, whose figure is above another. */
+  firstAbove(query: EndedRange & { than: Decimal128 }): Promise<UsageAggregateDocument | null> {
+    const filter = { ...endedRows(query), quantity: { $gt: query.than } };
+    return translated(this.#collection.findOne(filter, { sort: { _id: 1 } }));
+  }
+
+  /** The first row in a range, in time order, whose figure is another. */
+  firstOther(query: EndedRange & { than: Decimal128 }): Promise<UsageAggregateDocument | null> {
+    const filter = { ...endedRows(query), quantity: { $ne: query.than } };
+    return translated(this.#collection.findOne(filter, { sort: { _id: 1 } }));
   }
 
   /** The last row of a range that counts facts and ended by an instant. */

@@ -149,6 +149,38 @@ describe('submitMeterEvents', () => {
       expect(await outcome(pipeline)).toEqual({ counted: { [`${customer} calls`]: '5' }, states: ['accepted 1'] });
     }));
 
+  it('sends running figures no further than they are derived, where a process stopped between windows and periods', () =>
+    withPipeline({}, async (pipeline) => {
+      const max = meterOf({ key: 'peak', aggregation: 'max', stripe: { eventName: 'peak' } });
+      const unique = meterOf({
+        key: 'seats',
+        aggregation: 'unique',
+        uniqueBy: { kind: 'userId' },
+        stripe: { eventName: 'seats' },
+      });
+      await prepare(pipeline, [max, unique]);
+      await pipeline.mapCustomer('acme');
+      const { db } = pipeline.stores.database;
+      await ingestEvents(db, [{ at: '2026-06-15T06:10:00Z', quantity: '5', userId: 'a' }]);
+      await pipeline.run('aggregate-usage');
+      await ingestEvents(db, [{ at: '2026-06-15T06:20:00Z', quantity: '9', userId: 'b' }]);
+      onBoundary((name) => {
+        if (name === 'aggregate.unique-merged') throw new Error('stopped');
+        return undefined;
+      });
+      await pipeline.run('aggregate-usage').catch((error: unknown) => {
+        if (!String(error).includes('stopped')) throw error;
+      });
+      onBoundary(undefined);
+      const sent = (): string[] =>
+        pipeline.simulator.meterEvents().map(({ eventName, value }) => `${eventName} ${value}`);
+      await pipeline.run('submit-meter-events');
+      expect(sent().sort()).toEqual(['peak 5', 'seats 1']);
+      await pipeline.run('aggregate-usage');
+      await pipeline.run('submit-meter-events');
+      expect(sent().sort()).toEqual(['peak 4', 'peak 5', 'seats 1', 'seats 1']);
+    }));
+
   it('splits a value of more than 15 significant digits into meter events that add up', () =>
     withPipeline({}, async (pipeline) => {
       await prepare(pipeline);
