@@ -20,10 +20,7 @@ declare module 'vitest' {
  * Many small databases: a light cache, and dropped ones are removed after seconds. By default mongod keeps their files for
  * five minutes, all of them open: more than a process may have open.
  */
-const MONGOD_ARGS = [
-  ...['--wiredTigerCacheSizeGB', '0.5'],
-  ...['--setParameter', 'minSnapshotHistoryWindowInSeconds=10'],
-];
+const MONGOD_ARGS = ['--wiredTigerCacheSizeGB', '0.5', '--setParameter', 'minSnapshotHistoryWindowInSeconds=10'];
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const services = await startServices();
