@@ -115,7 +115,9 @@ describe('the routes of facts', () => {
       const path = `/v1/customers/acme/explain?${RANGE}&meter=`;
       const live = await daemon.get<Explanation>(`${path}bytes`);
       // 10 + 2.5 − 2.5; the other values cannot be counted.
-      expect(live).toMatchObject({ totals: { raw: '10', windows: '0' }, between: { notDerived: '10' }, equal: false });
+      expect(live).toMatchObject({ totals: { raw: '10' }, equal: false });
+      // What was queued for the new meters may have been derived already, with what came meanwhile.
+      expect(addQuantities(live.totals['windows'] ?? '0', live.between['notDerived'] ?? '0')).toBe('10');
       await daemon.run('aggregate-usage');
       const derived = await daemon.get<Explanation>(`${path}bytes`);
       expect(derived).toMatchObject({
