@@ -56,7 +56,7 @@ function fromDaemonError(error: DaemonError): CommandError {
     return new CommandError({
       what: 'the configuration has faults',
       why: faults.map(({ name, detail }) => `${name} ${detail}`).join('; '),
-      todo: 'Correct these environment variables (the table in README.md explains each) and run this again.',
+      todo: 'Correct these environment variables (docs/configuration.md explains each) and run this again.',
       exitCode: EXIT.configuration,
       cause: error,
     });

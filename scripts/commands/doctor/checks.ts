@@ -53,7 +53,7 @@ function readConfig(): Config | FoundProblem[] {
     return faults.map(({ name, detail }) => ({
       check: 'configuration',
       what: `${name} ${detail}`,
-      todo: 'correct it; README.md explains every variable',
+      todo: 'correct it; docs/configuration.md explains every variable',
       exitCode: EXIT.configuration,
     }));
   }

@@ -52,7 +52,7 @@ export async function checkSubmissions({ config }: CheckContext): Promise<Proble
         todo:
           reason === 'customer_not_mapped'
             ? 'map each with `tallystick customers put <id> \'{"stripeCustomerId":"cus_…"}\'`'
-            : 'docs/errors.md and README.md (blocked submissions) say what each reason needs',
+            : 'docs/errors.md and docs/runbook.md say what each reason needs',
         exitCode: EXIT.failure,
       });
     }
