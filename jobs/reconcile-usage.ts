@@ -48,8 +48,8 @@ export interface ReconcileUsageInput {
   readonly fromMs?: number;
   readonly toMs?: number;
   readonly customerId?: string;
-  /** false: report only, whatever the mode. */
-  readonly apply?: boolean;
+  /** Report only, whatever the mode. */
+  readonly dryRun?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -62,13 +62,13 @@ export async function reconcileUsage(
   input: ReconcileUsageInput = {},
 ): Promise<ReconciliationRun> {
   const { signal, ...stated } = input;
-  const run = newRun(deps, { mode: input.apply === false ? 'report' : deps.mode, input: stated });
+  const run = newRun(deps, { mode: input.dryRun === true ? 'report' : deps.mode, input: stated });
   await deps.results.saveRun(run);
   const pairs = await listPairs(deps, { ...input, nowMs: deps.clock.now() });
   run.aggregates = await checkAggregates(deps, { pairs, apply: run.mode === 'heal' });
   await boundary('reconcile.aggregates-checked');
   const found = new Map<string, PairResult>();
-  const comparing = { found, mayFinish: input.apply !== false, signal };
+  const comparing = { found, mayFinish: input.dryRun !== true, signal };
   await comparePairs(deps, run, { ...comparing, pairs });
   const open = pairsWhere(found, ({ needsReread }) => needsReread);
   if (open.length > 0 && deps.summaryRereadMs <= REREAD_WAIT_MS_MAX && signal?.aborted !== true) {

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { JobInput } from '../../src/domain/job-input.ts';
 import { DRIFT_VERDICTS } from '../../src/domain/reconciliation.ts';
 import type { ApiClient } from '../lib/api-client.ts';
 import { usageError } from '../lib/command-error.ts';
@@ -79,14 +80,13 @@ async function readComparisons(
   return page.comparisons.data;
 }
 
-function toInput({ from, to, customer, apply, dryRun }: ReconcileOptions): Record<string, unknown> {
+function toInput({ from, to, customer, apply, dryRun }: ReconcileOptions): JobInput<'reconcile-usage'> {
   if (apply === true && dryRun === true) throw usageError('--apply and --dry-run exclude each other', 'Give one.');
   return {
     ...(from !== undefined && { from }),
     ...(to !== undefined && { to }),
     ...(customer !== undefined && { customerId: customer }),
-    ...(dryRun === true && { apply: false }),
-    ...(apply === true && { apply: true }),
+    ...(dryRun === true && { dryRun }),
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { JobInput } from '../../src/domain/job-input.ts';
 import { parseStatedPeriod } from '../../src/domain/stated-period.ts';
 import { DaemonError } from '../../src/errors.ts';
 import { usageError } from '../lib/command-error.ts';
@@ -59,7 +60,7 @@ export function verifyCommand(): Command {
     });
 }
 
-function toInput({ period, customer }: { period: string; customer?: string }): Record<string, unknown> {
+function toInput({ period, customer }: { period: string; customer?: string }): JobInput<'verify-usage'> {
   try {
     parseStatedPeriod(period);
   } catch (error) {

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import type { JobInput, JobName } from '../../src/domain/job-input.ts';
 import type { ApiClient } from './api-client.ts';
 import { CommandError } from './command-error.ts';
 
@@ -20,9 +21,9 @@ const POLL_MS = 200;
  * @param watch called at each look, for progress.
  * @throws CommandError when the job failed.
  */
-export async function runJob(
+export async function runJob<Name extends JobName>(
   api: ApiClient,
-  request: { job: string; input?: Record<string, unknown> },
+  request: { job: Name; input?: JobInput<Name> },
   watch?: (run: JobRun) => Promise<void> | void,
 ): Promise<JobRun> {
   const { runId } = await api.call<{ runId: string }>({ method: 'POST', path: '/v1/runs', body: request });

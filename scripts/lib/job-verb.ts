@@ -1,9 +1,13 @@
 import type { Command } from 'commander';
+import type { JobInput, JobName } from '../../src/domain/job-input.ts';
 import { runJob } from './job-run.ts';
 import { createApiVerb, runVerb, type VerbText } from './verb.ts';
 
+/** The jobs that can show what they would do. */
+export type DryRunJob = { [Name in JobName]: 'dryRun' extends keyof JobInput<Name> ? Name : never }[JobName];
+
 export interface JobVerbText extends VerbText {
-  readonly job: string;
+  readonly job: DryRunJob;
   /** The result in a line for a person. */
   readonly describe: (result: Record<string, unknown>) => string;
 }

@@ -18,10 +18,16 @@ export function parseStatedPeriod(text: string): Period {
     return checkPeriod(Date.UTC(year, number - 1, 1), Date.UTC(year, number, 1));
   }
   const [from = '', to = '', ...more] = text.split('..');
-  return more.length > 0 ? checkPeriod(undefined, undefined) : checkPeriod(instantOf(from), instantOf(to));
+  return more.length > 0
+    ? checkPeriod(undefined, undefined)
+    : checkPeriod(parseStatedInstant(from), parseStatedInstant(to));
 }
 
-function instantOf(text: string): number | undefined {
+/**
+ * Reads an instant as people write it: a day like `2026-11-21` (its first moment in UTC), or RFC 3339 with an offset.
+ * @returns UTC milliseconds, or undefined.
+ */
+export function parseStatedInstant(text: string): number | undefined {
   return parseTimestamp(DAY.test(text) ? `${text}T00:00:00Z` : text);
 }
 

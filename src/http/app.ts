@@ -77,7 +77,15 @@ function createApp(deps: AppDeps): App {
     },
     routerOptions: { maxParamLength: PARAMETER_LENGTH_MAX },
     exposeHeadRoutes: false,
-    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false, allErrors: false } },
+    ajv: {
+      customOptions: {
+        coerceTypes: false,
+        removeAdditional: false,
+        useDefaults: false,
+        allErrors: false,
+        verbose: true,
+      },
+    },
     genReqId: () => `${prefix}-${(count += 1).toString(36)}`,
     clientErrorHandler: answerClientError,
     frameworkErrors: (error, request, reply) => {

@@ -2,6 +2,7 @@
 import { STATUS_CODES } from 'node:http';
 import { Type } from 'typebox';
 import type { FastifyError } from 'fastify';
+import { type SchemaFault, toSchemaFaults } from '../domain/schema-fault.ts';
 import { DaemonError, type ErrorKind } from '../errors.ts';
 
 export const PROBLEM_MEDIA_TYPE = 'application/problem+json';
@@ -134,19 +135,25 @@ function errorsOf(error: DaemonError): readonly ProblemError[] | undefined {
   return typeof pointer === 'string' ? [{ pointer, detail: error.message }] : undefined;
 }
 
+/** A request that its route does not know. The summary is one sentence: what exactly stands in `errors`. */
+export function requestInvalid(errors: readonly SchemaFault[]): DaemonError {
+  const message = 'The request does not match the schema of this route.';
+  return new DaemonError({ kind: 'invalid', code: 'request_invalid', message, context: { errors } });
+}
+
+/** What a caller calls the parts of a request. */
+const PARTS: Readonly<Record<string, string>> = { querystring: 'query', params: 'path' };
+
 function fromFastify(error: unknown): DaemonError | undefined {
   if (!(error instanceof Error)) return undefined;
   const { statusCode, code, validation, validationContext } = error as Omit<FastifyError, 'code'> & {
     code?: unknown;
   };
   if (validation !== undefined) {
-    const errors = validation.map(({ instancePath, message, params }) => {
-      const name = params['additionalProperty'] ?? params['missingProperty'];
-      const pointer = typeof name === 'string' ? `${instancePath}/${name.slice(0, 64)}` : instancePath;
-      return { pointer, detail: `${validationContext ?? 'body'} ${message ?? 'is not valid'}` };
-    });
-    const message = 'The request does not match the schema of this route.';
-    return new DaemonError({ kind: 'invalid', code: 'request_invalid', message, context: { errors } });
+    const part = PARTS[validationContext ?? 'body'] ?? validationContext;
+    return requestInvalid(
+      toSchemaFaults(validation).map(({ pointer, detail }) => ({ pointer, detail: `In the ${part}: ${detail}` })),
+    );
   }
   // Other libraries' errors have codes and statuses too, and theirs are not the caller's fault.
   const name = typeof code === 'string' ? code : '';

@@ -1,5 +1,8 @@
 import { type Static, Type } from 'typebox';
+import { JOB_INPUTS, JOB_NAMES, type JobInput, type JobName, readJobInput, readJobName } from '../domain/job-input.ts';
 import { DaemonError } from '../errors.ts';
+import { faultsOf } from '../domain/schema-fault.ts';
+import { problemResponse, requestInvalid } from './problem.ts';
 import { type App, needs } from './route.ts';
 import { Instant } from './fields.ts';
 
@@ -19,10 +22,8 @@ export interface StoredRun {
 }
 
 export interface RunRoutesDeps {
-  /** The jobs that can be asked for. */
-  readonly jobs: readonly string[];
   /** Stores a requested run and rings for it; returns its id. */
-  requestRun(job: string, input: Record<string, unknown>): Promise<string>;
+  requestRun<Name extends JobName>(job: Name, input: JobInput<Name>): Promise<string>;
   findRun(id: string): Promise<StoredRun | null>;
 }
 
@@ -42,11 +43,15 @@ const RunReply = Type.Object({
   error: Type.Optional(Type.Object({ code: Type.String(), message: Type.String() })),
 });
 
-const RunBody = Type.Object(
-  {
-    job: Type.String({ description: 'The name of a job, such as aggregate-usage.' }),
-    input: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
-  },
+/** Documents; the domain checks, so that each fault is told in the words of the job that was meant. */
+const RunBody = Type.Union(
+  JOB_NAMES.map((job) =>
+    Type.Object({ job: Type.Literal(job), input: Type.Optional(JOB_INPUTS[job]) }, { additionalProperties: false }),
+  ),
+  { description: 'The name of a job, and what it takes. A field that the job does not know is refused.' },
+);
+const RequestFields = Type.Object(
+  { job: Type.String({ maxLength: 100 }), input: Type.Optional(Type.Unknown()) },
   { additionalProperties: false },
 );
 const Requested = Type.Object({ runId: Type.String() });
@@ -63,12 +68,12 @@ export function registerRuns(app: App, deps: RunRoutesDeps): void {
         summary: 'Run a job now. It begins when a worker is free; ask for its state by the id that is returned.',
         tags: ['runs'],
         body: RunBody,
-        response: { 202: Requested },
+        response: { 202: Requested, default: problemResponse },
       },
+      validatorCompiler: () => () => true,
     },
     async (request, reply) => {
-      const { job, input = {} } = request.body;
-      if (!deps.jobs.includes(job)) throw unknownJob(job, deps.jobs);
+      const { job, input } = readRequest(request.body);
       return reply.code(202).send({ runId: await deps.requestRun(job, input) });
     },
   );
@@ -81,7 +86,7 @@ export function registerRuns(app: App, deps: RunRoutesDeps): void {
         summary: 'State, result or error of a run.',
         tags: ['runs'],
         params: Path,
-        response: { 200: RunReply },
+        response: { 200: RunReply, default: problemResponse },
       },
     },
     async (request) => {
@@ -94,13 +99,13 @@ export function registerRuns(app: App, deps: RunRoutesDeps): void {
   );
 }
 
-function unknownJob(job: string, jobs: readonly string[]): DaemonError {
-  return new DaemonError({
-    kind: 'invalid',
-    code: 'job_unknown',
-    message: `There is no such job; there are ${jobs.join(', ')}.`,
-    context: { job },
-  });
+/** Everything that can be known before a run is stored is checked here: a 202 is not followed by a refusal. */
+function readRequest(body: unknown): { job: JobName; input: JobInput<JobName> } {
+  const errors = faultsOf(RequestFields, body);
+  if (errors.length > 0) throw requestInvalid(errors);
+  const { job: name, input = {} } = body as Static<typeof RequestFields>;
+  const job = readJobName(name);
+  return { job, input: readJobInput(job, input) };
 }
 
 function toReply(run: StoredRun): Static<typeof RunReply> {

@@ -17,7 +17,7 @@ const GUARD_JOB = 'guard-invoices';
 const DIFFERING_MS_MAX = 35 * DAY_MS;
 
 /** The job that looks at invoices before they are finalised, and afterwards. */
-export function guardJobs(parts: JobParts): Record<string, JobHandler> {
+export function guardJobs(parts: JobParts): Record<typeof GUARD_JOB, JobHandler> {
   return { [GUARD_JOB]: async ({ signal }) => ({ ...(await guardInvoices(guardDeps(parts), { signal })) }) };
 }
 

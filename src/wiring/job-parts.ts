@@ -1,7 +1,9 @@
 import type { Clock } from '../clock.ts';
 import type { Config } from '../config.ts';
+import { type JobInput, type JobName, readJobInput } from '../domain/job-input.ts';
 import type { Meter } from '../domain/meter.ts';
 import type { Logger } from '../logger.ts';
+import type { JobContext, JobHandler } from '../queue/job-worker.ts';
 import { toMeter } from '../storage/meters.ts';
 import type { Stores } from './stores.ts';
 import { type StripeSide, withoutStripe } from './stripe-side.ts';
@@ -14,6 +16,17 @@ export interface JobParts {
   readonly installation: string;
   readonly clock: Clock;
   readonly log: Logger;
+}
+
+/**
+ * A job that is handed its input checked. A run that an earlier version stored with an input that is not taken any more
+ * fails before it does anything.
+ */
+export function withInput<Name extends JobName>(
+  job: Name,
+  run: (context: Omit<JobContext, 'input'> & { readonly input: JobInput<Name> }) => Promise<object>,
+): JobHandler {
+  return async (context) => ({ ...(await run({ ...context, input: readJobInput(job, context.input) })) });
 }
 
 /** The meters as they stand. */

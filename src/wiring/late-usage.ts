@@ -63,7 +63,7 @@ export async function settleLate(parts: JobParts): Promise<Record<string, unknow
   return { ...(await settleLateUsage(settleDeps(parts))) };
 }
 
-export function lateUsageJobs(parts: JobParts): Record<string, JobHandler> {
+export function lateUsageJobs(parts: JobParts): Record<'settle-late-usage', JobHandler> {
   return { 'settle-late-usage': () => settleLate(parts) };
 }
 

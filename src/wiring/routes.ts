@@ -144,11 +144,18 @@ function operationRoutes({ jobs, jobNames, queue }: RouteParts): RouteRegistrar[
     ...reconciliationRoutes(jobs, queue),
     (app) =>
       registerRuns(app, {
-        jobs: jobNames,
         requestRun: async (job, input) => {
           const _id = randomUUID();
           const queuedAt = new Date(clock.now());
-          await stores.runs.insert({ _id, job, trigger: 'request', state: 'queued', input, queuedAt, attempts: 0 });
+          await stores.runs.insert({
+            _id,
+            job,
+            trigger: 'request',
+            state: 'queued',
+            input: { ...input },
+            queuedAt,
+            attempts: 0,
+          });
           // The run is listed in MongoDB: without Redis the sweep finds it later.
           await queue.addRun(job, _id).catch((err: unknown) => log.warn({ err, run: _id }, 'could not ring for a run'));
           return _id;

@@ -16,26 +16,22 @@ import { registerSubmissions } from '../http/submissions.ts';
 import type { RouteRegistrar } from '../http/route.ts';
 import type { JobQueue } from '../queue/job-queue.ts';
 import type { JobHandler } from '../queue/job-worker.ts';
-import { type JobParts, listMeters, requireStripe } from './job-parts.ts';
+import { type JobParts, listMeters, requireStripe, withInput } from './job-parts.ts';
 import { applyLatePolicies, finalPeriods, moveLateSubmissions, settleLate } from './late-usage.ts';
 
 /** After a run that was missed or failed, the sweep rings for the next one. */
 const RESOLVE_AGE_MS_MAX = 11 * MINUTE_MS;
 
 /** The jobs that make meter events, send them and settle what became of them. */
-export function submissionJobs(parts: JobParts): Record<string, JobHandler> {
+export function submissionJobs(parts: JobParts): Record<'submit-meter-events' | 'resolve-submissions', JobHandler> {
   return {
-    'submit-meter-events': async ({ input, signal }) => {
-      const { customerId } = input;
-      const scope = {
-        ...(typeof customerId === 'string' && { customerId }),
-        ...(input['flush'] === true && { flush: true }),
-      };
-      if (input['dryRun'] !== true) return { ...(await submitNow(parts, { ...scope, signal })) };
+    'submit-meter-events': withInput('submit-meter-events', async ({ input, signal }) => {
+      const { dryRun, ...scope } = input;
+      if (dryRun !== true) return submitNow(parts, { ...scope, signal });
       requireStripe(parts);
       const meters = await listMeters(parts);
-      return { ...(await planSubmissions(planDeps(parts), { ...scope, meters, dryRun: true })) };
-    },
+      return planSubmissions(planDeps(parts), { ...scope, meters, dryRun: true });
+    }),
     'resolve-submissions': async ({ signal }) => {
       const deps = resolveDeps(parts);
       await parts.stores.ledger.finishReplacements(new Date(parts.clock.now()));

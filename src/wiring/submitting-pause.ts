@@ -6,16 +6,18 @@ import type { JobParts } from './job-parts.ts';
  * The same jobs, which do nothing while submitting is paused and say so in their results. A dry run is let through. A run
  * that is under way when the pause begins goes on to its end.
  */
-export function unlessPaused(parts: JobParts, handlers: Record<string, JobHandler>): Record<string, JobHandler> {
-  return Object.fromEntries(
-    Object.entries(handlers).map(([job, handler]) => [
-      job,
-      async (context) => {
-        const pause = context.input['dryRun'] === true ? undefined : await parts.stores.submittingPauses.find();
-        return pause === undefined ? handler(context) : { paused: true, pausedAt: pause.pausedAt.toISOString() };
-      },
-    ]),
-  );
+export function unlessPaused<Name extends string>(
+  parts: JobParts,
+  handlers: Record<Name, JobHandler>,
+): Record<Name, JobHandler> {
+  const pausing = Object.entries<JobHandler>(handlers).map(([job, handler]): [string, JobHandler] => [
+    job,
+    async (context) => {
+      const pause = context.input['dryRun'] === true ? undefined : await parts.stores.submittingPauses.find();
+      return pause === undefined ? handler(context) : { paused: true, pausedAt: pause.pausedAt.toISOString() };
+    },
+  ]);
+  return Object.fromEntries(pausing) as Record<Name, JobHandler>;
 }
 
 /** Whether submitting is paused. */

@@ -71,7 +71,7 @@ function secretsOf(config: Config): { snapshot?: readonly string[]; thin?: reado
 }
 
 /** The jobs that act on what Stripe told. */
-export function webhookJobs(parts: JobParts): Record<string, JobHandler> {
+export function webhookJobs(parts: JobParts): Record<'process-webhooks' | 'catch-up-events', JobHandler> {
   const { stores, clock, log } = parts;
   return {
     'process-webhooks': async ({ signal }) => {

@@ -50,7 +50,7 @@ describe('a replaced submission that counted all the same', () => {
       pipeline.simulator.clearFaults();
       expect(await cancellationOf(pipeline, sent)).toMatchObject({ state: 'calling', attempts: 1 });
       pipeline.clock.advance(2 * MINUTE_MS);
-      await pipeline.run('reconcile-usage', { apply: false });
+      await pipeline.run('reconcile-usage', { dryRun: true });
       expect(await cancellationOf(pipeline, sent)).toMatchObject({ attempts: 1 });
       await pipeline.run('reconcile-usage');
       expect((await cancellationOf(pipeline, sent))?.state).not.toBe('calling');

@@ -78,7 +78,7 @@ describe('reconcileUsage', () => {
       await pipeline.run('reconcile-usage');
       pipeline.clock.advance(11 * MINUTE_MS);
       expect(await pipeline.run('reconcile-usage')).toMatchObject({ verdicts: { missing: 1 }, healed: 0, waiting: 1 });
-      expect(await pipeline.run('reconcile-usage', { apply: false })).toMatchObject({ healed: 0, waiting: 1 });
+      expect(await pipeline.run('reconcile-usage', { dryRun: true })).toMatchObject({ healed: 0, waiting: 1 });
     }));
 
   it('leaves usage at Stripe that is not ours to a person', () =>

@@ -54,9 +54,9 @@ const TYPE_ONLY_PLACES: Readonly<Record<string, readonly string[]>> = {
   ioredis: ['src/wiring'],
 };
 
-/** What the pure layers may take from outside: calculation and hashing, never input or output. */
+/** What the pure layers may take from outside: calculation, schemas and hashing, never input or output. */
 const PURE_PACKAGES: Readonly<Record<string, readonly string[]>> = {
-  'src/domain': ['decimal.js', 'luxon', 'node:crypto'],
+  'src/domain': ['decimal.js', 'luxon', 'node:crypto', 'typebox', 'typebox/value'],
   jobs: ['node:crypto'],
 };
 
