@@ -9,6 +9,7 @@ import { devCommand } from './commands/dev.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { explainCommand } from './commands/explain.ts';
 import { importCommand } from './commands/import.ts';
+import { inboxCommand } from './commands/inbox.ts';
 import { keysCommand } from './commands/keys.ts';
 import { lateCommand } from './commands/late.ts';
 import { metersCommand } from './commands/meters.ts';
@@ -17,6 +18,7 @@ import { rejectedCommand } from './commands/rejected.ts';
 import { sendCommand } from './commands/send.ts';
 import { startCommand } from './commands/start.ts';
 import { statusCommand } from './commands/status.ts';
+import { submissionsCommand } from './commands/submissions.ts';
 import { submitCommand } from './commands/submit.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { EXIT } from './lib/exit-codes.ts';
@@ -39,6 +41,8 @@ const more = [
   keysCommand,
   rejectedCommand,
   lateCommand,
+  submissionsCommand,
+  inboxCommand,
 ];
 const facts = [adjustCommand, explainCommand, verifyCommand];
 for (const createCommand of [...verbs, ...more, ...facts, configCommand]) program.addCommand(createCommand());

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Command } from 'commander';
 import { usageError } from '../lib/command-error.ts';
+import { LIMIT_DEFAULT, moreRows, readListLimit, takeRows } from '../lib/list-option.ts';
 import { renderTable } from '../lib/table.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 
@@ -26,7 +27,6 @@ interface Adjustment {
   readonly actor: string;
 }
 
-const LIMIT_DEFAULT = '100';
 const KEY_DIGITS = 32;
 
 export function adjustCommand(): Command {
@@ -101,32 +101,30 @@ function listCommand(): Command {
   })
     .option('--customer <id>', 'of one customer')
     .option('--meter <key>', 'of one meter')
-    .option('--limit <number>', 'how many at most', LIMIT_DEFAULT)
+    .option('--limit <number>', 'how many at most', readListLimit, LIMIT_DEFAULT)
     .action(async (_options: object, command: Command) => {
       // The options of `adjust` have the same names: commander gives them to whichever command comes first.
-      const options = command.optsWithGlobals<{ customer?: string; meter?: string; limit: string }>();
+      const options = command.optsWithGlobals<{ customer?: string; meter?: string; limit: number }>();
       await runVerb(command, async ({ api, output }) => {
-        const found: Adjustment[] = [];
         const query = { customerId: options.customer, meter: options.meter };
-        for await (const adjustment of api().list<Adjustment>('/v1/adjustments', query)) {
-          if (found.length >= Number(options.limit)) break;
-          found.push(adjustment);
-        }
-        output.result(found, () =>
-          renderTable(
-            [
-              { heading: 'occurred' },
-              { heading: 'customer' },
-              { heading: 'meter' },
-              { heading: 'quantity', align: 'right' },
-              { heading: 'actor' },
-              { heading: 'reason' },
-            ],
-            found.map(({ occurredAt, customerId, meter, quantity, actor, reason }) => {
-              return [occurredAt, customerId, meter, quantity, actor, reason];
-            }),
-          ),
-        );
+        const found = await takeRows(api().list<Adjustment>('/v1/adjustments', query), options.limit);
+        output.result(found.rows, () => `${renderList(found.rows)}${moreRows(found, options.limit)}`);
       });
     });
+}
+
+function renderList(found: readonly Adjustment[]): string {
+  return renderTable(
+    [
+      { heading: 'occurred' },
+      { heading: 'customer' },
+      { heading: 'meter' },
+      { heading: 'quantity', align: 'right' },
+      { heading: 'actor' },
+      { heading: 'reason' },
+    ],
+    found.map(({ occurredAt, customerId, meter, quantity, actor, reason }) => {
+      return [occurredAt, customerId, meter, quantity, actor, reason];
+    }),
+  );
 }

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { readJsonArgument } from '../lib/json-argument.ts';
+import { takeRows } from '../lib/list-option.ts';
 import { renderTable } from '../lib/table.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 
@@ -10,6 +11,15 @@ interface CustomerReply {
   readonly billingAnchor?: string;
   readonly billingInterval?: string;
 }
+
+/** A customer as `GET /v1/unmapped-customers` gives it. */
+interface Unmapped {
+  readonly customerId: string;
+  readonly blockedSubmissions: number;
+  readonly since: string;
+}
+
+type UnmappedRow = { readonly customerId: string; readonly name?: string } & Partial<Unmapped>;
 
 export function customersCommand(): Command {
   return new Command('customers')
@@ -26,15 +36,40 @@ function listCommand(): Command {
     summary: 'List the customers we were told about.',
     examples: ['tallystick customers list', 'tallystick customers list --unmapped'],
   })
-    .option('--unmapped', 'only those without a Stripe customer')
+    .option('--unmapped', 'only those without a Stripe customer, also those known from events alone')
     .action(async (options: { unmapped?: boolean }, command: Command) => {
       await runVerb(command, async ({ api, output }) => {
-        const customers: CustomerReply[] = [];
+        const client = api();
         const query = options.unmapped === true ? { unmapped: true } : {};
-        for await (const customer of api().list<CustomerReply>('/v1/customers', query)) customers.push(customer);
-        output.result(customers, () => render(customers));
+        const customers = (await takeRows(client.list<CustomerReply>('/v1/customers', query), Infinity)).rows;
+        if (options.unmapped !== true) return output.result(customers, () => render(customers));
+        // Also those nobody told us about: their usage simply came, and waits.
+        const waiting = (await takeRows(client.list<Unmapped>('/v1/unmapped-customers'), Infinity)).rows;
+        const unmapped = mergeUnmapped(customers, waiting);
+        output.result(unmapped, () => renderUnmapped(unmapped));
       });
     });
+}
+
+/** Customers without a Stripe customer: those we were told about, and those whose usage waits for a mapping. */
+function mergeUnmapped(told: readonly CustomerReply[], waiting: readonly Unmapped[]): UnmappedRow[] {
+  const rows = new Map<string, UnmappedRow>(told.map((customer) => [customer.customerId, customer]));
+  for (const entry of waiting) rows.set(entry.customerId, { ...rows.get(entry.customerId), ...entry });
+  return [...rows.values()].sort((a, b) => (a.customerId < b.customerId ? -1 : 1));
+}
+
+function renderUnmapped(rows: readonly UnmappedRow[]): string {
+  return renderTable(
+    [
+      { heading: 'customer' },
+      { heading: 'name' },
+      { heading: 'meter events waiting', align: 'right' },
+      { heading: 'since' },
+    ],
+    rows.map(({ customerId, name, blockedSubmissions, since }) => {
+      return [customerId, name, String(blockedSubmissions ?? 0), since];
+    }),
+  );
 }
 
 function putCommand(): Command {

@@ -9,8 +9,13 @@ const CHECK_NAMES = [
   'redis',
   'stripe',
   'webhooks',
-  'submissions',
   'daemon',
+  'review',
+  'submissions',
+  'usage',
+  'invoices',
+  'reconciliation',
+  'jobs',
   'health',
   'restore',
 ];
@@ -22,7 +27,8 @@ export function doctorCommand(): Command {
     name: 'doctor',
     summary:
       'Look for what is wrong with this installation. Silent when all is well, otherwise one line a problem. ' +
-      '`health` is what a container should ask: MongoDB, Redis and the daemon, without calls to Stripe. `restore` ' +
+      '`health` is what a container should ask: MongoDB, Redis and the daemon, without calls to Stripe. `review` lists what waits for a human, of all ' +
+      'areas; `restore` ' +
       'compares a ledger that was restored from a backup with Stripe, and says whether submitting can go on.',
     examples: [
       'tallystick doctor',

@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander';
 import { LATE_USAGE_STATES } from '../../src/domain/late-usage.ts';
+import { LIMIT_DEFAULT, moreRows, readListLimit, takeRows } from '../lib/list-option.ts';
 import { renderTable } from '../lib/table.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 
@@ -22,7 +23,7 @@ interface ListOptions {
   readonly state: string;
   readonly customer?: string;
   readonly meter?: string;
-  readonly limit: string;
+  readonly limit: number;
 }
 
 interface DecideOptions {
@@ -31,7 +32,6 @@ interface DecideOptions {
   readonly dryRun?: boolean;
 }
 
-const LIMIT_DEFAULT = '100';
 const ANY_STATE = 'all';
 
 export function lateCommand(): Command {
@@ -55,17 +55,13 @@ function listCommand(): Command {
     )
     .option('--customer <id>', 'only those of this customer')
     .option('--meter <key>', 'only those of this meter')
-    .option('--limit <number>', 'how many at most', LIMIT_DEFAULT)
+    .option('--limit <number>', 'how many at most', readListLimit, LIMIT_DEFAULT)
     .action(async (options: ListOptions, command: Command) => {
       await runVerb(command, async ({ api, output }) => {
-        const { state, customer, meter } = options;
+        const { state, customer, meter, limit } = options;
         const query = { state: state === ANY_STATE ? undefined : state, customerId: customer, meter };
-        const found: LateUsage[] = [];
-        for await (const entry of api().list<LateUsage>('/v1/late-usage', query)) {
-          if (found.length >= Number(options.limit)) break;
-          found.push(entry);
-        }
-        output.result(found, () => render(found));
+        const found = await takeRows(api().list<LateUsage>('/v1/late-usage', query), limit);
+        output.result(found.rows, () => `${render(found.rows)}${moreRows(found, limit)}`);
       });
     });
 }

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import { GUARD_STATES } from '../../src/domain/invoice-guard.ts';
+import { LIMIT_DEFAULT, moreRows, readListLimit, takeRows } from '../lib/list-option.ts';
 import { renderTable } from '../lib/table.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 
@@ -22,7 +23,7 @@ interface Guard {
 
 interface ListOptions {
   readonly state: string;
-  readonly limit: string;
+  readonly limit: number;
 }
 
 interface ReleaseOptions {
@@ -43,16 +44,12 @@ export function guardsCommand(): Command {
     .addOption(
       new Option('--state <state>', 'only those in this state').choices([...GUARD_STATES, ANY_STATE]).default('held'),
     )
-    .option('--limit <number>', 'how many at most', '100')
+    .option('--limit <number>', 'how many at most', readListLimit, LIMIT_DEFAULT)
     .action(async ({ state, limit }: ListOptions, command: Command) => {
       await runVerb(command, async ({ api, output }) => {
         const query = { state: state === ANY_STATE ? undefined : state };
-        const found: Guard[] = [];
-        for await (const guard of api().list<Guard>('/v1/invoice-guards', query)) {
-          if (found.length >= Number(limit)) break;
-          found.push(guard);
-        }
-        output.result(found, () => render(found));
+        const found = await takeRows(api().list<Guard>('/v1/invoice-guards', query), limit);
+        output.result(found.rows, () => `${render(found.rows)}${moreRows(found, limit)}`);
       });
     });
 }

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { readJsonArgument } from '../lib/json-argument.ts';
+import { LIMIT_DEFAULT, moreRows, readListLimit, takeRows } from '../lib/list-option.ts';
 import { renderTable } from '../lib/table.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 
@@ -15,14 +16,13 @@ interface RejectedEvent {
   readonly lastAt: string;
 }
 
-const LIMIT_DEFAULT = '100';
-
 export function rejectedCommand(): Command {
   return new Command('rejected')
-    .description('Events that broke a rule: list them, and try them again.')
+    .description('Events that broke a rule: list them, try them again, or delete them.')
     .addHelpText('after', '\nExample:\n  $ tallystick rejected list --code event_too_old')
     .addCommand(listCommand())
-    .addCommand(replayCommand());
+    .addCommand(replayCommand())
+    .addCommand(deleteCommand());
 }
 
 function listCommand(): Command {
@@ -32,22 +32,39 @@ function listCommand(): Command {
     examples: ['tallystick rejected list', 'tallystick rejected list --json --limit 1000'],
   })
     .option('--code <code>', 'only those refused for this reason')
-    .option('--limit <number>', 'how many at most', LIMIT_DEFAULT)
-    .action(async (options: { code?: string; limit: string }, command: Command) => {
+    .option('--limit <number>', 'how many at most', readListLimit, LIMIT_DEFAULT)
+    .action(async ({ code, limit }: { code?: string; limit: number }, command: Command) => {
       await runVerb(command, async ({ api, output }) => {
-        const found: RejectedEvent[] = [];
-        for await (const event of api().list<RejectedEvent>('/v1/rejected-events', { code: options.code })) {
-          if (found.length >= Number(options.limit)) break;
-          found.push(event);
+        const found = await takeRows(api().list<RejectedEvent>('/v1/rejected-events', { code }), limit);
+        output.result(found.rows, () => `${render(found.rows)}${moreRows(found, limit)}`);
+      });
+    });
+}
+
+function render(found: readonly RejectedEvent[]): string {
+  return renderTable(
+    ['id', 'customer', 'idempotencyKey', 'why', 'field', 'last'].map((heading) => ({ heading })),
+    found.map(({ id, customerId, idempotencyKey, detail, pointer, lastAt }) => {
+      return [id, customerId ?? undefined, idempotencyKey ?? undefined, detail, pointer, lastAt];
+    }),
+  );
+}
+
+function deleteCommand(): Command {
+  return createApiVerb({
+    name: 'delete <id>',
+    summary: 'Delete a rejected event that nobody will correct; it is gone for good.',
+    examples: ['tallystick rejected delete 7c2e…'],
+  })
+    .option('--dry-run', 'show what would be deleted and delete nothing')
+    .action(async (id: string, { dryRun }: { dryRun?: boolean }, command: Command) => {
+      await runVerb(command, async ({ api, output }) => {
+        if (dryRun === true) {
+          output.result({ dryRun, id }, () => `would delete the rejected event ${id}`);
+          return;
         }
-        output.result(found, () =>
-          renderTable(
-            ['id', 'customer', 'idempotencyKey', 'why', 'field', 'last'].map((heading) => ({ heading })),
-            found.map(({ id, customerId, idempotencyKey, detail, pointer, lastAt }) => {
-              return [id, customerId ?? undefined, idempotencyKey ?? undefined, detail, pointer, lastAt];
-            }),
-          ),
-        );
+        await api().call({ method: 'DELETE', path: `/v1/rejected-events/${encodeURIComponent(id)}` });
+        output.result({ id, deleted: true }, () => `${id}: deleted`);
       });
     });
 }

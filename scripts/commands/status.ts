@@ -6,8 +6,8 @@ import { createApiVerb, runVerb } from '../lib/verb.ts';
 export function statusCommand(): Command {
   return createApiVerb({
     name: 'status',
-    summary: 'Where the pipeline stands: what waits, what was sent, what is stuck.',
-    examples: ['tallystick status', "tallystick status --json | jq '.blocked'"],
+    summary: 'Where the pipeline stands: what waits, what was sent, and what needs a human.',
+    examples: ['tallystick status', "tallystick status --json | jq '.needsReview'"],
   }).action(async (_options: object, command: Command) => {
     await runVerb(command, async ({ api, output }) => {
       const status = await api().get<Status>('/v1/status');
@@ -24,7 +24,7 @@ function callsToStripe({ breaker, paused }: Status): string {
 }
 
 function render(status: Status): string {
-  const { journal, submissions, blocked, lateUsage, lastRuns } = status;
+  const { journal, submissions, needsReview, lastRuns } = status;
   const oldest = journal.oldestOpenedAt === undefined ? '' : `, the oldest since ${journal.oldestOpenedAt}`;
   const lines = [
     `installation     ${status.installation}`,
@@ -40,26 +40,17 @@ function render(status: Status): string {
       [{ heading: 'submissions' }, right, { heading: 'oldest planned' }],
       submissions.map(({ state, count, oldestPlannedAt }) => [state, String(count), oldestPlannedAt ?? '']),
     ),
-    ...(blocked.length === 0
-      ? []
-      : [
-          renderTable(
-            [{ heading: 'blocked because' }, right],
-            blocked.map(({ reason, count }) => [reason, String(count)]),
-          ),
-        ]),
-    ...(lateUsage.length === 0
-      ? []
-      : [
-          renderTable(
-            [{ heading: 'late usage because' }, right, { heading: 'oldest' }],
-            lateUsage.map(({ reason, count, oldestAt }) => [reason, String(count), oldestAt]),
-          ),
-        ]),
     renderTable(
       [{ heading: 'last run of' }, { heading: 'state' }, { heading: 'ended' }],
       Object.entries(lastRuns).map(([job, { state, endedAt }]) => [job, state, endedAt]),
     ),
   ];
-  return [lines.join('\n'), ...tables].join('\n\n');
+  const review =
+    needsReview.length === 0
+      ? 'Nothing waits for a human.'
+      : [
+          'Waits for a human:',
+          ...needsReview.flatMap(({ area, what, todo }) => [`- ${area}: ${what}`, `    ${todo}`]),
+        ].join('\n');
+  return [lines.join('\n'), ...tables, review].join('\n\n');
 }

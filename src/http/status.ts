@@ -5,6 +5,17 @@ import { Instant } from './fields.ts';
 /** Where the pipeline stands. */
 export interface Status {
   readonly installation: string;
+  /** What waits for a human, each with what helps. */
+  readonly needsReview: readonly {
+    readonly area: string;
+    readonly kind: string;
+    readonly count: number;
+    readonly reason?: string;
+    readonly since?: string;
+    readonly examples?: readonly string[];
+    readonly what: string;
+    readonly todo: string;
+  }[];
   readonly journal: { readonly entries: number; readonly oldestOpenedAt?: string };
   readonly submissions: readonly {
     readonly state: string;
@@ -24,6 +35,19 @@ export interface Status {
 
 const StatusReply = Type.Object({
   installation: Type.String(),
+  needsReview: Type.Array(
+    Type.Object({
+      area: Type.String({ description: 'The check of `tallystick doctor` that names it.' }),
+      kind: Type.String(),
+      count: Type.Integer(),
+      reason: Type.Optional(Type.String()),
+      since: Type.Optional(Instant),
+      examples: Type.Optional(Type.Array(Type.String(), { description: 'Some of the ids concerned.' })),
+      what: Type.String(),
+      todo: Type.String({ description: 'The command or the step that helps.' }),
+    }),
+    { description: 'What waits for a human; empty when all is well.' },
+  ),
   journal: Type.Object({ entries: Type.Integer(), oldestOpenedAt: Type.Optional(Instant) }),
   submissions: Type.Array(
     Type.Object({ state: Type.String(), count: Type.Integer(), oldestPlannedAt: Type.Optional(Instant) }),
@@ -62,6 +86,10 @@ export function registerStatus(app: App, readStatus: () => Promise<Status>): voi
       const status = await readStatus();
       return {
         ...status,
+        needsReview: status.needsReview.map(({ examples, ...item }) => ({
+          ...item,
+          ...(examples && { examples: [...examples] }),
+        })),
         submissions: [...status.submissions],
         blocked: [...status.blocked],
         lateUsage: [...status.lateUsage],

@@ -3,6 +3,7 @@ import type { JobQueue } from '../queue/job-queue.ts';
 import { guardGauges } from './invoice-guards.ts';
 import type { JobParts } from './job-parts.ts';
 import { lateUsageGauges } from './late-usage.ts';
+import { reviewGauges } from './needs-review.ts';
 import { pauseGauges } from './submitting-pause.ts';
 import { webhookGauges } from './webhooks.ts';
 
@@ -17,6 +18,7 @@ export function gaugesOf(parts: JobParts, queue: JobQueue): GaugeSource[] {
     ...lateUsageGauges(parts),
     ...guardGauges(parts),
     ...webhookGauges(parts),
+    ...reviewGauges(parts),
     ...operationGauges(parts, queue),
   ];
 }

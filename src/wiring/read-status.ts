@@ -1,25 +1,43 @@
 import type { Status } from '../http/status.ts';
 import type { JobParts } from './job-parts.ts';
+import { readNeedsReview } from './needs-review.ts';
 
 /** Gathers where the pipeline stands. */
 export async function readStatus(parts: JobParts, jobs: readonly string[]): Promise<Status> {
-  const { stores, installation, stripe } = parts;
-  const [journal, census, oldestOpen, blocked, late, windows, periods, uncountable, rejectedEvents, pause, lastRuns] =
-    await Promise.all([
-      stores.dirtyHours.backlog(),
-      stores.submissions.census(),
-      stores.submissions.oldestOpen(),
-      stores.submissions.blockedReasons(),
-      stores.lateUsage.waiting(),
-      stores.usageAggregates.countPlanDue(),
-      stores.usagePeriods.countPlanDue(),
-      stores.usageAggregates.countUncountable(),
-      stores.rejectedEvents.count(),
-      stores.submittingPauses.find(),
-      readLastRuns(parts, jobs),
-    ]);
+  const { stores, config, clock, installation, stripe } = parts;
+  const [
+    journal,
+    census,
+    oldestOpen,
+    blocked,
+    late,
+    windows,
+    periods,
+    uncountable,
+    rejectedEvents,
+    pause,
+    lastRuns,
+    review,
+  ] = await Promise.all([
+    stores.dirtyHours.backlog(),
+    stores.submissions.census(),
+    stores.submissions.oldestOpen(),
+    stores.submissions.blockedReasons(),
+    stores.lateUsage.waiting(),
+    stores.usageAggregates.countPlanDue(),
+    stores.usagePeriods.countPlanDue(),
+    stores.usageAggregates.countUncountable(),
+    stores.rejectedEvents.count(),
+    stores.submittingPauses.find(),
+    readLastRuns(parts, jobs),
+    readNeedsReview({ stores, config, nowMs: clock.now() }),
+  ]);
   return {
     installation,
+    needsReview: review.map(({ sinceMs, ...item }) => ({
+      ...item,
+      ...(sinceMs !== undefined && { since: new Date(sinceMs).toISOString() }),
+    })),
     journal: {
       entries: journal.entries,
       ...(journal.oldestOpenedAt && { oldestOpenedAt: journal.oldestOpenedAt.toISOString() }),

@@ -13,6 +13,7 @@ import { registerRejectedEvents } from '../http/rejected-events.ts';
 import type { RouteRegistrar } from '../http/route.ts';
 import { registerRuns } from '../http/runs.ts';
 import { registerStatus } from '../http/status.ts';
+import { registerUnmappedCustomers } from '../http/unmapped-customers.ts';
 import { registerUsage } from '../http/usage.ts';
 import type { JobQueue } from '../queue/job-queue.ts';
 import { withLiveUsage } from '../storage/live-usage.ts';
@@ -162,6 +163,7 @@ function operationRoutes({ jobs, jobNames, queue }: RouteParts): RouteRegistrar[
         },
         findRun: (id) => stores.runs.find(id),
       }),
+    (app) => registerUnmappedCustomers(app, { listUnmapped: (query) => stores.reviewCounts.unmappedCustomers(query) }),
     (app) => registerStatus(app, () => readStatus(jobs, jobNames)),
   ];
 }

@@ -25,6 +25,7 @@ import { RawFacts } from '../storage/raw-facts.ts';
 import { Reconciliations } from '../storage/reconciliations.ts';
 import { RelatedRows } from '../storage/plannable-rows.ts';
 import { RejectedEvents } from '../storage/rejected-events.ts';
+import { ReviewCounts } from '../storage/review-counts.ts';
 import { Runs } from '../storage/runs.ts';
 import { SubmittingPauses } from '../storage/submitting-pause.ts';
 import { SubscriptionMirror } from '../storage/subscriptions.ts';
@@ -62,6 +63,7 @@ export interface Stores {
   readonly reconciliations: Reconciliations;
   readonly rejectedEvents: RejectedEvents;
   readonly relatedRows: RelatedRows;
+  readonly reviewCounts: ReviewCounts;
   readonly runs: Runs;
   readonly submissions: MeterSubmissions;
   readonly submittingPauses: SubmittingPauses;
@@ -109,6 +111,7 @@ export function openStores(
     reconciliations: new Reconciliations(db),
     rejectedEvents: new RejectedEvents(db),
     relatedRows: new RelatedRows(db),
+    reviewCounts: new ReviewCounts(db),
     runs: new Runs(db),
     submissions: new MeterSubmissions(db),
     submittingPauses: new SubmittingPauses(db),

@@ -6,6 +6,8 @@ export interface Problem {
   readonly what: string;
   readonly todo: string;
   readonly exitCode: ExitCode;
+  /** The check that names it, where one looks at several things. */
+  readonly check?: string;
 }
 
 export interface CheckContext {

@@ -1,10 +1,11 @@
 import { type Config, type ConfigFault, loadConfig } from '../../../src/config.ts';
+import { REVIEW_AREAS } from '../../../src/domain/needs-review.ts';
 import { DaemonError } from '../../../src/errors.ts';
 import { toCommandError } from '../../lib/command-error.ts';
 import { EXIT } from '../../lib/exit-codes.ts';
 import type { Check, Problem } from './check.ts';
 import { checkDaemon } from './daemon-check.ts';
-import { checkIndexes, checkMongodb, checkSubmissions } from './mongodb-check.ts';
+import { checkIndexes, checkMongodb, checkReview } from './mongodb-check.ts';
 import { checkRedis } from './redis-check.ts';
 import { checkStripe } from './stripe-check.ts';
 import { checkWebhooks } from './webhooks-check.ts';
@@ -16,14 +17,23 @@ const CHECKS: Readonly<Record<string, Check>> = {
   redis: checkRedis,
   stripe: checkStripe,
   webhooks: checkWebhooks,
-  submissions: checkSubmissions,
+  review: checkReview(REVIEW_AREAS),
   daemon: checkDaemon,
 };
+
+/** The checks that a name stands for. What waits for a human can be asked for by area. */
+function checksOf(asked: string | undefined): [string, Check][] {
+  if (asked === undefined) return Object.entries(CHECKS);
+  const names = asked === 'health' ? HEALTH : [asked];
+  const checks = Object.entries(CHECKS).filter(([name]) => names.includes(name));
+  const areas = REVIEW_AREAS.filter((area) => area === asked);
+  return areas.length === 0 ? checks : [...checks, [asked, checkReview(areas)]];
+}
 
 /** What a container's health is: without calls to Stripe, whose reads are counted, and without what people must mend. */
 const HEALTH: readonly string[] = ['mongodb', 'redis', 'daemon'];
 /** Checks that say nothing new when MongoDB does not answer. */
-const NEED_MONGODB: readonly string[] = ['indexes', 'submissions', 'stripe', 'webhooks'];
+const NEED_MONGODB: readonly string[] = ['indexes', 'review', 'stripe', 'webhooks'];
 
 export interface FoundProblem extends Problem {
   readonly check: string;
@@ -34,11 +44,12 @@ export async function runChecks(asked: string | undefined): Promise<FoundProblem
   const config = readConfig();
   if (Array.isArray(config)) return config;
   const found: FoundProblem[] = [];
-  const names = asked === undefined ? Object.keys(CHECKS) : asked === 'health' ? HEALTH : [asked];
-  for (const name of names) {
-    const isMongodbDown = found.some(({ check, exitCode }) => check === 'mongodb' && exitCode === EXIT.dependencyDown);
+  for (const [name, check] of checksOf(asked)) {
+    const isMongodbDown = found.some(
+      (problem) => problem.check === 'mongodb' && problem.exitCode === EXIT.dependencyDown,
+    );
     if (isMongodbDown && NEED_MONGODB.includes(name)) continue;
-    const problems = (await CHECKS[name]?.({ config, isAskedFor: asked !== undefined }).catch(unreachable)) ?? [];
+    const problems = await check({ config, isAskedFor: asked !== undefined }).catch(unreachable);
     found.push(...problems.map((problem) => ({ check: name, ...problem })));
   }
   return found;

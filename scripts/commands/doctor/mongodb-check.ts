@@ -1,13 +1,14 @@
+import { randomUUID } from 'node:crypto';
+import { systemClock } from '../../../src/clock.ts';
 import type { Config } from '../../../src/config.ts';
+import type { ReviewArea } from '../../../src/domain/needs-review.ts';
+import { createLogger } from '../../../src/logger.ts';
 import { type Database, openDatabase } from '../../../src/storage/database.ts';
 import { listMissingIndexes, readDeployment } from '../../../src/storage/deployment.ts';
-import { MeterSubmissions } from '../../../src/storage/meter-submissions.ts';
-import { SubmittingPauses } from '../../../src/storage/submitting-pause.ts';
+import { readNeedsReview } from '../../../src/wiring/needs-review.ts';
+import { openStores } from '../../../src/wiring/stores.ts';
 import { EXIT } from '../../lib/exit-codes.ts';
-import { type CheckContext, type Problem, skewProblem } from './check.ts';
-
-const CUSTOMERS_SHOWN_MAX = 5;
-const BATCH = 1_000;
+import { type Check, type CheckContext, type Problem, skewProblem } from './check.ts';
 
 /** MongoDB answers, is a replica set, and its clock is ours. */
 export async function checkMongodb({ config }: CheckContext): Promise<Problem[]> {
@@ -40,47 +41,17 @@ export async function checkIndexes({ config }: CheckContext): Promise<Problem[]>
   );
 }
 
-/** Nothing waits for a person: no blocked submission, and not all of them. */
-export async function checkSubmissions({ config }: CheckContext): Promise<Problem[]> {
-  return withDatabase(config, async ({ db }) => {
-    const submissions = new MeterSubmissions(db);
-    const problems = await pauseProblems(db);
-    for (const { reason, count } of await submissions.blockedReasons()) {
-      const customers = reason === 'customer_not_mapped' ? await unmappedCustomers(submissions) : '';
-      problems.push({
-        what: `${count} ${count === 1 ? 'submission is' : 'submissions are'} blocked: ${reason}${customers}`,
-        todo:
-          reason === 'customer_not_mapped'
-            ? 'map each with `tallystick customers put <id> \'{"stripeCustomerId":"cus_…"}\'`'
-            : 'docs/errors.md and docs/runbook.md say what each reason needs',
-        exitCode: EXIT.failure,
-      });
-    }
-    return problems;
-  });
-}
-
-async function pauseProblems(db: Database['db']): Promise<Problem[]> {
-  const pause = await new SubmittingPauses(db).find();
-  if (pause === undefined) return [];
-  const why = pause.reason === undefined ? '' : ` (${pause.reason})`;
-  return [
-    {
-      what: `submitting is paused since ${pause.pausedAt.toISOString()}${why}: nothing is sent to Stripe`,
-      todo: 'run `tallystick submit --resume`; after a restore from a backup see docs/restore.md first',
-      exitCode: EXIT.failure,
-    },
-  ];
-}
-
-async function unmappedCustomers(submissions: MeterSubmissions): Promise<string> {
-  const names = new Set<string>();
-  for await (const batch of submissions.inState('blocked', BATCH)) {
-    for (const { customerId, reason } of batch) if (reason === 'customer_not_mapped') names.add(customerId);
-    if (names.size > CUSTOMERS_SHOWN_MAX) break;
-  }
-  const more = names.size > CUSTOMERS_SHOWN_MAX ? ', …' : '';
-  return ` (${[...names].slice(0, CUSTOMERS_SHOWN_MAX).join(', ')}${more})`;
+/** What waits for a human, in the areas asked for, as `tallystick status` lists it. */
+export function checkReview(areas: readonly ReviewArea[]): Check {
+  return ({ config }) =>
+    withDatabase(config, async (database) => {
+      const log = createLogger({ level: 'silent' });
+      const stores = openStores(database, { ...config, holder: randomUUID(), clock: systemClock, log });
+      const items = await readNeedsReview({ stores, config, nowMs: systemClock.now() });
+      return items
+        .filter(({ area }) => areas.includes(area))
+        .map(({ area, what, todo }) => ({ check: area, what, todo, exitCode: EXIT.failure }));
+    });
 }
 
 async function withDatabase<T>(config: Config, work: (database: Database) => Promise<T>): Promise<T> {

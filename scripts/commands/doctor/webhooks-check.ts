@@ -1,11 +1,10 @@
 import { openDatabase } from '../../../src/storage/database.ts';
 import { SubscriptionMirror } from '../../../src/storage/subscriptions.ts';
-import { WebhookInbox } from '../../../src/storage/webhook-inbox.ts';
 import { EXIT } from '../../lib/exit-codes.ts';
 import type { CheckContext, Problem } from './check.ts';
 
 /**
- * Stripe can tell us what happens, and what it told was dealt with. Without its webhooks the daemon looks for itself every
+ * Stripe can tell us what happens. Without its webhooks the daemon looks for itself every
  * hour, which is late for an invoice that is finalised an hour after its period; where no subscription bills usage
  * there is nothing to be late for.
  */
@@ -13,8 +12,6 @@ export async function checkWebhooks({ config }: CheckContext): Promise<Problem[]
   if (config.stripeSecretKey === undefined) return [];
   const database = openDatabase({ uri: config.mongodbUri, name: config.mongodbDatabase });
   try {
-    const census = await new WebhookInbox(database.db).census();
-    const failed = census.find(({ state }) => state === 'failed')?.count ?? 0;
     const isBilling = await new SubscriptionMirror(database.db).hasBillingUsage();
     const missing = [
       ...(config.stripeWebhookSecret === undefined ? ['STRIPE_WEBHOOK_SECRET'] : []),
@@ -26,15 +23,6 @@ export async function checkWebhooks({ config }: CheckContext): Promise<Problem[]
         todo: 'add the destination at Stripe, see docs/webhooks.md',
         exitCode: EXIT.configuration,
       })),
-      ...(failed === 0
-        ? []
-        : [
-            {
-              what: `${failed} ${failed === 1 ? 'event' : 'events'} of Stripe failed`,
-              todo: 'GET /v1/stripe/inbox?state=failed says why; POST /v1/stripe/inbox/{eventId}/retry tries again',
-              exitCode: EXIT.failure,
-            },
-          ]),
     ];
   } finally {
     await database.close();

@@ -1,0 +1,244 @@
+/**
+ * What waits for a human, as one list: `doctor`, `status`, the API and the metrics all show this one. A fact says what
+ * was found; the table below says in words what it means and which command helps.
+ */
+
+export type ReviewArea = 'submissions' | 'usage' | 'invoices' | 'reconciliation' | 'webhooks' | 'jobs';
+
+export const REVIEW_AREAS: readonly ReviewArea[] = [
+  'submissions',
+  'usage',
+  'invoices',
+  'reconciliation',
+  'webhooks',
+  'jobs',
+];
+
+/** One finding, as the stores tell it. */
+export interface ReviewFact {
+  readonly kind: ReviewKind;
+  /** How many there are, at least one. */
+  readonly count: number;
+  /** Why, as a code or a short text. */
+  readonly reason?: string;
+  /** Since when the oldest waits, UTC milliseconds. */
+  readonly sinceMs?: number;
+  /** Some of the ids concerned, at most `REVIEW_EXAMPLES_MAX`. */
+  readonly examples?: readonly string[];
+}
+
+/** A finding in words. */
+export interface ReviewItem extends ReviewFact {
+  readonly area: ReviewArea;
+  readonly what: string;
+  /** The command or the step that helps. */
+  readonly todo: string;
+}
+
+/** Ids that a finding names; the verbs list the others. */
+export const REVIEW_EXAMPLES_MAX = 5;
+
+interface Wording {
+  readonly area: ReviewArea;
+  /** What was found, without the examples. */
+  what(fact: ReviewFact): string;
+  todo(fact: ReviewFact): string;
+}
+
+const BLOCKED_TODO: Readonly<Record<string, string>> = {
+  customer_not_mapped:
+    'map each with `tallystick customers put <id> \'{"stripeCustomerId":"cus_…"}\'`; `tallystick customers list --unmapped` lists them',
+  customer_not_found: 'map an existing Stripe customer with `tallystick customers put`',
+  meter_without_stripe: 'give the meter a stripe.eventName with `tallystick meters put`',
+  meter_missing: 'run `tallystick meters sync`',
+  meter_inactive: 'reactivate the meter at Stripe',
+  meter_formula_refused: '`tallystick doctor stripe` says why; use another event name',
+  before_submit_from: 'set an earlier submitFrom with `tallystick customers put` if it is to be billed',
+  timestamp_too_old: 'nothing: it becomes late usage by itself',
+};
+
+const WORDINGS = {
+  submitting_paused: {
+    area: 'submissions',
+    what: ({ sinceMs = 0, reason }) =>
+      `submitting is paused since ${new Date(sinceMs).toISOString()}${inBrackets(reason)}: nothing is sent to Stripe`,
+    todo: () => 'run `tallystick submit --resume`; after a restore from a backup see docs/restore.md first',
+  },
+  submissions_blocked: {
+    area: 'submissions',
+    what: ({ count, reason = '' }) => `${many(count, 'submission is', 'submissions are')} blocked: ${reason}`,
+    todo: ({ reason = '' }) => BLOCKED_TODO[reason] ?? 'docs/runbook.md says what each reason needs',
+  },
+  submissions_rejected: {
+    area: 'submissions',
+    what: ({ count, reason = 'no reason given' }) =>
+      `${many(count, 'submission was', 'submissions were')} rejected by Stripe: ${reason}`,
+    todo: () =>
+      '`tallystick submissions list --state rejected` lists them; mend the cause, or `tallystick submit resend <identifier>`',
+  },
+  submissions_undecided: {
+    area: 'submissions',
+    what: ({ count }) =>
+      `${many(count, 'submission has', 'submissions have')} no known outcome, and Stripe's totals do not tell`,
+    todo: () =>
+      'compare with Stripe, then `tallystick submit decide <identifier> --counted yes|no`; `tallystick submissions list --state in_doubt` lists them',
+  },
+  submissions_overdue: {
+    area: 'submissions',
+    what: (fact) => `submissions wait in state ${fact.reason ?? ''} to be sent${since(fact)}`,
+    todo: () =>
+      'look at `tallystick status` (the breaker) and at Stripe; they go out by themselves once Stripe takes them',
+  },
+  uncountable_facts: {
+    area: 'usage',
+    what: ({ count }) => `a meter could not count ${many(count, 'event', 'events')}: the value is missing or no number`,
+    todo: () =>
+      'correct what the application sends, and what is missing with `tallystick adjust`; `tallystick meters list` names the properties',
+  },
+  journal_overdue: {
+    area: 'usage',
+    what: (fact) => `${many(fact.count, 'journal entry waits', 'journal entries wait')} to be aggregated${since(fact)}`,
+    todo: () => 'see that a daemon with the role `worker` runs, and what `tallystick doctor jobs` says',
+  },
+  late_usage: {
+    area: 'usage',
+    what: (fact) =>
+      `${many(fact.count, 'piece of usage', 'pieces of usage')} came too late for the invoice (${fact.reason ?? ''})${since(fact)}`,
+    todo: () => '`tallystick late list` shows them; decide with `tallystick late decide`',
+  },
+  invoices_held: {
+    area: 'invoices',
+    what: ({ count }) => `${many(count, 'invoice is', 'invoices are')} held: usage and event summaries differ`,
+    todo: () =>
+      '`tallystick reconcile guards` shows both numbers; they are released when equal, or by `tallystick reconcile release`',
+  },
+  invoices_differing: {
+    area: 'invoices',
+    what: ({ count }) => `${many(count, 'final invoice does', 'final invoices do')} not bill what was used`,
+    todo: () => '`tallystick reconcile guards --state all` shows the lines; see docs/invoice-guard.md',
+  },
+  plans_waiting: {
+    area: 'reconciliation',
+    what: ({ count, reason = '' }) =>
+      `${many(count, 'heal plan waits', 'heal plans wait')} for approval in run ${reason}`,
+    todo: ({ reason = '' }) =>
+      `look at it with \`tallystick reconcile approve ${reason} --actor <name> --dry-run\`, then without --dry-run`,
+  },
+  aggregates_exceed_raw: {
+    area: 'reconciliation',
+    what: ({ count }) =>
+      `${many(count, 'aggregate counts', 'aggregates count')} more than the stored events: raw usage was lost or erased`,
+    todo: () => 'see docs/restore.md; restore the events, or let the aggregates be derived again',
+  },
+  webhooks_failed: {
+    area: 'webhooks',
+    what: ({ count }) => `${many(count, 'event of Stripe', 'events of Stripe')} failed`,
+    todo: () => '`tallystick inbox list --state failed` says why; `tallystick inbox retry <event>` tries again',
+  },
+  webhooks_overdue: {
+    area: 'webhooks',
+    what: (fact) =>
+      `${many(fact.count, 'event of Stripe waits', 'events of Stripe wait')} to be processed${since(fact)}`,
+    todo: () => 'see that a daemon with the role `worker` runs, and what `tallystick doctor jobs` says',
+  },
+  job_failing: {
+    area: 'jobs',
+    what: (fact) => `${fact.examples?.[0] ?? 'a job'} failed ${fact.count} times in a row: ${fact.reason ?? ''}`,
+    todo: () => "look at the daemon's log for the first failure",
+  },
+  job_overdue: {
+    area: 'jobs',
+    what: (fact) => `${fact.examples?.[0] ?? 'a job'} has not succeeded${since(fact)}`,
+    todo: () => 'see that a daemon with the roles `ticker` and `worker` runs, that Redis takes writes, and its log',
+  },
+} as const satisfies Record<string, Wording>;
+
+export type ReviewKind = keyof typeof WORDINGS;
+
+/** Kinds whose examples are named beside the finding; elsewhere they are a part of its sentence. */
+const NAMED: ReadonlySet<ReviewKind> = new Set(['submissions_blocked', 'submissions_rejected', 'plans_waiting']);
+
+/** Puts a finding into words. */
+export function toReviewItem(fact: ReviewFact): ReviewItem {
+  const wording: Wording = WORDINGS[fact.kind];
+  const examples = NAMED.has(fact.kind) ? nameExamples(fact) : '';
+  return { ...fact, area: wording.area, what: `${wording.what(fact)}${examples}`, todo: wording.todo(fact) };
+}
+
+function nameExamples({ count, examples = [] }: ReviewFact): string {
+  if (examples.length === 0) return '';
+  const shown = examples.slice(0, REVIEW_EXAMPLES_MAX);
+  return ` (${shown.join(', ')}${examples.length > shown.length && count > shown.length ? ', …' : ''})`;
+}
+
+function many(count: number, one: string, several: string): string {
+  return `${count} ${count === 1 ? one : several}`;
+}
+
+function inBrackets(text: string | undefined): string {
+  return text === undefined ? '' : ` (${text})`;
+}
+
+function since({ sinceMs }: ReviewFact): string {
+  return sinceMs === undefined ? '' : `, since ${new Date(sinceMs).toISOString()}`;
+}
+
+/** How long each scheduled job may go without success, and other work may wait, before a human is told. */
+export interface ReviewLimits {
+  readonly jobs: Readonly<Record<string, number>>;
+  readonly journalMs: number;
+  readonly submissionsMs: number;
+  readonly webhooksMs: number;
+}
+
+/** Failures in a row from which a job counts as failing: a single one is retried and is no news. */
+export const FAILURES_IN_A_ROW = 3;
+
+/** A run as the history has it. */
+export interface RunRecord {
+  readonly job: string;
+  readonly state: string;
+  readonly endedAtMs?: number;
+  readonly error?: { readonly code: string; readonly message: string };
+}
+
+/**
+ * Jobs that failed several times in a row and have not succeeded since.
+ * @param runs newest first, as far back as is looked.
+ */
+export function findFailingJobs(runs: readonly RunRecord[]): ReviewFact[] {
+  const streaks = new Map<string, { count: number; reason: string; sinceMs?: number; isOver: boolean }>();
+  for (const { job, state, endedAtMs, error } of runs) {
+    const streak = streaks.get(job) ?? { count: 0, reason: '', isOver: false };
+    streaks.set(job, streak);
+    if (streak.isOver || (state !== 'failed' && state !== 'succeeded')) continue;
+    if (state === 'succeeded') streak.isOver = true;
+    else {
+      if (streak.count === 0) streak.reason = error === undefined ? 'unknown' : `${error.code}: ${error.message}`;
+      streak.count += 1;
+      if (endedAtMs !== undefined) streak.sinceMs = endedAtMs;
+    }
+  }
+  return [...streaks].flatMap(([job, { count, reason, sinceMs }]) =>
+    count < FAILURES_IN_A_ROW
+      ? []
+      : [{ kind: 'job_failing' as const, count, reason, examples: [job], ...(sinceMs !== undefined && { sinceMs }) }],
+  );
+}
+
+/**
+ * Scheduled jobs without a recent success.
+ * @param beganMs when the installation was made: before that nothing could succeed.
+ */
+export function findOverdueJobs(input: {
+  readonly lastSuccessMs: ReadonlyMap<string, number>;
+  readonly beganMs: number;
+  readonly nowMs: number;
+  readonly limits: Readonly<Record<string, number>>;
+}): ReviewFact[] {
+  return Object.entries(input.limits).flatMap(([job, limitMs]) => {
+    const sinceMs = input.lastSuccessMs.get(job) ?? input.beganMs;
+    if (input.nowMs - sinceMs <= limitMs) return [];
+    return [{ kind: 'job_overdue' as const, count: 1, sinceMs, examples: [job] }];
+  });
+}

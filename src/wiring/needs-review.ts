@@ -1,0 +1,205 @@
+import type { Config } from '../config.ts';
+import {
+  findFailingJobs,
+  findOverdueJobs,
+  REVIEW_EXAMPLES_MAX,
+  type ReviewFact,
+  type ReviewItem,
+  type ReviewLimits,
+  toReviewItem,
+} from '../domain/needs-review.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../durations.ts';
+import type { GaugeSource } from '../http/metrics.ts';
+import type { ReconciliationDocument, ReconciliationRow } from '../storage/reconciliations.ts';
+import type { JobParts } from './job-parts.ts';
+import type { Stores } from './stores.ts';
+
+/** What the list is read from. */
+export interface ReviewParts {
+  readonly stores: Stores;
+  readonly config: Config;
+  readonly nowMs: number;
+}
+
+const DIFFERING_MS_MAX = 35 * DAY_MS;
+/** Reconciliation runs that are looked through for the last one over all customers. */
+const RUNS_LISTED_MAX = 50;
+const PLANS_LISTED_MAX = 1_000;
+const HOURLY_CRON = /^\d+ \* \* \* \*$/;
+
+/** An hourly job is late after three turns; one at another time of day after a day and a little. */
+function limitsOf(config: Config): ReviewLimits {
+  const aggregateMs = HOURLY_CRON.test(config.aggregateCron) ? 3 * HOUR_MS : DAY_MS + 2 * HOUR_MS;
+  const withStripe = {
+    'reconcile-usage': DAY_MS + 2 * HOUR_MS,
+    'resolve-submissions': HOUR_MS,
+    'catch-up-events': 3 * HOUR_MS,
+  };
+  return {
+    jobs: { 'aggregate-usage': aggregateMs, ...(config.stripeSecretKey !== undefined && withStripe) },
+    journalMs: aggregateMs,
+    submissionsMs: 3 * HOUR_MS,
+    webhooksMs: 15 * MINUTE_MS,
+  };
+}
+
+/** Everything that waits for a human, in the order of the areas. */
+export async function readNeedsReview(parts: ReviewParts): Promise<ReviewItem[]> {
+  const groups = await Promise.all([
+    submissionFacts(parts),
+    usageFacts(parts),
+    invoiceFacts(parts),
+    reconciliationFacts(parts),
+    webhookFacts(parts),
+    jobFacts(parts),
+  ]);
+  return groups.flat().map(toReviewItem);
+}
+
+async function submissionFacts({ stores, config, nowMs }: ReviewParts): Promise<ReviewFact[]> {
+  const [pause, blocked, rejected, undecided, oldest] = await Promise.all([
+    stores.submittingPauses.find(),
+    stores.submissions.blockedReasons(),
+    stores.reviewCounts.rejectedReasons(),
+    stores.doubts.countUndecided(),
+    stores.submissions.oldestOpen(),
+  ]);
+  const limitMs = limitsOf(config).submissionsMs;
+  const isSubmitting = config.stripeSecretKey !== undefined && pause === undefined;
+  return [
+    ...(pause === undefined
+      ? []
+      : [
+          {
+            kind: 'submitting_paused' as const,
+            count: 1,
+            sinceMs: pause.pausedAt.getTime(),
+            ...(pause.reason !== undefined && { reason: pause.reason }),
+          },
+        ]),
+    ...(await Promise.all(
+      blocked.map(async ({ reason, count }) => ({
+        kind: 'submissions_blocked' as const,
+        count,
+        reason,
+        examples: await stores.reviewCounts.blockedCustomers({ reason, limit: REVIEW_EXAMPLES_MAX + 1 }),
+      })),
+    )),
+    ...rejected.map(({ customers, ...fact }) => ({
+      kind: 'submissions_rejected' as const,
+      ...fact,
+      examples: customers,
+    })),
+    ...counted('submissions_undecided', undecided),
+    ...(['planned', 'sending'] as const).flatMap((state) => {
+      const sinceMs = oldest.get(state)?.getTime();
+      if (!isSubmitting || sinceMs === undefined || nowMs - sinceMs <= limitMs) return [];
+      return [{ kind: 'submissions_overdue' as const, count: 1, reason: state, sinceMs }];
+    }),
+  ];
+}
+
+async function usageFacts({ stores, config, nowMs }: ReviewParts): Promise<ReviewFact[]> {
+  const [uncountable, journal, late] = await Promise.all([
+    stores.usageAggregates.countUncountable(),
+    stores.dirtyHours.backlog(),
+    stores.lateUsage.waiting(),
+  ]);
+  const sinceMs = journal.oldestOpenedAt?.getTime() ?? nowMs;
+  return [
+    ...counted('uncountable_facts', uncountable),
+    ...(nowMs - sinceMs > limitsOf(config).journalMs
+      ? [{ kind: 'journal_overdue' as const, count: journal.entries, sinceMs }]
+      : []),
+    ...late.map(({ reason, count, oldestAt }) => {
+      return { kind: 'late_usage' as const, count, reason, sinceMs: oldestAt.getTime() };
+    }),
+  ];
+}
+
+async function invoiceFacts({ stores, nowMs }: ReviewParts): Promise<ReviewFact[]> {
+  const [census, differing] = await Promise.all([
+    stores.invoiceGuards.census(),
+    stores.invoiceGuards.countDiffering(new Date(nowMs - DIFFERING_MS_MAX)),
+  ]);
+  const held = census.filter(({ state }) => state === 'held').reduce((sum, { count }) => sum + count, 0);
+  return [...counted('invoices_held', held), ...counted('invoices_differing', differing)];
+}
+
+/** Plans that wait are those of the last run over all customers, as far as no later run looked at the same pair. */
+async function reconciliationFacts({ stores }: ReviewParts): Promise<ReviewFact[]> {
+  const runs = await stores.reconciliations.listRuns({ limit: RUNS_LISTED_MAX });
+  const last = runs.findIndex(({ input }) => input['customerId'] === undefined);
+  const relevant = last === -1 ? runs : runs.slice(0, last + 1);
+  const exceeding = runs[last]?.aggregates.person.length ?? 0;
+  return [...(await waitingPlans(stores, relevant)), ...counted('aggregates_exceed_raw', exceeding)];
+}
+
+async function waitingPlans(stores: Stores, runs: readonly ReconciliationDocument[]): Promise<ReviewFact[]> {
+  const seen = new Set<string>();
+  const facts: ReviewFact[] = [];
+  for (const [index, { _id, waiting }] of runs.entries()) {
+    const isOldest = index === runs.length - 1;
+    // Of the oldest only the plans count; of a newer one every pair that it looked at.
+    if (isOldest && waiting === 0) continue;
+    const query = { run: _id, limit: PLANS_LISTED_MAX, ...(isOldest && { waits: true }) };
+    const rows = (await stores.reconciliations.listRows(query)).filter((row) => !seen.has(keyOf(row)));
+    for (const row of rows) seen.add(keyOf(row));
+    const plans = rows.filter(({ waits }) => waits === true);
+    const examples = [...new Set(plans.map((row) => row._id.customerId))];
+    if (plans.length > 0) facts.push({ kind: 'plans_waiting', count: plans.length, reason: _id, examples });
+  }
+  return facts;
+}
+
+function keyOf({ _id }: ReconciliationRow): string {
+  return JSON.stringify([_id.customerId, _id.meter, _id.periodStart.getTime()]);
+}
+
+async function webhookFacts({ stores, config, nowMs }: ReviewParts): Promise<ReviewFact[]> {
+  const census = await stores.webhookInbox.census();
+  const pending = census.find(({ state }) => state === 'pending');
+  const sinceMs = pending?.oldestReceivedAt.getTime() ?? nowMs;
+  return [
+    ...counted('webhooks_failed', census.find(({ state }) => state === 'failed')?.count ?? 0),
+    ...(pending !== undefined && nowMs - sinceMs > limitsOf(config).webhooksMs
+      ? [{ kind: 'webhooks_overdue' as const, count: pending.count, sinceMs }]
+      : []),
+  ];
+}
+
+async function jobFacts({ stores, config, nowMs }: ReviewParts): Promise<ReviewFact[]> {
+  const [runs, beganMs] = await Promise.all([stores.reviewCounts.latestRuns(), stores.reviewCounts.beganMs()]);
+  const failing = findFailingJobs(runs);
+  if (beganMs === undefined) return failing;
+  const limits = limitsOf(config).jobs;
+  const successes = await Promise.all(
+    Object.keys(limits).map(async (job) => {
+      const at = (await stores.runs.lastSuccess(job))?.startedAt?.getTime();
+      return at === undefined ? [] : [[job, at] as const];
+    }),
+  );
+  return [...failing, ...findOverdueJobs({ lastSuccessMs: new Map(successes.flat()), beganMs, nowMs, limits })];
+}
+
+function counted(kind: ReviewFact['kind'], count: number): ReviewFact[] {
+  return count === 0 ? [] : [{ kind, count }];
+}
+
+/** One gauge to alert on: whatever waits for a human. */
+export function reviewGauges({ stores, config, clock }: JobParts): GaugeSource[] {
+  return [
+    {
+      name: 'needs_review',
+      help: 'What waits for a human, by kind; `tallystick doctor` says what each needs.',
+      labels: ['kind'],
+      read: async () => {
+        const counts = new Map<string, number>();
+        for (const { kind, count } of await readNeedsReview({ stores, config, nowMs: clock.now() })) {
+          counts.set(kind, (counts.get(kind) ?? 0) + count);
+        }
+        return [...counts].map(([kind, value]) => ({ value, labels: { kind } }));
+      },
+    },
+  ];
+}
