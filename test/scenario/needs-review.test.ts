@@ -14,7 +14,7 @@ const REDIS_DATABASE = 9;
 interface Place {
   readonly db: Db;
   readonly url: string;
-  run(...args: string[]): Promise<CommandResult>;
+  readonly run: (...args: string[]) => Promise<CommandResult>;
 }
 
 async function withPlace(use: (place: Place) => Promise<void>): Promise<void> {

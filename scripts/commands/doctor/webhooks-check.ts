@@ -17,13 +17,11 @@ export async function checkWebhooks({ config }: CheckContext): Promise<Problem[]
       ...(config.stripeWebhookSecret === undefined ? ['STRIPE_WEBHOOK_SECRET'] : []),
       ...(config.stripeEventsSecret === undefined ? ['STRIPE_EVENTS_SECRET'] : []),
     ];
-    return [
-      ...(isBilling ? missing : []).map((name) => ({
-        what: `${name} is not set: subscriptions bill usage, and what happens at Stripe is seen up to an hour late`,
-        todo: 'add the destination at Stripe, see docs/webhooks.md',
-        exitCode: EXIT.configuration,
-      })),
-    ];
+    return (isBilling ? missing : []).map((name) => ({
+      what: `${name} is not set: subscriptions bill usage, and what happens at Stripe is seen up to an hour late`,
+      todo: 'add the destination at Stripe, see docs/webhooks.md',
+      exitCode: EXIT.configuration,
+    }));
   } finally {
     await database.close();
   }
