@@ -4,6 +4,7 @@
  * stays the daemon's. Started by another process it tells its address over the channel and ends with it.
  */
 import { Command } from 'commander';
+import { ForwardClock } from '../src/clock.ts';
 import { startSimulator } from '../src/simulator/simulator.ts';
 import { untilInterrupted } from './lib/until-interrupted.ts';
 
@@ -11,11 +12,13 @@ const options = new Command('simulator')
   .description("Run the double of Stripe's API. It keeps everything in memory, and sends webhooks where it is told to.")
   .option('--port <number>', 'the port on 127.0.0.1; 0 takes a free one', '12111')
   .option('--calls-per-second <number>', 'calls that are let through; 0: all', '25')
+  .option('--ahead-ms <number>', 'how far its clock is ahead of the machine to begin with', '0')
   .addHelpText('after', '\nExample:\n  $ node dist/scripts/simulator.js --port 12111')
   .parse()
-  .opts<{ port: string; callsPerSecond: string }>();
+  .opts<{ port: string; callsPerSecond: string; aheadMs: string }>();
 
 const simulator = await startSimulator({
+  clock: new ForwardClock(Number(options.aheadMs)),
   port: Number(options.port),
   rateLimitPerSecond: Number(options.callsPerSecond),
   automatic: true,

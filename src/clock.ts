@@ -67,3 +67,44 @@ export class ManualClock implements Clock {
     this.moveTo(this.#nowMs + deltaMs);
   }
 }
+
+/** The clock of the machine, which a person may move ahead: time then goes on from there. For trying things out. */
+export class ForwardClock implements Clock {
+  #aheadMs: number;
+  readonly #sleepers = new Set<Sleeper>();
+
+  /** @param aheadMs how far it is ahead of the machine to begin with. */
+  constructor(aheadMs = 0) {
+    this.#aheadMs = aheadMs;
+  }
+
+  /** How far it is ahead of the machine. */
+  get aheadMs(): number {
+    return this.#aheadMs;
+  }
+
+  now(): number {
+    return systemClock.now() + this.#aheadMs;
+  }
+
+  async sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
+    const wakeAt = this.now() + delayMs;
+    while (this.now() < wakeAt && signal?.aborted !== true) {
+      const sleeper: Sleeper = { moved: new AbortController() };
+      this.#sleepers.add(sleeper);
+      const signals = [sleeper.moved.signal, ...(signal === undefined ? [] : [signal])];
+      await systemClock.sleep(wakeAt - this.now(), AbortSignal.any(signals));
+      this.#sleepers.delete(sleeper);
+    }
+  }
+
+  /** Moves the clock ahead by `deltaMs`; who sleeps wakes, and sleeps on if it is not time yet. */
+  advance(deltaMs: number): void {
+    this.#aheadMs += Math.max(0, deltaMs);
+    for (const { moved } of this.#sleepers) moved.abort();
+  }
+}
+
+interface Sleeper {
+  readonly moved: AbortController;
+}

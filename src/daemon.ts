@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
-import { systemClock } from './clock.ts';
+import { type Clock, systemClock } from './clock.ts';
 import type { Config } from './config.ts';
 import { buildApp } from './http/app.ts';
 import { Metrics } from './http/metrics.ts';
@@ -11,6 +10,7 @@ import { openRedis } from './redis/connection.ts';
 import { openDatabase } from './storage/database.ts';
 import { ensureIndexes } from './storage/indexes.ts';
 import { installationId } from './storage/installation.ts';
+import { packageVersion } from './version.ts';
 import { queuePlace, startTicker, startWorker } from './wiring/background.ts';
 import { gaugesOf } from './wiring/gauges.ts';
 import { jobHandlers } from './wiring/job-handlers.ts';
@@ -28,13 +28,16 @@ export interface Daemon {
 
 type Release = { readonly name: string; readonly release: () => Promise<void> };
 
-/** Opens every resource in order, and gives them back in reverse, whatever fails. */
-export async function startDaemon(config: Config): Promise<Daemon> {
+/**
+ * Opens every resource in order, and gives them back in reverse, whatever fails.
+ * @param clock another one than the machine's, where somebody tries out what a month brings.
+ */
+export async function startDaemon(config: Config, clock: Clock = systemClock): Promise<Daemon> {
   const log = createLogger({ level: config.logLevel });
   const releases: Release[] = [];
   try {
-    const url = await start(config, log, releases);
-    log.info({ url, roles: config.roles }, 'daemon started');
+    const url = await start({ config, log, clock }, releases);
+    log.info({ url, roles: config.roles, version: packageVersion() }, 'daemon started');
     return { url, stop: () => stop(log, releases) };
   } catch (error) {
     await stop(log, releases);
@@ -42,8 +45,10 @@ export async function startDaemon(config: Config): Promise<Daemon> {
   }
 }
 
-async function start(config: Config, log: Logger, releases: Release[]): Promise<string> {
-  const clock = systemClock;
+async function start(
+  { config, log, clock }: { config: Config; log: Logger; clock: Clock },
+  releases: Release[],
+): Promise<string> {
   const onRedisError = (err: Error): void => log.debug({ err }, 'redis does not answer');
   const database = openDatabase({ uri: config.mongodbUri, name: config.mongodbDatabase });
   releases.push({ name: 'database', release: () => database.close() });
@@ -119,22 +124,4 @@ async function stop(log: Logger, releases: Release[]): Promise<void> {
   }
   if (failures.length > 0) throw new AggregateError(failures, 'not everything could be released');
   log.info({}, 'daemon stopped');
-}
-
-/** From `src/` in development and from `dist/src/` in the image, package.json lies above. */
-function packageVersion(): string {
-  for (const path of ['../package.json', '../../package.json']) {
-    const text = readIfThere(new URL(path, import.meta.url));
-    if (text !== undefined) return (JSON.parse(text) as { version: string }).version;
-  }
-  return 'unknown';
-}
-
-function readIfThere(path: URL): string | undefined {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
 }

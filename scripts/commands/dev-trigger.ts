@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { SNAPSHOT_TYPES, THIN_TYPES } from '../../src/domain/webhook.ts';
-import { CommandError, usageError } from '../lib/command-error.ts';
-import { DEV_FOLDER, findRunningDev } from '../lib/dev/running-dev.ts';
+import { usageError } from '../lib/command-error.ts';
+import { requireRunningDev } from '../lib/dev/running-dev.ts';
 import type { Delivery, TriggeredEvent } from '../lib/dev/trigger-event.ts';
 import { EXIT, type ExitCode } from '../lib/exit-codes.ts';
 import { SimulatorClient } from '../lib/simulator-client.ts';
@@ -12,6 +12,7 @@ interface TriggerOptions {
   readonly dryRun?: boolean;
 }
 
+const NO_DEV = 'Start it here, or name the address that it printed for Stripe with --simulator-url.';
 const KNOWN: readonly string[] = [...SNAPSHOT_TYPES, ...THIN_TYPES];
 
 /** `tallystick dev trigger`: an event of Stripe, for who wants to see one come in. */
@@ -36,7 +37,7 @@ async function runTrigger(type: string, options: TriggerOptions, context: VerbCo
   const { output, signal } = context;
   if (!KNOWN.includes(type))
     throw usageError(`there is no event ${type} to trigger`, `Give one of: ${KNOWN.join(', ')}.`);
-  const url = options.simulatorUrl ?? (await findSimulator());
+  const url = options.simulatorUrl ?? (await requireRunningDev(NO_DEV)).simulatorUrl;
   if (options.dryRun === true) {
     output.result({ dryRun: true, type, simulatorUrl: url }, () => `would trigger ${type} at ${url}`);
     return EXIT.ok;
@@ -45,17 +46,6 @@ async function runTrigger(type: string, options: TriggerOptions, context: VerbCo
   const event = await triggerEvent(new SimulatorClient(url, signal), type, (line) => output.note(line));
   output.result(event, () => render(event));
   return event.deliveries.some(({ outcome }) => outcome === 'delivered') ? EXIT.ok : EXIT.failure;
-}
-
-async function findSimulator(): Promise<string> {
-  const dev = await findRunningDev();
-  if (dev?.simulatorUrl !== undefined) return dev.simulatorUrl;
-  throw new CommandError({
-    what: dev === undefined ? 'no `tallystick dev` runs in this folder' : '`tallystick dev` is still starting',
-    why: dev === undefined ? `nothing in ${DEV_FOLDER} says so` : undefined,
-    todo: 'Start it here, or name the address that it printed for Stripe with --simulator-url.',
-    exitCode: EXIT.dependencyDown,
-  });
 }
 
 function render({ id, type, object, status, deliveries }: TriggeredEvent): string {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import { CommandError, usageError } from '../lib/command-error.ts';
+import { findRunningDev } from '../lib/dev/running-dev.ts';
 import { toIngestResult } from '../lib/import-events.ts';
 import { readJsonArgument } from '../lib/json-argument.ts';
 import { withRetries } from '../lib/retry.ts';
@@ -36,7 +37,7 @@ export function sendCommand(): Command {
     .option('--dry-run', 'show the event and send nothing')
     .action(async (json: string | undefined, options: SendOptions, command: Command) => {
       await runVerb(command, async ({ api, output, signal }) => {
-        const event = json === undefined ? toEvent(options) : await readJsonArgument(json);
+        const event = json === undefined ? toEvent(options, await presentInstant()) : await readJsonArgument(json);
         if (options.dryRun === true) {
           output.result({ dryRun: true, event }, () => `would send ${JSON.stringify(event)}`);
           return;
@@ -62,7 +63,13 @@ function collect(value: string, previous: readonly string[]): string[] {
   return [...previous, value];
 }
 
-function toEvent(options: SendOptions): Record<string, unknown> {
+/** In the folder of a `tallystick dev` it is as late as there. */
+async function presentInstant(): Promise<string> {
+  const { aheadMs = 0 } = (await findRunningDev()) ?? {};
+  return new Date(Date.now() + aheadMs).toISOString();
+}
+
+function toEvent(options: SendOptions, now: string): Record<string, unknown> {
   if (options.customer === undefined || options.type === undefined) {
     throw usageError('an event needs --customer and --type', 'Give both, or the whole event as JSON.');
   }
@@ -75,7 +82,7 @@ function toEvent(options: SendOptions): Record<string, unknown> {
     idempotencyKey: options.key ?? `cli:${randomUUID()}`,
     customerId: options.customer,
     eventType: options.type,
-    occurredAt: options.at ?? new Date().toISOString(),
+    occurredAt: options.at ?? now,
     quantity: options.quantity,
     ...(options.user !== undefined && { userId: options.user }),
     ...(properties.length > 0 && { properties: Object.fromEntries(properties) }),

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { ForwardClock } from '../../src/clock.ts';
 import type { Daemon } from '../../src/daemon.ts';
 import { SimulatorClient } from './simulator-client.ts';
 import type { SimulatorProcess } from './simulator-process.ts';
@@ -10,7 +11,17 @@ export interface LocalStackOptions {
   /** The daemon's environment; what is embedded is added to it. */
   readonly settings: Readonly<Record<string, string | undefined>>;
   readonly simulator: { readonly port: number; readonly callsPerSecond: number };
+  /** What the double signs its webhooks with; absent: secrets of this run. */
+  readonly signingSecrets?: SigningSecrets;
+  /** The clock of the daemon and of the double; absent: the machine's. */
+  readonly clock?: ForwardClock;
   readonly say: (line: string) => void;
+}
+
+/** One for each of the two event destinations. */
+export interface SigningSecrets {
+  readonly snapshot: string;
+  readonly thin: string;
 }
 
 /** Stores, Stripe's double and, in this process, the daemon. */
@@ -44,9 +55,10 @@ export async function startLocalStack(options: LocalStackOptions): Promise<Local
   try {
     const services = await startEmbeddedServices({ dataDir: options.dataDir, say: options.say });
     opened.push(services);
-    const simulator = await startSimulatorProcess(options.simulator);
+    const aheadMs = options.clock?.aheadMs ?? 0;
+    const simulator = await startSimulatorProcess({ ...options.simulator, aheadMs });
     opened.push(simulator);
-    const secrets = { snapshot: newSigningSecret(), thin: newSigningSecret() };
+    const secrets = options.signingSecrets ?? newSigningSecrets();
     const daemon = await startDaemon(
       loadConfig({
         ...options.settings,
@@ -58,6 +70,7 @@ export async function startLocalStack(options: LocalStackOptions): Promise<Local
         MONGODB_URI: services.mongodbUri,
         REDIS_URL: services.redisUrl,
       }),
+      options.clock,
     );
     opened.push(daemon);
     await registerDestinations(new SimulatorClient(simulator.url), daemon.url, secrets);
@@ -68,6 +81,10 @@ export async function startLocalStack(options: LocalStackOptions): Promise<Local
   }
 }
 
+export function newSigningSecrets(): SigningSecrets {
+  return { snapshot: newSigningSecret(), thin: newSigningSecret() };
+}
+
 function newSigningSecret(): string {
   return `whsec_${randomBytes(SECRET_BYTES).toString('base64url')}`;
 }
@@ -76,7 +93,7 @@ function newSigningSecret(): string {
 async function registerDestinations(
   simulator: SimulatorClient,
   daemonUrl: string,
-  secrets: { snapshot: string; thin: string },
+  secrets: SigningSecrets,
 ): Promise<void> {
   const paths = { snapshot: '/v1/stripe/webhooks', thin: '/v1/stripe/events' };
   for (const kind of ['snapshot', 'thin'] as const) {

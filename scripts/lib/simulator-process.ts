@@ -12,11 +12,14 @@ export interface SimulatorProcess {
 export async function startSimulatorProcess(options: {
   port: number;
   callsPerSecond: number;
+  /** How far its clock is ahead of the machine to begin with. */
+  aheadMs?: number;
 }): Promise<SimulatorProcess> {
   const own = fileURLToPath(import.meta.url);
   // Compiled or not, the program lies beside this folder and has this file's extension.
   const program = own.replace(/lib[\\/]simulator-process(\.[jt]s)$/, 'simulator$1');
-  const args = ['--port', String(options.port), '--calls-per-second', String(options.callsPerSecond)];
+  const { port, callsPerSecond, aheadMs = 0 } = options;
+  const args = ['--port', `${port}`, '--calls-per-second', `${callsPerSecond}`, '--ahead-ms', `${aheadMs}`];
   const child = fork(program, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
   const ended = once(child, 'exit');
   const [first] = (await Promise.race([once(child, 'message'), ended.then(() => [])])) as [{ url: string }?];

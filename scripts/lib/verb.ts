@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { ApiClient } from './api-client.ts';
 import { CommandError } from './command-error.ts';
+import { adoptRunningDev } from './dev/dev-environment.ts';
 import { EXIT, type ExitCode } from './exit-codes.ts';
 import { Output } from './output.ts';
 
@@ -68,6 +69,7 @@ export async function runVerb(
   };
   if (!ownsSignals) process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
   try {
+    if (!ownsSignals) await adoptRunningDev(process.env, options.url !== undefined || options.apiKey !== undefined);
     const { signal } = interruption;
     process.exitCode = (await action({ output, signal, api: () => openApi(options, signal) })) ?? EXIT.ok;
   } catch (error) {
@@ -97,7 +99,7 @@ function openApi(options: CommonOptions, signal: AbortSignal): ApiClient {
   throw new CommandError({
     what: 'no API key was given',
     why: 'neither --api-key nor TALLYSTICK_API_KEY is set',
-    todo: 'Make one with `tallystick keys create --scope admin` where the daemon runs.',
+    todo: 'Make one with `tallystick keys create --scope admin` where the daemon runs, or go to the folder of a `tallystick dev`.',
     exitCode: EXIT.configuration,
   });
 }

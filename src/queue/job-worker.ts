@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { randomUUID } from 'node:crypto';
 import { DelayedError, type Job, UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
-import type { Clock } from '../clock.ts';
+import { type Clock, systemClock } from '../clock.ts';
 import { DaemonError } from '../errors.ts';
 import { connect, type JobTicket, QUEUE_NAME, type QueuePlace, queuePrefix } from './job-queue.ts';
 
@@ -101,7 +101,8 @@ export class JobWorker {
     if (!(await this.#acquire(job.name))) {
       // Whoever holds it does everything that is due; only a run that someone asked for waits its turn.
       if (run === undefined) return;
-      await job.moveToDelayed(this.#deps.clock.now() + LEASE_RETRY_MS, token);
+      // The queue lives by the machine's clock, wherever the daemon's was moved.
+      await job.moveToDelayed(systemClock.now() + LEASE_RETRY_MS, token);
       throw new DelayedError();
     }
     const renewal = setInterval(() => void this.#renew(job.name), RENEW_MS);

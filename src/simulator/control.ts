@@ -31,6 +31,7 @@ const handlers: Readonly<Record<string, Handler>> = {
     ok({ totals: simulation.totals(), asyncRejections: simulation.asyncRejections.length }),
   'GET /_sim/requests': (simulation) => ok({ requests: simulation.requests() }),
   'POST /_sim/faults': (simulation, body) => ok(changeFaults(simulation, JSON.parse(body) as FaultsRequest)),
+  'GET /_sim/clock': (simulation) => ok({ nowMs: simulation.clock.now(), nextDueAtMs: simulation.nextDueAt() }),
   'POST /_sim/clock': (simulation, body) => moveClock(simulation, JSON.parse(body) as { advanceMs?: unknown }),
   'POST /_sim/advance': (simulation, body) => advance(simulation, JSON.parse(body) as AdvanceRequest),
   'GET /_sim/switches': (simulation) => ok({ switches: simulation.switches }),

@@ -26,6 +26,11 @@ export function openStripe(settings: StripeSettings): Stripe {
   });
 }
 
+/** A decimal as the package wants it; no digit is lost. */
+export function toStripeDecimal(text: string): Stripe.Decimal {
+  return Stripe.Decimal.from(text);
+}
+
 /**
  * The package sends a request a second time when its connection closes, even with `maxNetworkRetries: 0`, and tells
  * only of the second answer. A meter event that counted and was refused the second time would pass for one that never

@@ -15,6 +15,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[] | 'anything'>> = {
   'src/clock.ts': [],
   'src/durations.ts': [],
   'src/boundary.ts': [],
+  'src/version.ts': [],
   'src/logger.ts': ['src/errors.ts', 'src/clock.ts'],
   'src/config.ts': ['src/errors.ts', 'src/durations.ts'],
   'src/domain': ['src/errors.ts', 'src/durations.ts'],
