@@ -89,11 +89,11 @@ export class ForwardClock implements Clock {
 
   async sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
     const wakeAt = this.now() + delayMs;
-    while (this.now() < wakeAt && signal?.aborted !== true) {
+    for (let leftMs = delayMs; leftMs > 0 && signal?.aborted !== true; leftMs = wakeAt - this.now()) {
       const sleeper: Sleeper = { moved: new AbortController() };
       this.#sleepers.add(sleeper);
       const signals = [sleeper.moved.signal, ...(signal === undefined ? [] : [signal])];
-      await systemClock.sleep(wakeAt - this.now(), AbortSignal.any(signals));
+      await systemClock.sleep(leftMs, AbortSignal.any(signals));
       this.#sleepers.delete(sleeper);
     }
   }

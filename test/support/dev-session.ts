@@ -13,9 +13,9 @@ export interface DevSession {
   /** The folder in which `dev` runs. */
   readonly folder: string;
   /** What `dev` has printed so far. */
-  printed(): { readonly stdout: string; readonly stderr: string };
+  readonly printed: () => { readonly stdout: string; readonly stderr: string };
   /** Runs text in a shell as it stands, in this folder or another one that is made for it. */
-  type(commands: string, folder?: string): Promise<CommandResult>;
+  readonly type: (commands: string, folder?: string) => Promise<CommandResult>;
 }
 
 const PROGRAM = join(REPOSITORY, 'dist/scripts/tallystick.js');

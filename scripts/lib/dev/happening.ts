@@ -61,6 +61,8 @@ function tellRun(document: Readonly<Record<string, unknown>>): string | undefine
 /** Foreign text on one line; what is not there is empty. */
 function text(value: unknown): string {
   if (value === undefined || value === null) return '';
-  const plain = typeof value === 'object' ? (value as { toString(): string }).toString() : String(value);
+  // Decimals and ids of MongoDB are objects that know how they are written.
+  const plain =
+    typeof value === 'object' ? (value as { toString(): string }).toString() : `${value as string | number}`;
   return plain.replaceAll(/[\p{Cc}\p{Zl}\p{Zp}]/gu, (found) => (found === '\u001f' ? found : ' '));
 }

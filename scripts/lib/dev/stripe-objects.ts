@@ -103,7 +103,11 @@ export async function listDrafts(simulatorUrl: string): Promise<Draft[]> {
   const drafts: Draft[] = [];
   for await (const invoice of connect(simulatorUrl).invoices.list({ status: 'draft', limit: 100 })) {
     const { id, automatically_finalizes_at: at, auto_advance: autoAdvance } = invoice;
-    drafts.push({ id, finalizesAtMs: at == null ? undefined : at * 1_000, autoAdvance: autoAdvance === true });
+    drafts.push({
+      id,
+      finalizesAtMs: typeof at === 'number' ? at * 1_000 : undefined,
+      autoAdvance: autoAdvance === true,
+    });
   }
   return drafts;
 }
@@ -125,7 +129,7 @@ export async function listBilledLines(simulatorUrl: string, sinceMs: number): Pr
       lines.push({
         invoice: invoice.id,
         status: invoice.status ?? '',
-        stripeCustomerId: String(invoice.customer),
+        stripeCustomerId: typeof invoice.customer === 'string' ? invoice.customer : (invoice.customer?.id ?? ''),
         eventName,
         fromMs: line.period.start * 1_000,
         toMs: line.period.end * 1_000,
@@ -135,7 +139,7 @@ export async function listBilledLines(simulatorUrl: string, sinceMs: number): Pr
       });
     }
   }
-  return lines.reverse();
+  return lines.toReversed();
 }
 
 async function makeMeter(simulatorUrl: string): Promise<string> {
