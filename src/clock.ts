@@ -89,7 +89,8 @@ export class ForwardClock implements Clock {
 
   async sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
     const wakeAt = this.now() + delayMs;
-    for (let leftMs = delayMs; leftMs > 0 && signal?.aborted !== true; leftMs = wakeAt - this.now()) {
+    const isAborted = (): boolean => signal?.aborted === true;
+    for (let leftMs = delayMs; leftMs > 0 && !isAborted(); leftMs = wakeAt - this.now()) {
       const sleeper: Sleeper = { moved: new AbortController() };
       this.#sleepers.add(sleeper);
       const signals = [sleeper.moved.signal, ...(signal === undefined ? [] : [signal])];
