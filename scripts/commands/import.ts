@@ -1,111 +1,241 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
+import type { ApiClient } from '../lib/api-client.ts';
 import { usageError } from '../lib/command-error.ts';
+import type { CsvDelimiter } from '../lib/csv.ts';
 import { type EventFile, type EventLine, openEventFile } from '../lib/event-file.ts';
 import { EXIT, type ExitCode } from '../lib/exit-codes.ts';
-import { BATCH_SIZE, importEvents } from '../lib/import-events.ts';
+import { parseFieldMap } from '../lib/field-map.ts';
+import { BATCH_SIZE, importEvents, type ImportOptions } from '../lib/import-events.ts';
+import { probeLedger } from '../lib/import-probe.ts';
 import { ImportState } from '../lib/import-state.ts';
+import { ImportSummary } from '../lib/import-summary.ts';
+import { KeyWatch } from '../lib/key-watch.ts';
+import { renderSuspects, suspectsToJson } from '../lib/suspect-keys.ts';
 import { shiftEventText } from '../lib/shift-event.ts';
 import { shuffled } from '../lib/shuffle.ts';
 import { createApiVerb, runVerb, type VerbContext } from '../lib/verb.ts';
 
-interface ImportOptions {
-  readonly format?: string;
+interface ImportFlags {
+  readonly format?: 'ndjson' | 'csv';
+  readonly delimiter?: keyof typeof DELIMITERS;
+  readonly map: readonly string[];
   readonly shiftDays: string;
   readonly history?: boolean;
   readonly batchSize: string;
   readonly shuffleSeed?: string;
+  readonly restart?: boolean;
   readonly strict?: boolean;
   readonly dryRun?: boolean;
 }
+
+/** By the names under which a shell can hand them over. */
+const DELIMITERS = { ',': ',', ';': ';', tab: '\t', '|': '|' } as const satisfies Record<string, CsvDelimiter>;
 
 export function importCommand(): Command {
   return createApiVerb({
     name: 'import <file>',
     summary:
       'Import usage events from NDJSON or CSV, plain or gzip. Interrupted, the same command goes on where it stopped; ' +
-      'sending events twice does no harm. Exit code 0 if anything is stored, 1 if every event was refused.',
+      'sending events twice does no harm. Exit code 0 if anything is stored, 1 if every event was refused or the file ' +
+      'could not be read to its end.',
     examples: [
       'tallystick import usage.ndjson.gz',
       'tallystick import flights-2013-11.ndjson.gz --shift-days 4735',
       'tallystick import last-year.csv --history',
+      'tallystick import calls.csv --map customerId=account --map occurredAt=created:unix --map eventType:=call',
     ],
   })
-    .option('--format <format>', 'ndjson or csv (default: by the name)')
+    .addOption(new Option('--format <format>', 'default: by the name').choices(['ndjson', 'csv']))
+    .addOption(
+      new Option('--delimiter <character>', 'between cells of CSV (default: by the first line)').choices(
+        Object.keys(DELIMITERS),
+      ),
+    )
+    .option(
+      '--map <rule>',
+      'field=column, field=column:unix (:unixms, :postgres, :utc) or field:=constant; once for each field',
+      (rule: string, rules: readonly string[]) => [...rules, rule],
+      [],
+    )
     .option('--shift-days <number>', 'move every occurredAt by so many days', '0')
     .option('--history', 'take events of any age (needs the scope admin)')
     .option('--batch-size <number>', 'events in a request, 1 to 1000', String(BATCH_SIZE))
     .option('--shuffle-seed <number>', 'send in a random order, the same for the same number; not resumable')
-    .option('--strict', 'exit code 1 if any event was refused')
-    .option('--dry-run', 'read and count the events, and send nothing')
-    .action(async (file: string, options: ImportOptions, command: Command) => {
-      await runVerb(command, (context) => runImport(file, options, context));
+    .option('--restart', 'begin at the beginning, also when an earlier import of the file was interrupted')
+    .option('--strict', 'exit code 1 if any event was refused, or any idempotency key looks wrong')
+    .option('--dry-run', 'read and count the events, show the first one, and send nothing')
+    .action(async (file: string, flags: ImportFlags, command: Command) => {
+      await runVerb(command, (context) => runImport(file, flags, context));
     });
 }
 
-async function runImport(path: string, options: ImportOptions, context: VerbContext): Promise<ExitCode> {
-  const { output } = context;
-  if (options.format !== undefined && options.format !== 'ndjson' && options.format !== 'csv') {
-    throw usageError(`--format ${options.format} is not known`, 'Give ndjson or csv.');
-  }
-  const shiftDays = toInteger('--shift-days', options.shiftDays, { min: -40_000, max: 40_000 });
-  const batchSize = toInteger('--batch-size', options.batchSize, { min: 1, max: 1_000 });
-  const file = await openEventFile(path, options.format);
-  if (options.dryRun === true) {
-    const events = await countEvents(file);
-    output.result({ dryRun: true, events }, () => `would send ${events} events`);
-    return EXIT.ok;
-  }
+/** What one import is made of. */
+interface Import {
+  readonly context: VerbContext;
+  readonly api: ApiClient;
+  readonly file: EventFile;
+  readonly shiftDays: number;
+  /** Undefined: in the order of the file. */
+  readonly seed: number | undefined;
+  readonly sending: ImportOptions;
+}
+
+async function runImport(path: string, flags: ImportFlags, context: VerbContext): Promise<ExitCode> {
+  const shiftDays = toInteger('--shift-days', flags.shiftDays, { min: -40_000, max: 40_000 });
+  const batchSize = toInteger('--batch-size', flags.batchSize, { min: 1, max: 1_000 });
+  const seed = flags.shuffleSeed === undefined ? undefined : toInteger('--shuffle-seed', flags.shuffleSeed);
+  const file = await openFile(path, flags, context);
+  if (flags.dryRun === true) return dryRun({ file, context, shiftDays });
   const api = context.api();
-  const seed = options.shuffleSeed === undefined ? undefined : toInteger('--shuffle-seed', options.shuffleSeed);
+  const ways = [api.url, flags.shiftDays, String(flags.history), String(flags.format), String(flags.delimiter)];
   const state =
-    seed === undefined ? await ImportState.of(path, [api.url, String(shiftDays), String(options.history)]) : undefined;
-  const done = (await state?.load()) ?? 0;
-  if (done > 0) output.note(`going on after ${done} events that were answered before`);
-  const source = seed === undefined ? file.lines() : shuffled(file.lines(), seed);
+    seed === undefined
+      ? await ImportState.of(path, [...ways, ...flags.map], (error) => {
+          const reason = error instanceof Error ? error.message : String(error);
+          context.output.note(`how far it came cannot be kept (${reason}): interrupted, it would begin anew`);
+        })
+      : undefined;
+  if (flags.restart === true) await state?.remove();
+  const sending = { batchSize, history: flags.history === true, signal: context.signal };
+  const outcome = await sendFile({ context, api, file, shiftDays, seed, sending }, state);
+  return report(outcome, flags.strict === true, context);
+}
+
+async function openFile(path: string, flags: ImportFlags, { output }: VerbContext): Promise<EventFile> {
+  let isTold = false;
+  return openEventFile(path, {
+    format: flags.format,
+    delimiter: flags.delimiter === undefined ? undefined : DELIMITERS[flags.delimiter],
+    map: parseFieldMap(flags.map),
+    onIgnored: (columns) => {
+      if (!isTold) output.note(`columns that are not imported: ${columns.join(', ')}`);
+      isTold = true;
+    },
+  });
+}
+
+interface Outcome {
+  readonly summary: ImportSummary;
+  /** Events that an earlier run sent. */
+  readonly skipped: number;
+  readonly keys: KeyWatch;
+  /** Why the import ended early. */
+  readonly failure?: unknown;
+}
+
+/** Sends what an earlier run has not sent. A failure is part of the outcome, with what was stored before it. */
+async function sendFile(work: Import, state: ImportState | undefined): Promise<Outcome> {
+  const { context, api, file } = work;
+  const { output } = context;
   const progress = output.progress('importing', file.bytes);
-  let settled = done;
+  const sending: ImportOptions = {
+    ...work.sending,
+    onWait: (reason, waitMs) => {
+      progress.clear();
+      output.note(`${reason}; sending again in ${(waitMs / 1000).toFixed(1)} s`);
+    },
+  };
+  let summary = new ImportSummary();
+  const keys = new KeyWatch();
+  let skipped = 0;
+  let settled = 0;
   try {
-    const summary = await importEvents(api, prepared(source, { skip: done, shiftDays }), {
-      batchSize,
-      history: options.history === true,
-      signal: context.signal,
+    const resumed = await findStart(work, sending, (await state?.load()) ?? 0);
+    ({ skipped, summary } = resumed);
+    settled = skipped;
+    await importEvents(api, prepared(work, { ...resumed, keys }), {
+      ...sending,
+      summary,
       onProgress: ({ sent }, settledEvents) => {
-        settled = done + settledEvents;
-        progress.update(file.bytesRead(), `${done + sent} events`);
+        settled = skipped + settledEvents;
+        progress.update(file.bytesRead(), `${skipped + sent} events`);
         void state?.save(settled);
-      },
-      onWait: (reason, waitMs) => {
-        progress.clear();
-        output.note(`${reason}; sending again in ${(waitMs / 1000).toFixed(1)} s`);
       },
     });
     progress.clear();
     await state?.remove();
-    output.result({ ...summary.toJSON(), skipped: done }, () => summary.toText());
-    const isRefused = summary.isAllRefused || (options.strict === true && summary.conflicts + summary.rejected > 0);
-    return isRefused ? EXIT.failure : EXIT.ok;
-  } catch (error) {
+    return { summary, skipped, keys };
+  } catch (failure) {
     progress.clear();
     if (settled > 0) await state?.save(settled, true);
-    throw error;
+    return { summary, skipped, keys, failure };
   }
+}
+
+interface Start {
+  /** So many events from the start of the file are not sent again. */
+  readonly skipped: number;
+  /** Nor are these, by their index: they were sent to find that out. */
+  readonly sent: ReadonlySet<number>;
+  readonly summary: ImportSummary;
+}
+
+/** Where an import begins: behind what an earlier run stored, if the ledger still holds that. */
+async function findStart(
+  { context, api, file, shiftDays }: Import,
+  options: ImportOptions,
+  done: number,
+): Promise<Start> {
+  if (done === 0) return { skipped: 0, sent: new Set(), summary: new ImportSummary() };
+  const probe = await probeLedger(api, { events: shifted(file.lines(), shiftDays), done, options });
+  if (probe.isKnown) {
+    context.output.note(`going on after ${done} events that were answered before`);
+    return { skipped: done, sent: new Set(), summary: new ImportSummary() };
+  }
+  context.output.note(
+    `an earlier import of this file sent ${done} events, which this ledger does not hold (emptied or restored?): ` +
+      'beginning anew',
+  );
+  return { skipped: 0, sent: probe.sent, summary: probe.summary };
 }
 
 async function* prepared(
-  events: AsyncIterable<EventLine>,
-  { skip, shiftDays }: { skip: number; shiftDays: number },
+  { file, seed, shiftDays }: Import,
+  { skipped, sent, keys }: Start & { keys: KeyWatch },
 ): AsyncGenerator<EventLine> {
-  let index = 0;
-  for await (const { line, text } of events) {
+  const lines = seed === undefined ? file.lines() : shuffled(file.lines(), seed);
+  let index = -1;
+  for await (const event of shifted(lines, shiftDays)) {
     index += 1;
-    if (index > skip) yield { line, text: shiftEventText(text, shiftDays) };
+    keys.add(event.line, event.text);
+    if (index >= skipped && !sent.has(index)) yield event;
   }
 }
 
-async function countEvents(file: EventFile): Promise<number> {
-  let count = 0;
-  for await (const _event of file.lines()) count += 1;
-  return count;
+async function* shifted(events: AsyncIterable<EventLine>, shiftDays: number): AsyncGenerator<EventLine> {
+  for await (const { line, text } of events) yield { line, text: shiftEventText(text, shiftDays) };
+}
+
+function report({ summary, skipped, keys, failure }: Outcome, isStrict: boolean, { output }: VerbContext): ExitCode {
+  const suspects = suspectsToJson(keys);
+  if (failure === undefined || summary.sent > 0) {
+    const isComplete = failure === undefined;
+    output.result({ ...summary.toJSON(), ...suspects, skipped, isComplete }, () =>
+      [`${isComplete ? '' : 'so far: '}${summary.toText()}`, ...renderSuspects(keys)].join('\n'),
+    );
+  }
+  if (failure !== undefined) throw failure;
+  const isDoubtful = summary.conflicts + summary.rejected + keys.repeated.count + keys.shortened.count > 0;
+  return summary.isAllRefused || (isStrict && isDoubtful) ? EXIT.failure : EXIT.ok;
+}
+
+async function dryRun({ file, context, shiftDays }: Pick<Import, 'file' | 'context' | 'shiftDays'>): Promise<ExitCode> {
+  const keys = new KeyWatch();
+  let events = 0;
+  let first: string | undefined;
+  for await (const { line, text } of shifted(file.lines(), shiftDays)) {
+    events += 1;
+    first ??= text;
+    keys.add(line, text);
+  }
+  context.output.result({ dryRun: true, events, first, ...suspectsToJson(keys) }, () =>
+    [
+      `would send ${events} ${events === 1 ? 'event' : 'events'}`,
+      ...(first === undefined ? [] : [`  the first: ${first}`]),
+      ...renderSuspects(keys),
+    ].join('\n'),
+  );
+  return EXIT.ok;
 }
 
 function toInteger(

@@ -1,75 +1,86 @@
 import { usageError } from './command-error.ts';
 import type { CsvRecord } from './csv.ts';
+import { EVENT_FIELDS, type FieldRule, readTarget, targetName, writeEvent } from './field-map.ts';
 
-const FIELDS = ['idempotencyKey', 'customerId', 'eventType', 'occurredAt', 'quantity', 'userId'] as const;
-const REQUIRED: readonly string[] = ['idempotencyKey', 'customerId', 'eventType', 'occurredAt'];
-const PROPERTY = /^properties\.([A-Za-z0-9_-]{1,64})(?::(string|number|boolean))?$/;
-const JSON_NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?$/;
+const REQUIRED = ['idempotencyKey', 'customerId', 'eventType', 'occurredAt'];
+const COLUMNS = `${EVENT_FIELDS.filter((field) => field !== 'properties').join(', ')}, properties.<name>[:number|:boolean]`;
 
-/** Writes one record's cell into the JSON text of an event; undefined leaves the field out. */
-interface CsvColumn {
-  readonly name: string;
-  readonly property: boolean;
-  write(cell: string): string | undefined;
+/** How the records of a CSV file become events. */
+export interface CsvLayout {
+  readonly columnCount: number;
+  readonly rules: readonly FieldRule[];
+  /** By rule: which cell it reads. */
+  readonly cellOf: ReadonlyMap<FieldRule, number>;
+  /** Columns that no rule reads. */
+  readonly ignored: readonly string[];
 }
 
 /**
- * The columns that a CSV header names: the fields of a usage event, and `properties.<name>`, which holds text unless it
- * ends in `:number` or `:boolean`.
+ * What the columns that a CSV header names are for: the fields of a usage event, and `properties.<name>`, which holds
+ * text unless it ends in `:number` or `:boolean`. With rules, columns of other names are left out, and every field has
+ * to come from somewhere.
  * @throws CommandError on an unknown, repeated or missing column: a misspelt `quantity` must not become 1.
  */
-export function readCsvHeader(cells: readonly string[]): CsvColumn[] {
-  const columns = cells.map((cell) => readColumn(cell.replace(/^\uFEFF/, '').trim()));
-  const names = columns.map(({ name }) => name);
-  const repeated = names.find((name, index) => names.indexOf(name) !== index);
+export function readCsvHeader(cells: readonly string[], map: readonly FieldRule[] = []): CsvLayout {
+  const names = cells.map((cell) => cell.trim());
+  const repeated = names.find((name, index) => name !== '' && names.indexOf(name) !== index);
   if (repeated !== undefined) throw usageError(`the column ${repeated} stands twice in the header`, 'Remove one.');
-  const missing = REQUIRED.filter((name) => !names.includes(name));
-  if (missing.length === 0) return columns;
-  throw usageError(
+  const rules = [...ownRules(names, map), ...map];
+  const needed = map.length === 0 ? REQUIRED : [...REQUIRED, 'quantity'];
+  const missing = needed.filter((name) => !rules.some(({ target }) => targetName(target) === name));
+  if (missing.length > 0) throw missingColumns(missing, names, map.length > 0);
+  const cellOf = new Map<FieldRule, number>();
+  for (const rule of rules) {
+    if (rule.column === undefined) continue;
+    const index = names.indexOf(rule.column);
+    if (index < 0) throw noSuchColumn(rule.column, names);
+    cellOf.set(rule, index);
+  }
+  const read = new Set(cellOf.values());
+  return { columnCount: cells.length, rules, cellOf, ignored: names.filter((_name, index) => !read.has(index)) };
+}
+
+/** @throws CommandError when the record has another number of cells than the header. */
+export function toEventText(layout: CsvLayout, { line, cells }: CsvRecord): string {
+  if (cells.length !== layout.columnCount) {
+    throw usageError(
+      `line ${line} has ${cells.length} cells and the header ${layout.columnCount}`,
+      'Correct the line; a cell with a comma stands in quotes. --delimiter names what stands between cells.',
+    );
+  }
+  return writeEvent(layout.rules, (rule) => cells[layout.cellOf.get(rule) ?? -1]);
+}
+
+/** Columns that have the name of what they fill, unless a rule fills it. */
+function ownRules(names: readonly string[], map: readonly FieldRule[]): FieldRule[] {
+  const mapped = new Set(map.map(({ target }) => targetName(target)));
+  const rules: FieldRule[] = [];
+  for (const name of names) {
+    const target = readTarget(name);
+    if (target !== undefined && name !== 'properties') {
+      if (!mapped.has(targetName(target))) rules.push({ target, column: name });
+    } else if (map.length === 0) {
+      throw usageError(
+        `the CSV header names an unknown column: ${name}`,
+        `Columns are ${COLUMNS}. Files with other columns: --map (docs/import.md).`,
+      );
+    }
+  }
+  const targets = rules.map(({ target }) => targetName(target));
+  const repeated = targets.find((name, index) => targets.indexOf(name) !== index);
+  if (repeated !== undefined) throw usageError(`the column ${repeated} stands twice in the header`, 'Remove one.');
+  return rules;
+}
+
+function missingColumns(missing: readonly string[], names: readonly string[], isMapped: boolean): Error {
+  return usageError(
     `the CSV header lacks ${missing.join(', ')}`,
-    `The first line names the columns: ${FIELDS.join(', ')}, properties.<name>[:number|:boolean].`,
+    isMapped
+      ? `Say where it comes from: --map ${missing[0]}=COLUMN, or --map ${missing[0]}:=CONSTANT. Columns: ${names.join(', ')}.`
+      : `The first line names the columns: ${COLUMNS}. Files with other columns: --map (docs/import.md).`,
   );
 }
 
-/**
- * The JSON text of one event. Numbers are written as they stand, so no digit is lost. An empty cell leaves an optional
- * field out; an empty quantity is sent as it is, to be refused rather than counted as 1.
- * @throws CommandError when the record has another number of cells than the header.
- */
-export function toEventText(columns: readonly CsvColumn[], { line, cells }: CsvRecord): string {
-  if (cells.length !== columns.length) {
-    throw usageError(
-      `line ${line} has ${cells.length} cells and the header ${columns.length}`,
-      'Correct the line; a cell with a comma stands in quotes.',
-    );
-  }
-  const fields: string[] = [];
-  const properties: string[] = [];
-  for (const [index, column] of columns.entries()) {
-    const value = column.write(cells[index] ?? '');
-    if (value === undefined) continue;
-    (column.property ? properties : fields).push(`${JSON.stringify(column.name)}:${value}`);
-  }
-  if (properties.length > 0) fields.push(`"properties":{${properties.join(',')}}`);
-  return `{${fields.join(',')}}`;
-}
-
-function readColumn(heading: string): CsvColumn {
-  if ((FIELDS as readonly string[]).includes(heading)) {
-    const isOptional = heading === 'userId';
-    const write = (cell: string): string | undefined => (isOptional && cell === '' ? undefined : JSON.stringify(cell));
-    return { name: heading, property: false, write };
-  }
-  const [, name, kind] = PROPERTY.exec(heading) ?? [];
-  if (name === undefined) {
-    throw usageError(
-      `the CSV header names an unknown column: ${heading}`,
-      `Columns are ${FIELDS.join(', ')} and properties.<name>[:number|:boolean].`,
-    );
-  }
-  const isBare = (cell: string): boolean =>
-    (kind === 'number' && JSON_NUMBER.test(cell)) || (kind === 'boolean' && /^(?:true|false)$/.test(cell));
-  const write = (cell: string): string | undefined =>
-    cell === '' ? undefined : isBare(cell) ? cell : JSON.stringify(cell);
-  return { name, property: true, write };
+function noSuchColumn(column: string, names: readonly string[]): Error {
+  return usageError(`the CSV header has no column ${column}`, `It names ${names.join(', ')}.`);
 }

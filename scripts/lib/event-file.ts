@@ -1,12 +1,14 @@
 import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { createInterface } from 'node:readline';
 import { pipeline } from 'node:stream/promises';
 import { PassThrough, type Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { CommandError, usageError } from './command-error.ts';
-import { readCsv } from './csv.ts';
-import { readCsvHeader, toEventText } from './csv-events.ts';
+import { type CsvDelimiter, readCsv } from './csv.ts';
+import { type CsvLayout, readCsvHeader, toEventText } from './csv-events.ts';
+import type { FieldRule } from './field-map.ts';
+import { type FileName, readTextLines, type TextLine } from './file-text.ts';
+import { jsonRules, mapJsonLine } from './json-events.ts';
 
 /** One event of a file as JSON text, unchecked, and the line it begins on (from 1). */
 export interface EventLine {
@@ -18,21 +20,34 @@ export interface EventFile {
   readonly bytes: number;
   /** How many bytes of the file were read so far, before inflating. */
   bytesRead(): number;
-  /** Streams the file once. */
+  /** Streams the file, from its beginning at each call. @throws CommandError where it cannot be read on. */
   lines(): AsyncGenerator<EventLine>;
+}
+
+export interface EventFileOptions {
+  /** Default: by the file's name. */
+  readonly format?: 'ndjson' | 'csv' | undefined;
+  /** Between the cells of CSV. Default: what the first line holds most of. */
+  readonly delimiter?: CsvDelimiter | undefined;
+  /** How fields are filled, where the file does not name them as events do. */
+  readonly map?: readonly FieldRule[];
+  /** Told of columns that no rule reads. */
+  readonly onIgnored?: (columns: readonly string[]) => void;
 }
 
 const GZIP_MAGIC = [0x1f, 0x8b];
 
 /**
  * Opens a file of usage events: NDJSON, or CSV when its name ends in `.csv` or `.csv.gz` (or `format` says so); gzip is
- * recognised by its first bytes.
+ * recognised by its first bytes, UTF-16 by its byte order mark.
  */
-export async function openEventFile(path: string, format?: 'ndjson' | 'csv'): Promise<EventFile> {
+export async function openEventFile(path: string, options: EventFileOptions = {}): Promise<EventFile> {
   const { bytes, isGzip } = await inspect(path);
-  const isCsv = format === undefined ? /\.csv(?:\.gz)?$/i.test(path) : format === 'csv';
+  const file = { path, isGzip };
+  const isCsv = options.format === undefined ? /\.csv(?:\.gz)?$/i.test(path) : options.format === 'csv';
   let bytesRead = 0;
   const lines = async function* (): AsyncGenerator<EventLine> {
+    bytesRead = 0;
     const raw = createReadStream(path);
     raw.on('data', (chunk) => {
       bytesRead += chunk.length;
@@ -41,10 +56,17 @@ export async function openEventFile(path: string, format?: 'ndjson' | 'csv'): Pr
     const flow = pipeline(raw, inflated as PassThrough);
     // The reader below sees the same failure; this promise must not go unhandled meanwhile.
     flow.catch(() => {});
-    yield* isCsv ? readCsvEvents(inflated) : readJsonLines(inflated);
-    await flow.catch((error: unknown) => {
-      throw unreadable(path, error);
-    });
+    let line = 0;
+    try {
+      const text = readTextLines(inflated as AsyncIterable<Buffer>, file);
+      for await (const event of isCsv ? csvEvents(text, options) : jsonEvents(text, options)) {
+        ({ line } = event);
+        yield event;
+      }
+      await flow;
+    } catch (error) {
+      throw error instanceof CommandError ? error : unreadable(file, error, line);
+    }
   };
   return { bytes, bytesRead: () => bytesRead, lines };
 }
@@ -63,32 +85,51 @@ async function inspect(path: string): Promise<{ bytes: number; isGzip: boolean }
     }
   } catch (error) {
     if (error instanceof CommandError) throw error;
-    throw unreadable(path, error);
+    throw unreadable({ path, isGzip: false }, error, 0);
   }
 }
 
-function unreadable(path: string, error: unknown): CommandError {
+/** @param line the last line that could be read. */
+function unreadable({ path, isGzip }: FileName, error: unknown, line: number): CommandError {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const where = line === 0 ? '' : ` after line ${line}`;
+  if (isGzip && code === 'Z_BUF_ERROR') {
+    return new CommandError({
+      what: `${path} is cut off${where}`,
+      why: 'its gzip data does not come to its end',
+      todo: 'Get the whole file and import that: events that are stored already are duplicates.',
+      cause: error,
+    });
+  }
+  if (isGzip && code === 'Z_DATA_ERROR') {
+    return new CommandError({
+      what: `${path} is damaged${where}`,
+      why: `gzip: ${(error as Error).message}`,
+      todo: 'Get the file again and import that: events that are stored already are duplicates.',
+      cause: error,
+    });
+  }
   return new CommandError({
-    what: `${path} cannot be read`,
+    what: `${path} cannot be read${where}`,
     why: error instanceof Error ? error.message : String(error),
     todo: 'Name a file of NDJSON or CSV, plain or gzip.',
     cause: error,
   });
 }
 
-async function* readJsonLines(input: Readable): AsyncGenerator<EventLine> {
-  let line = 0;
-  for await (const text of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
-    line += 1;
-    if (text.trim() !== '') yield { line, text };
+async function* jsonEvents(lines: AsyncIterable<TextLine>, { map = [] }: EventFileOptions): AsyncGenerator<EventLine> {
+  const rules = map.length === 0 ? undefined : jsonRules(map);
+  for await (const { line, text } of lines) {
+    if (text.trim() !== '') yield { line, text: rules === undefined ? text : mapJsonLine(text, rules) };
   }
 }
 
-async function* readCsvEvents(input: Readable): AsyncGenerator<EventLine> {
-  input.setEncoding('utf8');
-  let columns: ReturnType<typeof readCsvHeader> | undefined;
-  for await (const record of readCsv(input as AsyncIterable<string>)) {
-    if (columns === undefined) columns = readCsvHeader(record.cells);
-    else yield { line: record.line, text: toEventText(columns, record) };
+async function* csvEvents(lines: AsyncIterable<TextLine>, options: EventFileOptions): AsyncGenerator<EventLine> {
+  let layout: CsvLayout | undefined;
+  for await (const record of readCsv(lines, options.delimiter)) {
+    if (layout === undefined) {
+      layout = readCsvHeader(record.cells, options.map);
+      if (layout.ignored.length > 0) options.onIgnored?.(layout.ignored);
+    } else yield { line: record.line, text: toEventText(layout, record) };
   }
 }

@@ -13,6 +13,8 @@ export interface ImportOptions {
   /** Told after each request: how many events, from the start and without a gap, have their answer. */
   readonly onProgress?: (summary: ImportSummary, settledEvents: number) => void;
   readonly onWait?: (reason: string, waitMs: number) => void;
+  /** What the answers are added to: it says what is stored also when this throws. Default: an empty one. */
+  readonly summary?: ImportSummary;
 }
 
 export const BATCH_SIZE = 500;
@@ -23,19 +25,20 @@ const BATCH_BYTES_MAX = 900 * 1024;
 /**
  * Sends events in batches with a few requests in flight. Order does not matter and sending again does no harm, so
  * anything without an answer is simply sent again.
- * @throws CommandError when the daemon stays away or refuses a whole request.
+ * When `events` ends in a failure, what came before it is sent first.
+ * @throws CommandError when the daemon stays away or refuses a whole request; what `events` throws.
  */
 export async function importEvents(
   api: ApiClient,
   events: AsyncIterable<EventLine>,
   options: ImportOptions = {},
 ): Promise<ImportSummary> {
-  const summary = new ImportSummary();
+  const summary = options.summary ?? new ImportSummary();
   const settled = new SettledPrefix();
   const inFlight = new Set<Promise<void>>();
   let failure: unknown;
   let started = 0;
-  for await (const batch of batches(events, options.batchSize ?? BATCH_SIZE)) {
+  const start = (batch: readonly EventLine[]): void => {
     const first = started;
     started += batch.length;
     const settle = async (): Promise<void> => {
@@ -49,8 +52,15 @@ export async function importEvents(
     };
     const request = settle().finally(() => inFlight.delete(request));
     inFlight.add(request);
-    if (inFlight.size >= IN_FLIGHT_MAX) await Promise.race(inFlight);
-    if (failure !== undefined || options.signal?.aborted === true) break;
+  };
+  try {
+    for await (const batch of batches(events, options.batchSize ?? BATCH_SIZE)) {
+      start(batch);
+      if (inFlight.size >= IN_FLIGHT_MAX) await Promise.race(inFlight);
+      if (failure !== undefined || options.signal?.aborted === true) break;
+    }
+  } catch (error) {
+    failure ??= error;
   }
   await Promise.all(inFlight);
   if (options.signal?.aborted === true) throw interrupted('Run the same command again: it goes on where it stopped.');
@@ -75,15 +85,20 @@ class SettledPrefix {
 async function* batches(events: AsyncIterable<EventLine>, size: number): AsyncGenerator<EventLine[]> {
   let batch: EventLine[] = [];
   let bytes = 0;
-  for await (const event of events) {
-    const length = Buffer.byteLength(event.text) + 1;
-    if (batch.length >= size || (batch.length > 0 && bytes + length > BATCH_BYTES_MAX)) {
-      yield batch;
-      batch = [];
-      bytes = 0;
+  try {
+    for await (const event of events) {
+      const length = Buffer.byteLength(event.text) + 1;
+      if (batch.length >= size || (batch.length > 0 && bytes + length > BATCH_BYTES_MAX)) {
+        yield batch;
+        batch = [];
+        bytes = 0;
+      }
+      batch.push(event);
+      bytes += length;
     }
-    batch.push(event);
-    bytes += length;
+  } catch (error) {
+    if (batch.length > 0) yield batch;
+    throw error;
   }
   if (batch.length > 0) yield batch;
 }

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { DAY_MS, MINUTE_MS } from '../durations.ts';
 import { isPropertyName } from './meter.ts';
+import { REPLACEMENT_CHARACTER } from './short-text.ts';
 import { parseQuantity, parseSignedNumber, type Quantity, type QuantityFault } from './quantity.ts';
 
 /** A number among the properties, as its canonical decimal text. */
@@ -112,6 +113,10 @@ function readId(fields: Record<string, unknown>, name: string): string {
   if (value === undefined) throw new FaultSignal('field_missing', `${name} is required.`, pointer);
   if (typeof value !== 'string') throw new FaultSignal('field_type', `${name} must be a string.`, pointer);
   checkText(value, name, pointer);
+  if (value.includes(REPLACEMENT_CHARACTER)) {
+    const detail = `${name} holds U+FFFD, which stands where a letter was lost: correct the encoding at its source.`;
+    throw new FaultSignal('text_replacement_character', detail, pointer);
+  }
   if (value.length === 0 || value.length > ID_BYTES_MAX || Buffer.byteLength(value) > ID_BYTES_MAX) {
     const detail = `${name} must be 1 to ${ID_BYTES_MAX} bytes long.`;
     throw new FaultSignal('field_length', detail, pointer);

@@ -2,6 +2,7 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { skewProblem } from '../../scripts/commands/doctor/check.ts';
 import { readCsv } from '../../scripts/lib/csv.ts';
+import { readTextLines } from '../../scripts/lib/file-text.ts';
 import { readCsvHeader, toEventText } from '../../scripts/lib/csv-events.ts';
 import { ImportSummary } from '../../scripts/lib/import-summary.ts';
 import { renderBar } from '../../scripts/lib/progress.ts';
@@ -9,13 +10,16 @@ import { shiftEventText } from '../../scripts/lib/shift-event.ts';
 import { shuffled } from '../../scripts/lib/shuffle.ts';
 import { renderTable } from '../../scripts/lib/table.ts';
 
-async function* chunksOf(text: string, size: number): AsyncGenerator<string> {
-  for (let at = 0; at < text.length; at += size) yield text.slice(at, at + size);
+async function* chunksOf(bytes: Buffer, size: number): AsyncGenerator<Buffer> {
+  for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
 }
+
+const FILE = { path: 'rows.csv', isGzip: false };
 
 async function parse(text: string, size = text.length): Promise<(readonly string[])[]> {
   const rows: (readonly string[])[] = [];
-  for await (const { cells } of readCsv(chunksOf(text, Math.max(1, size)))) rows.push(cells);
+  const lines = readTextLines(chunksOf(Buffer.from(text), Math.max(1, size)), FILE);
+  for await (const { cells } of readCsv(lines)) rows.push(cells);
   return rows;
 }
 

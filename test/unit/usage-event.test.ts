@@ -72,6 +72,8 @@ describe('a usage event', () => {
     [input({ idempotencyKey: 'a\u001fb' }), 'text_control_character', '/idempotencyKey'],
     [input({ customerId: 'a\u0085' }), 'text_control_character', '/customerId'],
     [input({ customerId: '\udc00' }), 'text_not_well_formed', '/customerId'],
+    [input({ customerId: 'M\ufffdller' }), 'text_replacement_character', '/customerId'],
+    [input({ userId: '\ufffd' }), 'text_replacement_character', '/userId'],
     [input({ userId: null }), 'field_type', '/userId'],
     [input({ eventType: 'a b' }), 'event_type_invalid', '/eventType'],
     [input({ eventType: 'a'.repeat(101) }), 'event_type_invalid', '/eventType'],
