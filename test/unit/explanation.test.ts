@@ -232,4 +232,13 @@ describe('renderCsv', () => {
       ),
     ).toBe('a,b\n1,\n"x,""y""","2\n3"');
   });
+
+  it('lets no cell be a formula of a spreadsheet, and leaves negative numbers alone', () => {
+    const cells = ['=1+2', '+49', '-2+3', '@SUM(A1)', '\t=1', '\r=1', '-12.5', '-0', '-', 'a=b'];
+    const [, ...rows] = renderCsv(
+      ['a'],
+      cells.map((cell) => [cell]),
+    ).split('\n');
+    expect(rows).toEqual(["'=1+2", "'+49", "'-2+3", "'@SUM(A1)", "'\t=1", '"\'\r=1"', '-12.5', '-0', "'-", 'a=b']);
+  });
 });
