@@ -1,11 +1,14 @@
-/** Prints the last line of scripts/test from the runner's report, whose path is the only argument. Exit code 1 unless all passed. */
+/** Prints the last line of scripts/test from the runner's reports, whose paths are the arguments. Exit code 1 unless all passed. */
 import { existsSync, readFileSync } from 'node:fs';
-import { countTests, type TestReport } from './lib/test-report.ts';
+import { countTests, sumCounts, type TestReport } from './lib/test-report.ts';
 
-const path = process.argv[2] ?? '';
-const report = existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as TestReport) : undefined;
-const { passed, failed, notRun } = countTests(report);
-if (report === undefined) process.stdout.write('the tests left no report\n');
+const paths = process.argv.length > 2 ? process.argv.slice(2) : [''];
+const counts = paths.map((path) => {
+  const report = existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as TestReport) : undefined;
+  if (report === undefined) process.stdout.write(`the tests left no report ${path}\n`);
+  return countTests(report);
+});
+const { passed, failed, notRun } = sumCounts(counts);
 if (notRun > 0) process.stdout.write(`${notRun} tests did not run: each counts as failed\n`);
 process.stdout.write(`tests: ${passed} passed, ${failed} failed\n`);
 if (failed > 0) process.exitCode = 1;

@@ -29,3 +29,12 @@ export function countTests(report: TestReport | undefined): TestCount {
   const failed = failedInTests + brokenFiles + notRun;
   return { passed, failed: passed + failed === 0 ? 1 : failed, notRun };
 }
+
+/** Several runs as one. */
+export function sumCounts(counts: readonly TestCount[]): TestCount {
+  return counts.reduce((sum, { passed, failed, notRun }) => ({
+    passed: sum.passed + passed,
+    failed: sum.failed + failed,
+    notRun: sum.notRun + notRun,
+  }));
+}

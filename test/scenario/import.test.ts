@@ -167,13 +167,14 @@ describe('an interrupted import', () => {
   it('goes on where it stopped in the same ledger', async () => {
     await withDaemon({ environment: { EVENTS_PER_SECOND_MAX: '500' } }, async (daemon) => {
       await writeFile(join(folder, file), texts.join('\n'));
-      const stopped = await run(daemon.url, [...command, '--json'], { at: 'sending again', signal: 'SIGINT' });
+      const stopped = await run(daemon.url, command, { at: 'sending again', signal: 'SIGINT' });
       expect(stopped.code).toBe(130);
-      const { sent } = JSON.parse(stopped.stdout) as { sent: number };
-      const resumed = await runJson(daemon.url, ...command);
-      expect(resumed).toMatchObject({ skipped: expect.any(Number), isComplete: true, rejected: 0 });
-      expect(resumed['skipped']).toBeGreaterThan(0);
-      expect(resumed['accepted']).toBe(3_000 - sent);
+      const resumed = (await runJson(daemon.url, ...command)) as Record<string, number>;
+      expect(resumed).toMatchObject({ isComplete: true, rejected: 0 });
+      // What was under way at the interruption may be stored without an answer.
+      const { skipped = 0, accepted = 0, duplicates = 0 } = resumed;
+      expect(skipped).toBeGreaterThan(0);
+      expect(skipped + accepted + duplicates).toBe(3_000);
       expect(await runJson(daemon.url, ...command)).toMatchObject({ skipped: 0, duplicates: 3_000 });
     });
   });

@@ -19,8 +19,7 @@ export interface CommandOptions {
 }
 
 export async function tallystick(args: readonly string[], options: CommandOptions): Promise<CommandResult> {
-  const loader = import.meta.resolve('tsx');
-  const child = spawn(process.execPath, ['--import', loader, join(REPOSITORY, 'scripts/tallystick.ts'), ...args], {
+  const child = spawn(process.execPath, [...command(), ...args], {
     cwd: options.cwd ?? REPOSITORY,
     env: { PATH: process.env['PATH'], ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -37,4 +36,11 @@ export async function tallystick(args: readonly string[], options: CommandOption
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
   const [stdout, stderr, code] = await Promise.all([text(child.stdout), text(child.stderr), ended]);
   return { code, stdout, stderr };
+}
+
+/** The command as it was built, where `TALLYSTICK_TEST_COMMAND` names it (scripts/test does); else its source. */
+function command(): string[] {
+  const built = process.env['TALLYSTICK_TEST_COMMAND'];
+  if (built !== undefined && built !== '') return [join(REPOSITORY, built)];
+  return ['--import', import.meta.resolve('tsx'), join(REPOSITORY, 'scripts/tallystick.ts')];
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { countTests } from '../../scripts/lib/test-report.ts';
+import { countTests, sumCounts } from '../../scripts/lib/test-report.ts';
 
 const file = (status: string, ...tests: string[]): Parameters<typeof countTests>[0] => ({
   testResults: [{ status, assertionResults: tests.map((result) => ({ status: result })) }],
@@ -19,6 +19,11 @@ describe('the count of a test run', () => {
     expect(countTests(file('failed'))).toEqual({ passed: 0, failed: 1, notRun: 0 });
     expect(countTests(file('failed', 'passed', 'passed'))).toEqual({ passed: 2, failed: 1, notRun: 0 });
     expect(countTests(file('failed', 'failed', 'failed', 'passed'))).toEqual({ passed: 1, failed: 2, notRun: 0 });
+  });
+
+  it('of two runs fails when one of them left no report', () => {
+    const counts = [countTests(file('passed', 'passed', 'skipped')), countTests(undefined)];
+    expect(sumCounts(counts)).toEqual({ passed: 1, failed: 2, notRun: 1 });
   });
 
   it('is a failure when there is no report or no test', () => {
