@@ -6,6 +6,7 @@ export interface PutMeterDeps {
   readonly clock: Pick<Clock, 'now'>;
   readonly meters: {
     find(key: string): Promise<MeterDefinition | null>;
+    count(): Promise<number>;
     save(
       meter: MeterDefinition,
       previous: MeterDefinition | undefined,
@@ -18,13 +19,15 @@ export interface PutMeterInput {
   readonly change: MeterChange;
 }
 
+/** Each is part of every derivation, and of every answer with a customer's usage. */
+export const METERS_MAX = 5_000;
 /** How often a change is decided again because someone else changed the meter meanwhile. */
 const ATTEMPTS_MAX = 10;
 
 /**
  * Creates a meter or changes the given fields of one; what is not given stays. Putting the same again changes nothing,
  * also when the meter is in use.
- * @throws DaemonError `meter_invalid`, `meter_in_use`, `event_name_taken`, `write_contended`.
+ * @throws DaemonError `meter_invalid`, `meter_in_use`, `meters_too_many`, `event_name_taken`, `write_contended`.
  */
 export async function putMeter(
   deps: PutMeterDeps,
@@ -34,6 +37,7 @@ export async function putMeter(
     const before = (await deps.meters.find(input.key)) ?? undefined;
     const meter = changeMeter(before, { ...input, nowMs: deps.clock.now() });
     if (meter === before) return { meter, created: false };
+    if (before === undefined && (await deps.meters.count()) >= METERS_MAX) throw metersTooMany();
     const outcome = await deps.meters.save(meter, before);
     if (outcome === 'event-name-taken') throw eventNameTaken(meter);
     if (outcome === 'saved') return { meter, created: before === undefined };
@@ -43,6 +47,14 @@ export async function putMeter(
     code: 'write_contended',
     message: 'The meter was changed by others all the time. Try again.',
     context: { meter: input.key },
+  });
+}
+
+function metersTooMany(): DaemonError {
+  return new DaemonError({
+    kind: 'conflict',
+    code: 'meters_too_many',
+    message: `There are ${METERS_MAX} meters already. Count more with \`where\` and \`groupBy\` of those that exist.`,
   });
 }
 

@@ -69,7 +69,7 @@ async function start(
     releases.push({ name: 'worker', release: () => worker.stop() });
   }
   if (roles.includes('ticker')) {
-    const ticker = startTicker(parts, queue);
+    const ticker = startTicker(parts, queue, Object.keys(handlers));
     releases.push({ name: 'ticker', release: () => ticker.stop() });
   }
   return roles.includes('http') ? listen({ parts, queue, jobNames: Object.keys(handlers) }, releases) : '';
@@ -88,7 +88,7 @@ async function listen(
     log,
     version: packageVersion(),
     metrics,
-    gauges: gaugesOf(parts, queue),
+    gauges: gaugesOf(parts, queue, jobNames),
     auth: { findApiKey: (id) => stores.apiKeys.find(id), adminApiKey: config.adminApiKey, clock },
     health: {
       isDraining: () => isDraining,

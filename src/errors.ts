@@ -54,3 +54,11 @@ export function defect(message: string, context?: Record<string, unknown>): Daem
 export function assert(condition: unknown, message: string, context?: Record<string, unknown>): asserts condition {
   if (condition !== true) throw defect(message, context);
 }
+
+/**
+ * Whether trouble passes by itself, so that the same can be tried again later. Everything else, and everything unknown,
+ * belongs to the work that was tried: a batch is halved until the piece that causes it is alone.
+ */
+export function isPassing(error: unknown): boolean {
+  return error instanceof DaemonError && error.kind === 'transient';
+}

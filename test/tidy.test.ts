@@ -124,6 +124,54 @@ describe('what enters through one file', () => {
   });
 });
 
+describe('statements', () => {
+  /** Lists that are neither a slice nor a constant, and what bounds them. */
+  const BOUNDED: Readonly<Record<string, string>> = {
+    'src/storage/adjustment-totals.ts $in: meters': 'a slice of the meters of a step',
+    'src/storage/counted-values.ts $or: scopes.map': 'PERIODS_PER_STATEMENT',
+    'src/storage/counted-values.ts $nor: former': 'the calendars of one customer',
+    'src/storage/counted-values.ts $or: some.map': 'HOURS_PER_STATEMENT',
+    'src/storage/derivation-scope.ts $in: cells.map': 'STEP_PAIRS_MAX',
+    'src/storage/derivation-scope.ts $or: cells.map': 'STEP_PAIRS_MAX',
+    'src/storage/derivation-scope.ts $in: [...customerIds': 'STEP_PAIRS_MAX',
+    'src/storage/dirty-hours.ts $each: [...pairs': 'COMMIT_EVENTS_MAX',
+    'src/storage/fact-expressions.ts $and: meter.where.map': 'CONDITIONS_MAX, CONDITION_VALUES_MAX',
+    'src/storage/meter-submissions.ts $in: [...states': 'the states there are',
+    'src/storage/period-entries.ts $or: ranges': 'PERIODS_PER_STATEMENT',
+    'src/storage/usage-aggregates.ts $in: [...meters': 'METERS_MAX',
+    'src/storage/usage-events.ts $in: values.map': 'CONDITION_VALUES_MAX',
+    'src/storage/usage-events.ts $and: conditions': 'CONDITIONS_MAX',
+    'src/storage/usage-periods.ts $in: [...meters': 'METERS_MAX',
+    'src/storage/usage-periods.ts $or: scopes.map': 'PERIODS_PER_STATEMENT',
+    'src/storage/webhook-inbox.ts $in: state': 'the states there are',
+  };
+  const LIST =
+    /(?:\$(?:in|nin|or|nor|and|all|each|documents): (?!\[[^.\]]|\{)|\b(?:insertMany|bulkWrite)\()(?:\[\.\.\.)?[\w.']+/g;
+  const listsOf = (files: readonly SourceFile[]): string[] =>
+    files.flatMap(({ path, text }) => [...withoutComments(text).matchAll(LIST)].map(([list]) => `${path} ${list}`));
+  const isSliced = (list: string): boolean => /(?:[( ]|\.\.\.)(?:slice|[A-Z][A-Z_]+)\b/.test(list);
+
+  it('carry no list whose length or size somebody else decides', () => {
+    const lists = listsOf(running.filter(({ path }) => path.startsWith('src/storage/')));
+    expect(lists.length).toBeGreaterThan(40);
+    expect(lists.filter((list) => !isSliced(list) && BOUNDED[list] === undefined)).toEqual([]);
+    expect(Object.keys(BOUNDED).filter((list) => !lists.includes(list))).toEqual([]);
+  });
+
+  it('with such a list would be noticed', () => {
+    const text = [
+      'find({ _id: { $in: [...customerIds] } })',
+      'find({ $or: ranges })',
+      'insertMany(documents)',
+      'bulkWrite(updates, {})',
+      'find({ _id: { $in: slice } })',
+      "find({ state: { $in: ['a', 'b'] } })",
+    ].join('\n');
+    const lists = listsOf([{ path: 'x', text }]).filter((list) => !isSliced(list));
+    expect(lists).toEqual(['x $in: [...customerIds', 'x $or: ranges', 'x insertMany(documents', 'x bulkWrite(updates']);
+  });
+});
+
 describe('form', () => {
   it('nothing in the sources is a default export', () => {
     expect(findPlaces(codeOf(code), /^export default\b|\bas default\b/gm)).toEqual([]);

@@ -29,6 +29,11 @@ function render(status: Status): string {
   const lines = [
     `installation     ${status.installation}`,
     `to be aggregated ${journal.entries} journal entries${oldest}`,
+    ...(journal.setAside === undefined
+      ? []
+      : [
+          `set aside        ${journal.setAside.customerHours} customer-hours, since ${journal.setAside.oldestAt} (${journal.setAside.reason})`,
+        ]),
     `to be planned    ${status.planDue} windows and periods`,
     `rejected events  ${status.rejectedEvents}`,
     `uncountable      ${status.uncountable}`,

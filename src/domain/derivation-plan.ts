@@ -7,7 +7,7 @@ import {
   reshapedHours,
 } from './billing-customer.ts';
 import { type Aggregation, isAdditive, type Meter } from './meter.ts';
-import { type BillingCalendar, isWithin, type Period, periodContaining } from './period.ts';
+import { type Period, periodContaining } from './period.ts';
 import { type EpochHour, windowsOfHour } from './window.ts';
 
 /** A customer's hour that is to be derived. */
@@ -57,6 +57,8 @@ export interface DerivationPlan {
 
 /** Customer-hours of one step: bounds a pipeline's size and what is done again when it fails. */
 export const STEP_PAIRS_MAX = 1_000;
+/** Rows that a step may come to, one for each customer-hour and meter: bounds an answer and what is made of it at once. */
+const STEP_ROWS_MAX = 10_000;
 
 /**
  * Plans the derivation of customer-hours: which pass over the facts covers which of them, which rows have to be
@@ -69,7 +71,10 @@ export function planDerivation(
   customers: ReadonlyMap<string, BillingCustomer>,
   meters: readonly Meter[],
 ): DerivationPlan {
-  return new Planner(customers, meters).plan(pairs);
+  const planner = new DerivationPlanner(customers, meters);
+  // By hour, so that a step spans few of them: each is a branch of its query.
+  for (const pair of [...pairs].sort((a, b) => a.hour - b.hour)) planner.add(pair);
+  return planner.finish();
 }
 
 interface OpenStep {
@@ -79,11 +84,17 @@ interface OpenStep {
   size: number;
 }
 
-class Planner {
+/**
+ * Plans pair by pair, so that whoever plans many can let others run in between. Feed it in the order of hours: a step
+ * then spans few of them.
+ */
+export class DerivationPlanner {
   readonly #customers: ReadonlyMap<string, BillingCustomer>;
   readonly #meters: readonly Meter[];
-  readonly #countsFrom = new Map<string, readonly number[]>();
-  readonly #periodAt = new Map<BillingCalendar, Period>();
+  /** By customer: from when on every meter counts. */
+  readonly #allCountFrom = new Map<string, number>();
+  readonly #stepPairsMax: number;
+  #allKeys: string | undefined;
   readonly #open = new Map<string, OpenStep>();
   readonly #steps: DerivationStep[] = [];
   readonly #emptyWindows: EmptyRow[] = [];
@@ -93,15 +104,16 @@ class Planner {
   constructor(customers: ReadonlyMap<string, BillingCustomer>, meters: readonly Meter[]) {
     this.#customers = customers;
     this.#meters = meters;
+    this.#stepPairsMax = Math.max(1, Math.min(STEP_PAIRS_MAX, Math.floor(STEP_ROWS_MAX / Math.max(1, meters.length))));
   }
 
-  plan(pairs: readonly CustomerHour[]): DerivationPlan {
-    // By hour, so that a step spans few of them: each is a branch of its query.
-    for (const pair of [...pairs].sort((a, b) => a.hour - b.hour)) {
-      const customer = this.#customers.get(pair.customerId);
-      if (customer === undefined) throw new RangeError(`customer ${pair.customerId} is missing from the plan's input`);
-      this.#addPair(customer, pair.hour);
-    }
+  add(pair: CustomerHour): void {
+    const customer = this.#customers.get(pair.customerId);
+    if (customer === undefined) throw new RangeError(`customer ${pair.customerId} is missing from the plan's input`);
+    this.#addPair(customer, pair.hour);
+  }
+
+  finish(): DerivationPlan {
     for (const step of this.#open.values()) this.#finish(step);
     return {
       steps: this.#steps,
@@ -116,7 +128,7 @@ class Planner {
     const windows = windowsOfHour(cuts, hour);
     for (const window of windows) {
       const meters = this.#metersFor(customer, window.fromMs);
-      const period = this.#periodContaining(cuts.calendar, window.fromMs);
+      const period = periodContaining(cuts.calendar, window.fromMs);
       if (windows.length === 1) {
         this.#addCell({ layout, meters }, customer.customerId, hour);
       } else if (meters.length > 0) {
@@ -129,9 +141,9 @@ class Planner {
 
   #addCell(key: { layout: number; meters: readonly Meter[] }, customerId: string, hour: EpochHour): void {
     if (key.meters.length === 0) return;
-    const text = `${key.layout} ${key.meters.map((meter) => meter.key).join(' ')}`;
+    const text = `${key.layout} ${this.#keysOf(key.meters)}`;
     let step = this.#open.get(text);
-    if (step === undefined || step.size >= STEP_PAIRS_MAX) {
+    if (step === undefined || step.size >= this.#stepPairsMax) {
       if (step !== undefined) this.#finish(step);
       step = { ...key, cells: new Map(), size: 0 };
       this.#open.set(text, step);
@@ -182,24 +194,23 @@ class Planner {
   }
 
   #metersFor(customer: BillingCustomer, windowFromMs: number): readonly Meter[] {
-    let countsFrom = this.#countsFrom.get(customer.customerId);
-    if (countsFrom === undefined) {
-      countsFrom = this.#meters.map((meter) => countsFromMs(meter, customer));
-      this.#countsFrom.set(customer.customerId, countsFrom);
+    let allFrom = this.#allCountFrom.get(customer.customerId);
+    if (allFrom === undefined) {
+      allFrom = this.#meters.reduce(
+        (latest, meter) => Math.max(latest, countsFromMs(meter, customer)),
+        Number.NEGATIVE_INFINITY,
+      );
+      this.#allCountFrom.set(customer.customerId, allFrom);
     }
-    const from = countsFrom;
-    return from.every((fromMs) => windowFromMs >= fromMs)
+    return windowFromMs >= allFrom
       ? this.#meters
-      : this.#meters.filter((_, index) => windowFromMs >= (from[index] ?? 0));
+      : this.#meters.filter((meter) => windowFromMs >= countsFromMs(meter, customer));
   }
 
-  /** Remembers the last period of each calendar: most pairs of a run lie in it. */
-  #periodContaining(calendar: BillingCalendar, instantMs: number): Period {
-    const last = this.#periodAt.get(calendar);
-    if (last !== undefined && isWithin(last, instantMs)) return last;
-    const period = periodContaining(calendar, instantMs);
-    this.#periodAt.set(calendar, period);
-    return period;
+  #keysOf(meters: readonly Meter[]): string {
+    if (meters !== this.#meters) return meters.map(({ key }) => key).join(' ');
+    this.#allKeys ??= meters.map(({ key }) => key).join(' ');
+    return this.#allKeys;
   }
 }
 

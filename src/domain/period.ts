@@ -31,8 +31,22 @@ export const CALENDAR_MONTH: BillingCalendar = { anchorMs: Date.UTC(2000, 0, 1),
 const FIXED_MS = { day: DAY_MS, week: 7 * DAY_MS };
 const MONTHS = { month: 1, year: 12 };
 
+/** Periods remembered of each calendar. */
+const REMEMBERED_MAX = 8;
+/** Looking a period up costs what a thousand comparisons do, and most instants lie in one of a few periods. */
+const remembered = new WeakMap<BillingCalendar, Period[]>();
+
 /** The billing period that contains an instant. */
 export function periodContaining(calendar: BillingCalendar, instantMs: number): Period {
+  const known = remembered.get(calendar) ?? [];
+  const found = known.find((period) => isWithin(period, instantMs));
+  if (found !== undefined) return found;
+  const period = lookUpPeriod(calendar, instantMs);
+  remembered.set(calendar, [period, ...known.slice(0, REMEMBERED_MAX - 1)]);
+  return period;
+}
+
+function lookUpPeriod(calendar: BillingCalendar, instantMs: number): Period {
   const { sinceMs, former } = calendar;
   const holds = sinceMs === undefined || instantMs >= sinceMs;
   const { fromMs, toMs } =

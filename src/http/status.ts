@@ -16,7 +16,12 @@ export interface Status {
     readonly what: string;
     readonly todo: string;
   }[];
-  readonly journal: { readonly entries: number; readonly oldestOpenedAt?: string };
+  readonly journal: {
+    readonly entries: number;
+    readonly oldestOpenedAt?: string;
+    /** What could not be derived, apart from all others. */
+    readonly setAside?: { readonly customerHours: number; readonly oldestAt: string; readonly reason: string };
+  };
   readonly submissions: readonly {
     readonly state: string;
     readonly count: number;
@@ -28,7 +33,9 @@ export interface Status {
   /** While a person has stopped submitting. */
   readonly paused?: { readonly pausedAt: string; readonly reason?: string };
   readonly uncountable: number;
-  readonly lastRuns: Readonly<Record<string, { readonly state: string; readonly endedAt?: string }>>;
+  readonly lastRuns: Readonly<
+    Record<string, { readonly state: string; readonly endedAt?: string; readonly failuresInARow?: number }>
+  >;
   readonly rejectedEvents: number;
   readonly breaker?: string;
 }
@@ -48,7 +55,16 @@ const StatusReply = Type.Object({
     }),
     { description: 'What waits for a human; empty when all is well.' },
   ),
-  journal: Type.Object({ entries: Type.Integer(), oldestOpenedAt: Type.Optional(Instant) }),
+  journal: Type.Object({
+    entries: Type.Integer(),
+    oldestOpenedAt: Type.Optional(Instant),
+    setAside: Type.Optional(
+      Type.Object(
+        { customerHours: Type.Integer(), oldestAt: Instant, reason: Type.String() },
+        { description: 'Customer-hours that cannot be derived. They are tried again in every run, after all others.' },
+      ),
+    ),
+  }),
   submissions: Type.Array(
     Type.Object({ state: Type.String(), count: Type.Integer(), oldestPlannedAt: Type.Optional(Instant) }),
   ),
@@ -64,7 +80,16 @@ const StatusReply = Type.Object({
     ),
   ),
   uncountable: Type.Integer({ description: 'Facts that a meter could not count.' }),
-  lastRuns: Type.Record(Type.String(), Type.Object({ state: Type.String(), endedAt: Type.Optional(Instant) })),
+  lastRuns: Type.Record(
+    Type.String(),
+    Type.Object({
+      state: Type.String(),
+      endedAt: Type.Optional(Instant),
+      failuresInARow: Type.Optional(
+        Type.Integer({ description: 'Failed runs since one succeeded, if there are any.' }),
+      ),
+    }),
+  ),
   rejectedEvents: Type.Integer(),
   breaker: Type.Optional(Type.String()),
 });

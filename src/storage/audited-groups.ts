@@ -6,6 +6,7 @@ import type { Period } from '../domain/period.ts';
 import { OPERATION_MS_MAX } from './database.ts';
 import { DerivedGroups } from './derived-groups.ts';
 import { translated } from './errors.ts';
+import { findBySlices } from './slices.ts';
 import { rangeFilter } from './usage-aggregates.ts';
 import { rowKey, type UsageDerivation } from './usage-derivation.ts';
 import { toLiveGroups, USAGE_GROUPS, type UsageGroupsDocument } from './usage-groups.ts';
@@ -34,11 +35,13 @@ export class AuditedGroups {
 
   /** The stored groups of windows; none for a window that has no document. */
   async stored(windows: readonly AuditedWindow[]): Promise<AuditedFigure[]> {
-    if (windows.length === 0) return [];
     const ids = windows.map(({ customerId, meter, fromMs }) => rowKey(customerId, meter, new Date(fromMs)));
     // The values of `unique` groups are not compared, and may be many.
-    const found = this.#stored.find({ _id: { $in: ids } }, { ...this.#options(), projection: { 'groups.values': 0 } });
-    return (await translated(found.toArray())).flatMap(toFigures);
+    const options = { ...this.#options(), projection: { 'groups.values': 0 } };
+    const found = await findBySlices(ids, (slice) =>
+      translated(this.#stored.find({ _id: { $in: slice } }, options).toArray()),
+    );
+    return found.flatMap(toFigures);
   }
 
   /** The windows that begin in a range and have stored groups with facts. */
@@ -50,12 +53,12 @@ export class AuditedGroups {
     const ranges = customerIds.flatMap((customerId) =>
       meters.map((meter) => ({ _id: rangeFilter({ customerId, meter, from, to }) })),
     );
-    if (ranges.length === 0) return [];
-    const filter = { $and: [{ $or: ranges }, { eventCount: { $gt: 0 } }] } as Filter<UsageGroupsDocument>;
-    const found = this.#stored
-      .find(filter, this.#options())
-      .project<Pick<UsageGroupsDocument, '_id' | 'windowEnd'>>({ windowEnd: 1 });
-    return (await translated(found.toArray())).map(toWindow);
+    const found = await findBySlices(ranges, (slice) => {
+      const filter = { $and: [{ $or: slice }, { eventCount: { $gt: 0 } }] } as Filter<UsageGroupsDocument>;
+      const rows = this.#stored.find(filter, this.#options());
+      return translated(rows.project<Pick<UsageGroupsDocument, '_id' | 'windowEnd'>>({ windowEnd: 1 }).toArray());
+    });
+    return found.map(toWindow);
   }
 
   #options() {

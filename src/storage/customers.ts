@@ -4,6 +4,7 @@ import { mirrorCalendar, type StatedInterval } from '../domain/customer.ts';
 import { type CalendarChange, calendarsOf, type MirroredCalendar } from '../domain/customer-calendar.ts';
 import { DaemonError } from '../errors.ts';
 import { isDuplicateKey, toStorageError, translated } from './errors.ts';
+import { findBySlices } from './slices.ts';
 
 /** A customer as the team told us. Customers nobody told us about have no document and still have usage. */
 export interface CustomerDocument {
@@ -43,11 +44,10 @@ export class Customers {
 
   /** Our customers by the Stripe customers they are mapped to; Stripe customers that nobody is mapped to are left out. */
   async mappedTo(stripeCustomerIds: readonly string[]): Promise<Map<string, string>> {
-    const query = this.#collection.find(
-      { stripeCustomerId: { $in: [...stripeCustomerIds] } },
-      { projection: { stripeCustomerId: 1 } },
+    const options = { projection: { stripeCustomerId: 1 } };
+    const found = await findBySlices(stripeCustomerIds, (slice) =>
+      translated(this.#collection.find({ stripeCustomerId: { $in: slice } }, options).toArray()),
     );
-    const found = await translated(query.toArray());
     return new Map(found.map(({ _id, stripeCustomerId }) => [stripeCustomerId ?? '', _id]));
   }
 
@@ -123,17 +123,13 @@ export class Customers {
       projection: { stripeCustomerId: 1, submitFrom: 1, calendars: 1 },
       ...(session && { session }),
     };
-    const stripeIds = customerIds.filter(isStripeCustomerId);
-    const found = await translated(
-      this.#collection
-        .find(
-          stripeIds.length === 0
-            ? { _id: { $in: [...customerIds] } }
-            : { $or: [{ _id: { $in: [...customerIds] } }, { stripeCustomerId: { $in: stripeIds } }] },
-          options,
-        )
-        .toArray(),
+    const byId = await findBySlices(customerIds, (slice) =>
+      translated(this.#collection.find({ _id: { $in: slice } }, options).toArray()),
     );
+    const byStripeId = await findBySlices(customerIds.filter(isStripeCustomerId), (slice) =>
+      translated(this.#collection.find({ stripeCustomerId: { $in: slice } }, options).toArray()),
+    );
+    const found = [...byId, ...byStripeId];
     const known = new Map(found.map((document) => [document._id, toBillingCustomer(document)]));
     const taken = new Set(found.map((document) => document.stripeCustomerId));
     return new Map(customerIds.map((id) => [id, known.get(id) ?? unknownCustomer(id, taken.has(id))]));

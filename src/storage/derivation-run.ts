@@ -6,7 +6,7 @@ import { groupBy } from '../domain/grouping.ts';
 import type { Meter } from '../domain/meter.ts';
 import { Customers } from './customers.ts';
 import { withCausalSession } from './database.ts';
-import { DirtyHours, toPairText } from './dirty-hours.ts';
+import { DirtyHours, type SetAsideNote, type WaitingEntry } from './dirty-hours.ts';
 import { DerivedGroups } from './derived-groups.ts';
 import { DerivedUnique } from './derived-unique.ts';
 import { Meters } from './meters.ts';
@@ -16,13 +16,6 @@ import { periodKey, UsagePeriods } from './usage-periods.ts';
 
 /** Periods derived by one statement. */
 const PERIODS_PER_STATEMENT = 100;
-
-/** A journal entry as a run listed it. */
-export interface WaitingEntry {
-  readonly id: ObjectId;
-  readonly openedAtMs: number;
-  readonly closed: boolean;
-}
 
 /**
  * The statements of one aggregation run, all in one causally consistent session with majority reads: the run sees its
@@ -56,8 +49,8 @@ export class DerivationRun {
     return this.#dirtyHours.listWaiting(this.#session);
   }
 
-  pairsOf(ids: readonly ObjectId[]): Promise<CustomerHour[]> {
-    return this.#dirtyHours.pairsOf(ids, this.#session);
+  pairsOf(ids: readonly ObjectId[], pairsMax: number): Promise<{ pairs: CustomerHour[]; entries: number }> {
+    return this.#dirtyHours.pairsOf(ids, pairsMax, this.#session);
   }
 
   async giveUp(ids: readonly ObjectId[], at: Date): Promise<void> {
@@ -69,8 +62,8 @@ export class DerivationRun {
   }
 
   /** Writes customer-hours that could not be derived to an entry of their own, so that the rest need not wait. */
-  async setAside(pairs: readonly CustomerHour[], at: Date): Promise<void> {
-    await this.#dirtyHours.record(pairs.map(toPairText), at);
+  setAside(pairs: readonly CustomerHour[], of: { since: Date; at: Date; note: SetAsideNote }): Promise<void> {
+    return this.#dirtyHours.setAside(pairs, of);
   }
 
   useMeters(at: Date): Promise<Meter[]> {

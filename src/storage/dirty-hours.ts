@@ -2,6 +2,7 @@ import { type ClientSession, type Collection, type Db, ObjectId } from 'mongodb'
 import type { EpochHour } from '../domain/window.ts';
 import { inBatches } from './cursor.ts';
 import { toStorageError, translated } from './errors.ts';
+import { bySlices } from './slices.ts';
 
 /**
  * The journal of what must be derived again. An entry names (hour, customer) pairs and is written before whatever
@@ -17,6 +18,30 @@ export interface DirtyHoursDocument {
   markedAt?: Date;
   /** `customerId` + U+001F + hour, so that one customer's pairs are one index range. */
   pairs: string[];
+  /** Pairs that could not be derived, apart from all others. They are tried again in every run; `openedAt` stays. */
+  setAside?: SetAsideNote;
+}
+
+/** Why pairs were set aside, and how often in a row they could not be derived. */
+export interface SetAsideNote {
+  readonly attempts: number;
+  readonly reason: string;
+}
+
+/** A journal entry as a run lists it. */
+export interface WaitingEntry {
+  readonly id: ObjectId;
+  readonly openedAtMs: number;
+  readonly closed: boolean;
+  readonly setAside?: SetAsideNote;
+}
+
+/** What waits in the journal, and since when. */
+export interface JournalBacklog {
+  readonly entries: number;
+  readonly oldestOpenedAt?: Date;
+  /** Customer-hours that could not be derived, and the oldest of them. */
+  readonly setAside?: { readonly customerHours: number; readonly oldestAt: Date; readonly reason: string };
 }
 
 /** A customer's hour that waits to be derived. */
@@ -26,10 +51,25 @@ export interface DirtyPair {
 }
 
 export const DIRTY_HOURS = 'dirty_hours';
-/** Entries read at once. */
-const ENTRIES_PER_BATCH = 100;
+/** Entries whose pairs are read at once: each may name 5,000. */
+const ENTRIES_PER_READ = 4;
 /** Pairs an entry may name: bounds the document and the work that a single entry can stand for. */
 export const DIRTY_PAIRS_PER_ENTRY_MAX = 5_000;
+/** Entries listed at once, without their pairs. */
+const ENTRIES_PER_LIST = 1_000;
+/** What was set aside, as one document, or none. */
+const SET_ASIDE = [
+  { $match: { setAside: { $exists: true } } },
+  {
+    $group: {
+      _id: null,
+      customerHours: { $sum: { $size: '$pairs' } },
+      oldestAt: { $min: '$openedAt' },
+      reason: { $first: '$setAside.reason' },
+    },
+  },
+  { $project: { _id: 0 } },
+];
 const PAIR_SEPARATOR = '\u001f';
 const AFTER_SEPARATOR = '\u0020';
 
@@ -102,58 +142,74 @@ export class DirtyHours {
   }
 
   /** Writes closed entries for pairs whose inputs have changed already. */
-  async record(pairs: readonly string[], at: Date): Promise<void> {
+  record(pairs: readonly string[], at: Date): Promise<void> {
+    return this.#record(pairs, { openedAt: at, closedAt: at });
+  }
+
+  /** Writes entries of their own for pairs that cannot be derived. @param since when they were first written. */
+  setAside(pairs: readonly DirtyPair[], of: { since: Date; at: Date; note: SetAsideNote }): Promise<void> {
+    return this.#record(pairs.map(toPairText), { openedAt: of.since, closedAt: of.at, setAside: of.note });
+  }
+
+  async #record(pairs: readonly string[], fields: Omit<DirtyHoursDocument, '_id' | 'pairs'>): Promise<void> {
     const documents: DirtyHoursDocument[] = [];
     for (let from = 0; from < pairs.length; from += DIRTY_PAIRS_PER_ENTRY_MAX) {
       const chunk = pairs.slice(from, from + DIRTY_PAIRS_PER_ENTRY_MAX);
-      documents.push({ _id: new ObjectId(), openedAt: at, closedAt: at, pairs: chunk });
+      documents.push({ _id: new ObjectId(), ...fields, pairs: chunk });
     }
-    if (documents.length === 0) return;
-    try {
-      await this.#collection.insertMany(documents);
-    } catch (error) {
-      throw toStorageError(error);
-    }
+    await bySlices(documents, (slice) => translated(this.#collection.insertMany(slice)));
   }
 
   /** Every entry that waits, oldest first, and whether it was closed at this moment. */
-  async listWaiting(session: ClientSession): Promise<{ id: ObjectId; openedAtMs: number; closed: boolean }[]> {
-    const found = await translated(
-      this.#collection
-        .find({}, { session, projection: { openedAt: 1, closedAt: 1 } })
-        .sort({ _id: 1 })
-        .toArray(),
-    );
-    return found.map((entry) => ({
-      id: entry._id,
-      openedAtMs: entry.openedAt.getTime(),
-      closed: entry.closedAt !== undefined,
-    }));
+  async listWaiting(session: ClientSession): Promise<WaitingEntry[]> {
+    const entries = this.#collection
+      .find({}, { session, projection: { openedAt: 1, closedAt: 1, setAside: 1 } })
+      .sort({ _id: 1 });
+    const found: WaitingEntry[] = [];
+    for await (const batch of inBatches(entries, ENTRIES_PER_LIST)) {
+      for (const { _id: id, openedAt, closedAt, setAside } of batch) {
+        const closed = closedAt !== undefined;
+        found.push({ id, openedAtMs: openedAt.getTime(), closed, ...(setAside && { setAside }) });
+      }
+    }
+    return found;
   }
 
-  /** The distinct pairs of some entries. */
-  async pairsOf(ids: readonly ObjectId[], session: ClientSession): Promise<DirtyPair[]> {
+  /**
+   * The distinct pairs of entries, up to the entry that brings them to `pairsMax`.
+   * @returns and of how many of the entries, from the first on, they are: at least one.
+   */
+  async pairsOf(
+    ids: readonly ObjectId[],
+    pairsMax: number,
+    session: ClientSession,
+  ): Promise<{ pairs: DirtyPair[]; entries: number }> {
     const texts = new Set<string>();
-    const entries = this.#collection.find({ _id: { $in: [...ids] } }, { session });
-    for await (const batch of inBatches(entries, ENTRIES_PER_BATCH)) {
-      for (const { pairs } of batch) for (const pair of pairs) texts.add(pair);
+    let entries = 0;
+    while (entries < ids.length && texts.size < pairsMax) {
+      const slice = ids.slice(entries, entries + ENTRIES_PER_READ);
+      const found = await translated(this.#collection.find({ _id: { $in: slice } }, { session }).toArray());
+      for (const { pairs } of found) for (const pair of pairs) texts.add(pair);
+      entries += slice.length;
     }
-    return [...texts].sort().map(fromPairText);
+    return { pairs: [...texts].map(fromPairText), entries };
   }
 
   /** Gives up entries that stayed open: after this is acknowledged, whoever wrote them will write their pairs anew. */
   async mark(ids: readonly ObjectId[], markedAt: Date, session: ClientSession): Promise<void> {
-    await translated(
-      this.#collection.updateMany(
-        { _id: { $in: [...ids] }, closedAt: { $exists: false } },
-        { $set: { markedAt } },
-        { session },
+    await bySlices(ids, (slice) =>
+      translated(
+        this.#collection.updateMany(
+          { _id: { $in: slice }, closedAt: { $exists: false } },
+          { $set: { markedAt } },
+          { session },
+        ),
       ),
     );
   }
 
   async delete(ids: readonly ObjectId[], session: ClientSession): Promise<void> {
-    await translated(this.#collection.deleteMany({ _id: { $in: [...ids] } }, { session }));
+    await bySlices(ids, (slice) => translated(this.#collection.deleteMany({ _id: { $in: slice } }, { session })));
   }
 
   /** The hours of one customer that wait, within `[fromHour, toHour)`. */
@@ -187,13 +243,22 @@ export class DirtyHours {
   }
 
   /** How many entries wait and when the oldest was opened: the pipeline's backlog and lag. */
-  async backlog(): Promise<{ entries: number; oldestOpenedAt?: Date }> {
-    const [entries, oldest] = await translated(
+  async backlog(): Promise<JournalBacklog> {
+    const options = { sort: { _id: 1 as const }, projection: { openedAt: 1 } };
+    const [entries, oldest, aside] = await translated(
       Promise.all([
         this.#collection.countDocuments({}),
-        this.#collection.findOne({}, { sort: { _id: 1 }, projection: { openedAt: 1 } }),
+        this.#collection.findOne({ setAside: { $exists: false } }, options),
+        this.#collection.aggregate<{ customerHours: number; oldestAt: Date; reason: string }>(SET_ASIDE).toArray(),
       ]),
     );
-    return { entries, ...(oldest !== null && { oldestOpenedAt: oldest.openedAt }) };
+    const [setAside] = aside;
+    const opened = [oldest?.openedAt, setAside?.oldestAt].filter((at) => at !== undefined);
+    const oldestMs = Math.min(...opened.map((at) => at.getTime()));
+    return {
+      entries,
+      ...(opened.length > 0 && { oldestOpenedAt: new Date(oldestMs) }),
+      ...(setAside !== undefined && { setAside }),
+    };
   }
 }

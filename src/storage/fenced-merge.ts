@@ -1,7 +1,9 @@
-import type { ClientSession, Collection, Db, Decimal128, Document, Filter, OptionalUnlessRequiredId } from 'mongodb';
+import type { ClientSession, Collection, Db, Decimal128, Document, Filter } from 'mongodb';
 import { OPERATION_MS_MAX } from './database.ts';
 import { isZeroDecimal128 } from './decimal128.ts';
-import { hasOnlyDuplicateKeys, toStorageError, translated } from './errors.ts';
+import { translated } from './errors.ts';
+import { insertAbsent } from './insert-absent.ts';
+import { slicesOf } from './slices.ts';
 
 /**
  * Keeps the stored row against an older derivation: one under an earlier layout, or one that counted fewer facts.
@@ -72,8 +74,6 @@ export interface FencedRow {
   planDue?: boolean;
 }
 
-/** Rows of one statement. */
-const ROWS_MAX = 1_000;
 const FENCED_FIELDS = { layout: 1, eventCount: 1, uncountable: 1, quantity: 1 };
 
 /** Derived rows, and where they go. */
@@ -97,8 +97,7 @@ export async function mergeDocuments<Row extends FencedRow>(
   session: ClientSession,
 ): Promise<void> {
   const collection = input.db.collection<FencedRow>(input.into);
-  for (let from = 0; from < input.rows.length; from += ROWS_MAX) {
-    const rows = input.rows.slice(from, from + ROWS_MAX);
+  for (const rows of slicesOf(input.rows)) {
     const stored = await storedByKey(collection, rows, session);
     const fresh: Row[] = [];
     const changed: Row[] = [];
@@ -118,31 +117,12 @@ export async function mergeDocuments<Row extends FencedRow>(
   }
 }
 
-/**
- * Inserts what is not there. Returns the indexes of those that are: somebody else stored them meanwhile.
- * @throws DaemonError when the others are not durable.
- */
-export async function insertAbsent<T extends Document>(
-  collection: Collection<T>,
-  documents: readonly OptionalUnlessRequiredId<T>[],
-  session: ClientSession,
-): Promise<number[]> {
-  if (documents.length === 0) return [];
-  try {
-    await collection.insertMany(documents, { ordered: false, session });
-    return [];
-  } catch (error) {
-    if (!hasOnlyDuplicateKeys(error)) throw toStorageError(error);
-    return error.result.getWriteErrors().map(({ index }) => index);
-  }
-}
-
 async function storedByKey(
   collection: Collection<FencedRow>,
-  rows: readonly FencedRow[],
+  slice: readonly FencedRow[],
   session: ClientSession,
 ): Promise<Map<string, FencedRow>> {
-  const filter = { _id: { $in: rows.map(({ _id }) => _id) } } as unknown as Filter<FencedRow>;
+  const filter = { _id: { $in: slice.map(({ _id }) => _id) } } as unknown as Filter<FencedRow>;
   const found = await translated(
     collection.find(filter, { projection: FENCED_FIELDS, session }).maxTimeMS(OPERATION_MS_MAX).toArray(),
   );
@@ -174,13 +154,13 @@ function toNewRow({ planDue, ...row }: FencedRow, isDueEmpty: boolean): FencedRo
 
 async function mergeFenced(
   { db, into, isDueUnderNewLayout }: Omit<Derived<FencedRow>, 'rows' | 'before'>,
-  rows: readonly FencedRow[],
+  slice: readonly FencedRow[],
   session: ClientSession,
 ): Promise<void> {
-  if (rows.length === 0) return;
+  if (slice.length === 0) return;
   const fence = isDueUnderNewLayout === true ? FENCE_BY_LAYOUT : FENCE;
   const stages = [
-    { $documents: rows.map((row) => ({ $literal: row })) },
+    { $documents: slice.map((row) => ({ $literal: row })) },
     // The row may be gone again, and is new then. An empty one keeps `planDue`: what was planned of it has to go back.
     { $set: { revision: 1 } },
     { $merge: { into, on: '_id', whenMatched: fence, whenNotMatched: 'insert' } },

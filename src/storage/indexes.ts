@@ -50,6 +50,12 @@ export const INDEXES: readonly IndexRule[] = [
     why: "A customer's adjustments are listed newest first.",
   },
   { collection: DIRTY_HOURS, key: { pairs: 1 }, why: "Live figures ask for one customer's waiting hours." },
+  {
+    collection: DIRTY_HOURS,
+    key: { setAside: 1 },
+    options: { partialFilterExpression: { setAside: { $exists: true } } },
+    why: 'What could not be derived is counted without reading what merely waits.',
+  },
   { collection: REJECTED_EVENTS, key: { lastAt: -1, _id: -1 }, why: 'Dead letters are listed newest first.' },
   {
     collection: USAGE_AGGREGATES,
@@ -122,6 +128,7 @@ export const INDEXES: readonly IndexRule[] = [
     why: "A customer's submissions are listed page by page.",
   },
   { collection: RUNS, key: { startedAt: -1 }, why: 'The history of jobs is listed newest first.' },
+  { collection: RUNS, key: { job: 1, startedAt: -1 }, why: "A job's last runs tell whether it keeps failing." },
   {
     collection: RUNS,
     key: { state: 1, queuedAt: 1 },

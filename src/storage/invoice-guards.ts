@@ -4,6 +4,7 @@ import type { GuardedLine, LineVerdict } from '../domain/guarded-line.ts';
 import { type GuardState, newGuard, RELEASABLE_STATES } from '../domain/invoice-guard.ts';
 import { canonicalQuantity, type Quantity } from '../domain/quantity.ts';
 import { isDuplicateKey, toStorageError, translated } from './errors.ts';
+import { findBySlices } from './slices.ts';
 
 /** The guard of one invoice, kept for ever: it says why an invoice was held and who released it. */
 export interface InvoiceGuardDocument {
@@ -102,8 +103,10 @@ export class InvoiceGuards {
 
   /** Those of these invoices that have no guard. */
   async unguarded(invoiceIds: readonly string[]): Promise<Set<string>> {
-    const query = this.#collection.find({ _id: { $in: [...invoiceIds] } }, { projection: { _id: 1 } });
-    const guarded = new Set((await translated(query.toArray())).map(({ _id }) => _id));
+    const found = await findBySlices(invoiceIds, (slice) =>
+      translated(this.#collection.find({ _id: { $in: slice } }, { projection: { _id: 1 } }).toArray()),
+    );
+    const guarded = new Set(found.map(({ _id }) => _id));
     return new Set(invoiceIds.filter((id) => !guarded.has(id)));
   }
 

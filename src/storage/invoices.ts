@@ -1,7 +1,8 @@
-import { type Collection, type Db, Decimal128, type Filter } from 'mongodb';
+import { type Collection, type Db, Decimal128 } from 'mongodb';
 import { type FinalPeriod, finalPeriods, type Invoice, type InvoiceLine } from '../domain/invoice.ts';
 import { canonicalQuantity } from '../domain/quantity.ts';
 import { isDuplicateKey, toStorageError, translated } from './errors.ts';
+import { findBySlices } from './slices.ts';
 
 type StoredLine = Omit<InvoiceLine, 'quantityDecimal'> & { quantityDecimal?: Decimal128 };
 
@@ -76,12 +77,12 @@ export class InvoiceMirror {
    * @param since leaves out periods that ended before it.
    */
   async finalised(stripeCustomerIds: readonly string[], since?: Date): Promise<Map<string, FinalPeriod[]>> {
-    const filter: Filter<InvoiceDocument> = {
-      stripeCustomerId: { $in: [...stripeCustomerIds] },
-      usageTo: since === undefined ? { $exists: true } : { $gte: since },
-    };
+    const usageTo = since === undefined ? { $exists: true } : { $gte: since };
+    const invoices = await findBySlices(stripeCustomerIds, (slice) =>
+      translated(this.#collection.find({ stripeCustomerId: { $in: slice }, usageTo }).toArray()),
+    );
     const closed = new Map<string, FinalPeriod[]>();
-    for (const found of await translated(this.#collection.find(filter).toArray())) {
+    for (const found of invoices) {
       const periods = finalPeriods(toInvoice(found));
       if (periods.length === 0) continue;
       closed.set(found.stripeCustomerId, [...(closed.get(found.stripeCustomerId) ?? []), ...periods]);

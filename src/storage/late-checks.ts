@@ -3,6 +3,7 @@ import { type FinalPeriod, finalPeriods } from '../domain/invoice.ts';
 import { inBatches } from './cursor.ts';
 import { translated } from './errors.ts';
 import { type InvoiceDocument, INVOICES } from './invoices.ts';
+import { findBySlices } from './slices.ts';
 
 /** A final invoice whose periods were held against the submissions stamped in them. */
 export interface LateCheckDocument {
@@ -43,7 +44,9 @@ export class LateChecks {
     const invoices = this.#invoices.find(filter, { projection: { 'lines.quantityDecimal': 0 } });
     for await (const batch of inBatches(invoices, INVOICES_PER_BATCH)) {
       const ids = batch.map(({ _id }) => _id);
-      const checks = await translated(this.#checks.find({ _id: { $in: ids } }).toArray());
+      const checks = await findBySlices(ids, (slice) =>
+        translated(this.#checks.find({ _id: { $in: slice } }).toArray()),
+      );
       const checkOf = new Map(checks.map((check) => [check._id, check]));
       const due = batch.filter(({ _id }) => {
         const check = checkOf.get(_id);

@@ -7,6 +7,7 @@ import { DELIVERED_STATES, type SubmissionState } from '../domain/submission.ts'
 import { translated } from './errors.ts';
 import { LateUsage, type LateUsageDocument } from './late-usage.ts';
 import { METER_SUBMISSIONS, type MeterSubmissionDocument, MeterSubmissions, plannedNow } from './meter-submissions.ts';
+import { bySlices } from './slices.ts';
 
 /** Successors that a stopped process left to be made, taken at once. */
 const PENDING_MAX = 1_000;
@@ -64,7 +65,9 @@ export class LateSubmissions {
     const made = await this.#lateUsage.insertAll(entries);
     await boundary('late.entries-made');
     const ids = submissions.map(({ _id }) => _id);
-    await translated(this.#collection.updateMany({ _id: { $in: ids } }, { $unset: { latePending: 1 } }));
+    await bySlices(ids, (slice) =>
+      translated(this.#collection.updateMany({ _id: { $in: slice } }, { $unset: { latePending: 1 } })),
+    );
     return made;
   }
 

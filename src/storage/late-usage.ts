@@ -9,7 +9,8 @@ import {
 import { canonicalQuantity, type Quantity } from '../domain/quantity.ts';
 import type { SubmissionMode, SubmissionSubject } from '../domain/submission.ts';
 import { inBatches } from './cursor.ts';
-import { hasOnlyDuplicateKeys, toStorageError, translated } from './errors.ts';
+import { translated } from './errors.ts';
+import { insertAbsent } from './insert-absent.ts';
 
 /** Usage that Stripe would not bill: listed until someone, or the meter's policy, decides what becomes of it. */
 export interface LateUsageDocument extends LateNote {
@@ -116,21 +117,14 @@ export class LateUsage {
    * after its invoice was final now stands for usage that Stripe did not take after all: it stays as decided, once.
    */
   async insertAll(documents: readonly LateUsageDocument[]): Promise<number> {
-    if (documents.length === 0) return 0;
-    try {
-      await this.#collection.insertMany(documents, { ordered: false });
-      return documents.length;
-    } catch (error) {
-      if (!hasOnlyDuplicateKeys(error)) throw toStorageError(error);
-      const existing = error.result.getWriteErrors().flatMap(({ index }) => documents[index] ?? []);
-      for (const { _id, reason } of existing) {
-        if (reason === 'accepted_after_finalization') continue;
-        await translated(
-          this.#collection.updateOne({ _id, reason: 'accepted_after_finalization' }, { $set: { reason } }),
-        );
-      }
-      return documents.length - existing.length;
+    const taken = await insertAbsent(this.#collection, documents);
+    for (const { _id, reason } of taken.flatMap((index) => documents[index] ?? [])) {
+      if (reason === 'accepted_after_finalization') continue;
+      await translated(
+        this.#collection.updateOne({ _id, reason: 'accepted_after_finalization' }, { $set: { reason } }),
+      );
     }
+    return documents.length - taken.length;
   }
 
   /** Makes a decision by compare-and-set; returns the entry as it is then, or null when it no longer waits. */

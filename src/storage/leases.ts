@@ -1,5 +1,6 @@
 import type { Collection, Db, Document } from 'mongodb';
 import { translated } from './errors.ts';
+import { bySlices, findBySlices } from './slices.ts';
 
 /**
  * Leases save work; correctness never rests on one. The server's clock decides expiry, so that no two holders have to
@@ -27,27 +28,25 @@ export class Leases {
 
   /** Takes or prolongs leases; returns the names of those that this process holds now. */
   async acquire(names: readonly string[], durationMs: number): Promise<Set<string>> {
-    if (names.length === 0) return new Set();
-    await translated(
-      this.#collection.bulkWrite(
-        names.map((name) => ({
-          updateOne: { filter: { _id: name }, update: acquisition(this.#holder, durationMs), upsert: true },
-        })),
-        { ordered: false },
+    const update = acquisition(this.#holder, durationMs);
+    const updates = names.map((name) => ({ updateOne: { filter: { _id: name }, update, upsert: true } }));
+    await bySlices(updates, (slice) => translated(this.#collection.bulkWrite(slice, { ordered: false })));
+    const held = await findBySlices(names, (slice) =>
+      translated(
+        this.#collection.find({ _id: { $in: slice }, holder: this.#holder }, { projection: { _id: 1 } }).toArray(),
       ),
-    );
-    const held = await translated(
-      this.#collection.find({ _id: { $in: [...names] }, holder: this.#holder }, { projection: { _id: 1 } }).toArray(),
     );
     return new Set(held.map(({ _id }) => _id));
   }
 
   /** Gives leases back at once. */
   async release(names: readonly string[]): Promise<void> {
-    await translated(
-      this.#collection.updateMany(
-        { _id: { $in: [...names] }, holder: this.#holder },
-        { $set: { expiresAt: new Date(0) } },
+    await bySlices(names, (slice) =>
+      translated(
+        this.#collection.updateMany(
+          { _id: { $in: slice }, holder: this.#holder },
+          { $set: { expiresAt: new Date(0) } },
+        ),
       ),
     );
   }

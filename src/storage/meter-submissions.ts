@@ -12,7 +12,9 @@ import {
 } from '../domain/submission.ts';
 import { defect } from '../errors.ts';
 import { inBatches } from './cursor.ts';
+import { insertAbsent } from './insert-absent.ts';
 import { hasOnlyDuplicateKeys, toStorageError, translated } from './errors.ts';
+import { bySlices, findBySlices, slicesOf } from './slices.ts';
 
 /** The outbox: one document for each meter event. Value and timestamp are frozen when it is planned. */
 export interface MeterSubmissionDocument {
@@ -113,26 +115,24 @@ export class MeterSubmissions {
 
   /** Inserts those that do not exist yet; returns the ids of those that did. */
   async insertAll(documents: readonly MeterSubmissionDocument[]): Promise<Set<string>> {
-    if (documents.length === 0) return new Set();
-    try {
-      await this.#collection.insertMany(documents, { ordered: false });
-      return new Set();
-    } catch (error) {
-      if (!hasOnlyDuplicateKeys(error)) throw toStorageError(error);
-      return new Set(error.result.getWriteErrors().map((writeError) => documents[writeError.index]?._id ?? ''));
-    }
+    const taken = await insertAbsent(this.#collection, documents);
+    return new Set(taken.flatMap((index) => documents[index]?._id ?? []));
   }
 
   /** Inserts them one after the other, and none after one that exists; returns the ids of those not inserted. */
   async insertInOrder(documents: readonly MeterSubmissionDocument[]): Promise<Set<string>> {
-    try {
-      await this.#collection.insertMany(documents, { ordered: true });
-      return new Set();
-    } catch (error) {
-      if (!hasOnlyDuplicateKeys(error)) throw toStorageError(error);
-      const [taken] = error.result.getWriteErrors();
-      return new Set(documents.slice(taken?.index ?? 0).map(({ _id }) => _id));
+    let inserted = 0;
+    for (const slice of slicesOf(documents)) {
+      try {
+        await this.#collection.insertMany(slice, { ordered: true });
+        inserted += slice.length;
+      } catch (error) {
+        if (!hasOnlyDuplicateKeys(error)) throw toStorageError(error);
+        const [taken] = error.result.getWriteErrors();
+        return new Set(documents.slice(inserted + (taken?.index ?? 0)).map(({ _id }) => _id));
+      }
     }
+    return new Set();
   }
 
   find(id: string): Promise<MeterSubmissionDocument | null> {
@@ -140,8 +140,7 @@ export class MeterSubmissions {
   }
 
   async findAll(ids: readonly string[]): Promise<MeterSubmissionDocument[]> {
-    if (ids.length === 0) return [];
-    return translated(this.#collection.find({ _id: { $in: [...ids] } }).toArray());
+    return findBySlices(ids, (slice) => translated(this.#collection.find({ _id: { $in: slice } }).toArray()));
   }
 
   /**
@@ -154,7 +153,9 @@ export class MeterSubmissions {
 
   /** Those of these that may be tried now. */
   findDue(ids: readonly string[], query: DueQuery): Promise<MeterSubmissionDocument[]> {
-    return translated(this.#collection.find({ _id: { $in: [...ids] }, ...dueFilter(query) }).toArray());
+    return findBySlices(ids, (slice) =>
+      translated(this.#collection.find({ _id: { $in: slice }, ...dueFilter(query) }).toArray()),
+    );
   }
 
   /** When the next one becomes due, if any waits for its time. `firstAttemptMin` as in `DueQuery`. */
@@ -183,14 +184,14 @@ export class MeterSubmissions {
 
   /** Makes many changes, each by its own compare-and-set; returns how many took effect. */
   async moveAll(moves: readonly SubmissionMove[]): Promise<number> {
-    if (moves.length === 0) return 0;
     const updates = moves.map((move) => ({
       updateOne: {
         filter: { _id: move.id, state: move.from, attempts: move.attempts },
         update: updateFor(move),
       },
     }));
-    return (await translated(this.#collection.bulkWrite(updates, { ordered: false }))).modifiedCount;
+    const done = await bySlices(updates, (slice) => translated(this.#collection.bulkWrite(slice, { ordered: false })));
+    return done.reduce((sum, { modifiedCount }) => sum + modifiedCount, 0);
   }
 
   /** Attempts whose process is gone: in state `sending` since before an instant. */

@@ -100,6 +100,10 @@ export class Meters {
     }
   }
 
+  count(): Promise<number> {
+    return translated(this.#collection.countDocuments({}));
+  }
+
   /** Those whose earlier events are still to be queued. */
   listToRequeue(): Promise<MeterDocument[]> {
     return translated(this.#collection.find({ requeueFrom: { $exists: true } }).toArray());

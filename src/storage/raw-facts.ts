@@ -3,6 +3,7 @@ import type { CustomerHour } from '../domain/derivation-plan.ts';
 import { type EpochHour, epochHourOf } from '../domain/window.ts';
 import { inBatches } from './cursor.ts';
 import { translated } from './errors.ts';
+import { slicesOf } from './slices.ts';
 import {
   type StoredAdjustment,
   toStoredAdjustment,
@@ -103,12 +104,24 @@ export class RawFacts {
    * The distinct (hour, customer) pairs that hold facts, from an hour on; of one customer, of some or of all. Streams
    * them in batches. With an event type those of its events; adjustments have none, and are always among them.
    */
-  pairsFrom(query: RawHoursQuery, session?: ClientSession): AsyncGenerator<CustomerHour[]> {
-    const { eventType, customerId, customerIds } = query;
+  async *pairsFrom(query: RawHoursQuery, session?: ClientSession): AsyncGenerator<CustomerHour[]> {
+    const { customerId, customerIds, ...rest } = query;
+    if (customerIds === undefined) {
+      yield* this.#pairsOf(rest, customerId === undefined ? {} : { customerId }, session);
+      return;
+    }
+    for (const slice of slicesOf(customerIds)) yield* this.#pairsOf(rest, { customerId: { $in: slice } }, session);
+  }
+
+  #pairsOf(
+    query: Omit<RawHoursQuery, 'customerId' | 'customerIds'>,
+    customers: Document,
+    session?: ClientSession,
+  ): AsyncGenerator<CustomerHour[]> {
+    const { eventType } = query;
     const range: Document = {
       hour: { $gte: query.fromHour, ...(query.toHour !== undefined && { $lt: query.toHour }) },
-      ...(customerIds !== undefined && { customerId: { $in: [...customerIds] } }),
-      ...(customerId !== undefined && { customerId }),
+      ...customers,
     };
     const group = { $group: { _id: { hour: '$hour', customerId: '$customerId' } } };
     const cursor = this.#db

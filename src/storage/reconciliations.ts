@@ -2,6 +2,7 @@ import type { Collection, Db, Filter } from 'mongodb';
 import type { HealAction } from '../domain/heal-plan.ts';
 import type { HourDifference, Verdict } from '../domain/reconciliation.ts';
 import { translated } from './errors.ts';
+import { bySlices, findBySlices } from './slices.ts';
 
 /** One reconciliation run: its counts, and what was done about drift. */
 export interface ReconciliationDocument {
@@ -154,10 +155,12 @@ export class Reconciliations {
     approval: { id: string; applied: number; rows: ReconciliationRow['_id'][] },
   ): Promise<void> {
     const { id, applied, rows } = approval;
-    await translated(
-      this.#rows.updateMany(
-        { _id: { $in: rows }, waits: true },
-        { $set: { approval: id, applied: true }, $unset: { waits: 1 } },
+    await bySlices(rows, (slice) =>
+      translated(
+        this.#rows.updateMany(
+          { _id: { $in: slice }, waits: true },
+          { $set: { approval: id, applied: true }, $unset: { waits: 1 } },
+        ),
       ),
     );
     await translated(
@@ -166,7 +169,9 @@ export class Reconciliations {
   }
 
   async pairs(customerIds: readonly string[]): Promise<ReconciliationPair[]> {
-    return translated(this.#pairs.find({ '_id.customerId': { $in: [...customerIds] } }).toArray());
+    return findBySlices(customerIds, (slice) =>
+      translated(this.#pairs.find({ '_id.customerId': { $in: slice } }).toArray()),
+    );
   }
 
   async savePair(pair: ReconciliationPair): Promise<void> {

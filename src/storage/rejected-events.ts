@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Collection, Db } from 'mongodb';
-import { toStorageError, translated } from './errors.ts';
+import { translated } from './errors.ts';
+import { bySlices } from './slices.ts';
 
 /** Input that was refused, kept for a person: the dead letters. */
 export interface RejectedEventDocument {
@@ -40,34 +41,27 @@ export class RejectedEvents {
 
   /** Keeps refusals, durable when this returns. */
   async keep(rejections: readonly Rejection[], at: Date): Promise<void> {
-    if (rejections.length === 0) return;
-    try {
-      await this.#collection.bulkWrite(
-        rejections.map(({ text, truncated, idempotencyKey, customerId, code, detail, pointer }) => ({
-          updateOne: {
-            filter: { _id: idOf({ text, idempotencyKey, customerId, code }) },
-            update: {
-              $setOnInsert: {
-                text,
-                ...(truncated && { truncated }),
-                ...(idempotencyKey !== undefined && { idempotencyKey }),
-                ...(customerId !== undefined && { customerId }),
-                code,
-                detail,
-                pointer,
-                firstAt: at,
-              },
-              $set: { lastAt: at },
-              $inc: { count: 1 },
-            },
-            upsert: true,
+    const updates = rejections.map(({ text, truncated, idempotencyKey, customerId, code, detail, pointer }) => ({
+      updateOne: {
+        filter: { _id: idOf({ text, idempotencyKey, customerId, code }) },
+        update: {
+          $setOnInsert: {
+            text,
+            ...(truncated && { truncated }),
+            ...(idempotencyKey !== undefined && { idempotencyKey }),
+            ...(customerId !== undefined && { customerId }),
+            code,
+            detail,
+            pointer,
+            firstAt: at,
           },
-        })),
-        { ordered: false },
-      );
-    } catch (error) {
-      throw toStorageError(error);
-    }
+          $set: { lastAt: at },
+          $inc: { count: 1 },
+        },
+        upsert: true,
+      },
+    }));
+    await bySlices(updates, (slice) => translated(this.#collection.bulkWrite(slice, { ordered: false })));
   }
 
   /** Newest first. `before` is the last entry of the page before. */

@@ -21,6 +21,8 @@ export interface RunDocument {
 }
 
 export const RUNS = 'runs';
+/** Failures in a row are counted up to here. */
+const FAILURES_COUNTED_MAX = 100;
 
 export class Runs {
   readonly #collection: Collection<RunDocument>;
@@ -77,6 +79,20 @@ export class Runs {
   /** The last run of a job that began, however it ended. */
   last(job: string): Promise<RunDocument | null> {
     return translated(this.#collection.findOne({ job, startedAt: { $exists: true } }, { sort: { startedAt: -1 } }));
+  }
+
+  /** How many runs of a job failed since one succeeded, as far as its last runs tell. */
+  async failuresInARow(job: string): Promise<number> {
+    const ended = this.#collection.find({ job, state: { $in: ['succeeded', 'failed'] }, startedAt: { $exists: true } });
+    const last = await translated(
+      ended
+        .sort({ startedAt: -1 })
+        .limit(FAILURES_COUNTED_MAX)
+        .project<Pick<RunDocument, 'state'>>({ _id: 0, state: 1 })
+        .toArray(),
+    );
+    const success = last.findIndex(({ state }) => state === 'succeeded');
+    return success === -1 ? last.length : success;
   }
 
   /** Newest first. */

@@ -1,6 +1,7 @@
 import type { Collection, Db } from 'mongodb';
 import type { Subscription, SubscriptionItem } from '../domain/subscription.ts';
 import { isDuplicateKey, toStorageError, translated } from './errors.ts';
+import { bySlices } from './slices.ts';
 
 /** A subscription at Stripe as it was last fetched. */
 export interface SubscriptionDocument {
@@ -80,15 +81,10 @@ export class SubscriptionMirror {
   /** Says that the calendar follows from these, as they were read. */
   async finishCalendar(read: readonly { _id: string; mirrorRevision: number; calendarDue?: true }[]): Promise<void> {
     const due = read.filter(({ calendarDue }) => calendarDue === true);
-    if (due.length === 0) return;
-    await translated(
-      this.#collection.bulkWrite(
-        due.map(({ _id, mirrorRevision }) => ({
-          updateOne: { filter: { _id, mirrorRevision }, update: { $unset: { calendarDue: 1 } } },
-        })),
-        { ordered: false },
-      ),
-    );
+    const updates = due.map(({ _id, mirrorRevision }) => ({
+      updateOne: { filter: { _id, mirrorRevision }, update: { $unset: { calendarDue: 1 as const } } },
+    }));
+    await bySlices(updates, (slice) => translated(this.#collection.bulkWrite(slice, { ordered: false })));
   }
 
   /** Whether any subscription that has not ended bills usage. */

@@ -4,7 +4,8 @@ import { canonicalQuantity } from '../domain/quantity.ts';
 import { canonicalProperty } from '../domain/usage-event.ts';
 import { countedValues, type ValueScope } from './counted-values.ts';
 import { translated } from './errors.ts';
-import { insertAbsent } from './fenced-merge.ts';
+import { insertAbsent } from './insert-absent.ts';
+import { bySlices } from './slices.ts';
 
 /** A distinct value that a `unique` meter saw in a window. The set only grows, like the facts behind it. */
 export interface UniqueValueDocument {
@@ -15,7 +16,6 @@ export interface UniqueValueDocument {
 export const UNIQUE_VALUES = 'unique_values';
 /** Longer values are stored by their hash. */
 const VALUE_BYTES_MAX = 128;
-const WRITES_MAX = 1_000;
 
 /** The text that stands for a value: type and canonical form, hashed where it is long. */
 export function uniqueValueText(value: string | boolean | Decimal128): string {
@@ -35,20 +35,18 @@ export class UniqueValues {
 
   /** Adds values to their windows; those already there stay, under the higher layout. */
   async add(values: readonly UniqueValueDocument[], session: ClientSession): Promise<void> {
-    for (let from = 0; from < values.length; from += WRITES_MAX) {
-      await this.#addSome(values.slice(from, from + WRITES_MAX), session);
-    }
+    await bySlices(values, (slice) => this.#addSome(slice, session));
   }
 
   /** Looks first: a value that is there costs no write, and an insert a quarter of what an upsert would. */
-  async #addSome(values: readonly UniqueValueDocument[], session: ClientSession): Promise<void> {
+  async #addSome(slice: readonly UniqueValueDocument[], session: ClientSession): Promise<void> {
     const found = await translated(
-      this.#collection.find({ _id: { $in: values.map(({ _id }) => _id) } }, { session }).toArray(),
+      this.#collection.find({ _id: { $in: slice.map(({ _id }) => _id) } }, { session }).toArray(),
     );
     const layouts = new Map(found.map(({ _id, layout }) => [keyText(_id), layout]));
-    const absent = values.filter(({ _id }) => !layouts.has(keyText(_id)));
+    const absent = slice.filter(({ _id }) => !layouts.has(keyText(_id)));
     const taken = await insertAbsent(this.#collection, absent, session);
-    const raised = values.filter(({ _id, layout }) => (layouts.get(keyText(_id)) ?? layout) < layout);
+    const raised = slice.filter(({ _id, layout }) => (layouts.get(keyText(_id)) ?? layout) < layout);
     const writes = [...raised, ...taken.map((index) => absent[index] as UniqueValueDocument)];
     if (writes.length === 0) return;
     await translated(

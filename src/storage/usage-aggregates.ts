@@ -2,6 +2,7 @@ import { type ClientSession, type Collection, type Db, Decimal128, type Document
 import { inBatches } from './cursor.ts';
 import { translated } from './errors.ts';
 import { mergeDocuments } from './fenced-merge.ts';
+import { bySlices, findBySlices } from './slices.ts';
 import { type DerivedRow, rowKey } from './usage-derivation.ts';
 
 /** What planning has made of a row so far; only planning writes it. */
@@ -65,7 +66,9 @@ export class UsageAggregates {
 
   /** The stored rows with these keys. */
   async findAll(keys: readonly DerivedRow['_id'][], session?: ClientSession): Promise<UsageAggregateDocument[]> {
-    return translated(this.#collection.find({ _id: { $in: [...keys] } }, { ...(session && { session }) }).toArray());
+    return findBySlices(keys, (slice) =>
+      translated(this.#collection.find({ _id: { $in: slice } }, { ...(session && { session }) }).toArray()),
+    );
   }
 
   /** The first row in a range, in time order, whose figure is above another. */
@@ -215,7 +218,6 @@ export async function movePlannedIn<T extends Document>(
   collection: Collection<T>,
   moves: readonly PlannedMove[],
 ): Promise<void> {
-  if (moves.length === 0) return;
   const updates = moves.map(({ key, previousSequence, planned, revision, isDone, isTakenOver }) => ({
     updateOne: {
       filter: {
@@ -243,5 +245,6 @@ export async function movePlannedIn<T extends Document>(
       ],
     },
   }));
-  await translated((collection as unknown as Collection<Document>).bulkWrite(updates, { ordered: false }));
+  const documents = collection as unknown as Collection<Document>;
+  await bySlices(updates, (slice) => translated(documents.bulkWrite(slice, { ordered: false })));
 }

@@ -21,6 +21,7 @@ import { DirtyHours } from './dirty-hours.ts';
 import { translated } from './errors.ts';
 import { Meters, toMeter } from './meters.ts';
 import { RawFacts } from './raw-facts.ts';
+import { findBySlices } from './slices.ts';
 import { toFigure } from './stored-figure.ts';
 import { USAGE_ADJUSTMENTS } from './usage-adjustments.ts';
 import { rangeFilter, USAGE_AGGREGATES, type UsageAggregateDocument } from './usage-aggregates.ts';
@@ -61,12 +62,11 @@ export class UsageAudit {
     customerIds: readonly string[],
   ): Promise<Map<string, { billing: BillingCustomer; requeueFromMs?: number }>> {
     const billing = await new Customers(this.#db).billingOf(customerIds, this.#session);
-    const pending = await translated(
-      this.#db
-        .collection<CustomerDocument>(CUSTOMERS)
-        .find({ _id: { $in: [...customerIds] }, requeueFrom: { $exists: true } }, { session: this.#session })
-        .toArray(),
-    );
+    const changed = this.#db.collection<CustomerDocument>(CUSTOMERS);
+    const pending = await findBySlices(customerIds, (slice) => {
+      const filter = { _id: { $in: slice }, requeueFrom: { $exists: true } };
+      return translated(changed.find(filter, { session: this.#session }).toArray());
+    });
     const pendingFrom = new Map(pending.map(({ _id, requeueFrom }) => [_id, requeueFrom?.getTime()]));
     return new Map(
       customerIds.map((customerId) => {
@@ -169,11 +169,12 @@ export class UsageAudit {
     const ranges = range.customerIds.flatMap((customerId) =>
       range.meters.map((meter) => ({ _id: idsOf(customerId, meter) })),
     );
-    if (ranges.length === 0) return [];
     const holdsUsage = { $or: [{ eventCount: { $gt: 0 } }, { planned: { $exists: true } }] };
-    const filter = { $and: [{ $or: ranges }, holdsUsage] } as unknown as Filter<Document>;
     const options = { session: this.#session, maxTimeMS: OPERATION_MS_MAX };
-    return translated(this.#db.collection(collection).find<T>(filter, options).toArray());
+    return findBySlices(ranges, (slice) => {
+      const filter = { $and: [{ $or: slice }, holdsUsage] } as unknown as Filter<Document>;
+      return translated(this.#db.collection(collection).find<T>(filter, options).toArray());
+    });
   }
 }
 

@@ -9,6 +9,7 @@ import { toDecimal128 } from './decimal128.ts';
 import type { DerivationScope } from './derivation-scope.ts';
 import { groupStages, prefixOf, rowStages, uniqueStages } from './derivation-stages.ts';
 import { toStorageError } from './errors.ts';
+import { findBySlices } from './slices.ts';
 import { USAGE_EVENTS } from './usage-events.ts';
 
 /** A derived row: the figure of one meter for one customer's window, from raw facts alone. */
@@ -169,6 +170,10 @@ export class UsageDerivation {
 
   /** The rows of meters that share an event type, except `unique` ones. */
   async rows(scope: DerivationScope, meters: readonly Meter[], session: ClientSession): Promise<DerivedRow[]> {
+    return findBySlices(meters, (slice) => this.#rowsOf(scope, slice, session));
+  }
+
+  async #rowsOf(scope: DerivationScope, meters: readonly Meter[], session: ClientSession): Promise<DerivedRow[]> {
     const [first] = meters;
     if (first === undefined) return [];
     const stages = rowStages(scope, first.eventType, meters);

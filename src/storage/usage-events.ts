@@ -6,6 +6,7 @@ import { type EpochHour, epochHourOf } from '../domain/window.ts';
 import { DURABLE } from './database.ts';
 import { toDecimal128 } from './decimal128.ts';
 import { DUPLICATE_KEY_CODE, toStorageError, translated } from './errors.ts';
+import { findBySlices } from './slices.ts';
 
 /** The raw facts: append-only, one document an event. Its `_id` is the dedupe; no other field repeats the key. */
 export interface UsageEventDocument {
@@ -134,14 +135,11 @@ export class UsageEvents {
 
   /** The fingerprints of those ids that are stored durably (a majority read: an event that may be rolled back is not). */
   async fingerprintsOf(ids: readonly string[]): Promise<Map<string, Buffer>> {
-    try {
-      const found = await this.#collection
-        .find({ _id: { $in: [...ids] } }, { projection: { fingerprint: 1 } })
-        .toArray();
-      return new Map(found.map((document) => [document._id, Buffer.from(document.fingerprint.buffer)]));
-    } catch (error) {
-      throw toStorageError(error);
-    }
+    const options = { projection: { fingerprint: 1 } };
+    const found = await findBySlices(ids, (slice) =>
+      translated(this.#collection.find({ _id: { $in: slice } }, options).toArray()),
+    );
+    return new Map(found.map((document) => [document._id, Buffer.from(document.fingerprint.buffer)]));
   }
 
   /** A customer's raw events in time order, then by key. Reads day by day, so that a page costs what it returns. */

@@ -5,6 +5,7 @@ import { inBatches } from './cursor.ts';
 import { OPERATION_MS_MAX } from './database.ts';
 import { toStorageError, translated } from './errors.ts';
 import { mergeDocuments } from './fenced-merge.ts';
+import { bySlices, findBySlices } from './slices.ts';
 import { UNIQUE_VALUES } from './unique-values.ts';
 import { movePlannedIn, type Planned, type PlannedMove, USAGE_AGGREGATES } from './usage-aggregates.ts';
 import { rowKey } from './usage-derivation.ts';
@@ -128,9 +129,10 @@ export class UsagePeriods {
 
   /** Makes planning look again at periods, if they are there. */
   async setDue(keys: readonly PeriodKey[]): Promise<void> {
-    if (keys.length === 0) return;
-    const present = { _id: { $in: [...keys] }, former: { $exists: false } } as Filter<UsagePeriodDocument>;
-    await translated(this.#collection.updateMany(present, { $set: { planDue: true }, $inc: { revision: 1 } }));
+    await bySlices(keys, (slice) => {
+      const present = { _id: { $in: slice }, former: { $exists: false } } as Filter<UsagePeriodDocument>;
+      return translated(this.#collection.updateMany(present, { $set: { planDue: true }, $inc: { revision: 1 } }));
+    });
   }
 
   /** Rows that planning is to look at, in batches. */
@@ -160,7 +162,9 @@ export class UsagePeriods {
 
   /** The rows with these keys that planning is to look at. */
   dueAmong(keys: readonly PeriodKey[]): Promise<UsagePeriodDocument[]> {
-    return translated(this.#collection.find({ _id: { $in: [...keys] }, planDue: true }).toArray());
+    return findBySlices(keys, (slice) =>
+      translated(this.#collection.find({ _id: { $in: slice }, planDue: true }).toArray()),
+    );
   }
 
   async movePlanned(moves: readonly PlannedMove[]): Promise<void> {

@@ -1,7 +1,9 @@
 import type { Collection, Db } from 'mongodb';
 import type { WebhookEvent, WebhookKind } from '../domain/webhook.ts';
 import { DaemonError } from '../errors.ts';
-import { hasOnlyDuplicateKeys, toStorageError, translated } from './errors.ts';
+import { translated } from './errors.ts';
+import { insertAbsent } from './insert-absent.ts';
+import { bySlices } from './slices.ts';
 
 export type WebhookState = 'pending' | 'done' | 'failed';
 
@@ -62,18 +64,14 @@ export class WebhookInbox {
   }
 
   /** Returns the ids that were there before. */
-  async #insert(documents: WebhookInboxDocument[]): Promise<string[]> {
-    try {
-      await this.#collection.insertMany(documents, { ordered: false });
-      return [];
-    } catch (error) {
-      if (!hasOnlyDuplicateKeys(error)) throw toStorageError(error);
-      return error.result.getWriteErrors().flatMap(({ index }) => documents[index]?._id ?? []);
-    }
+  async #insert(documents: readonly WebhookInboxDocument[]): Promise<string[]> {
+    const taken = await insertAbsent(this.#collection, documents);
+    return taken.flatMap((index) => documents[index]?._id ?? []);
   }
 
-  #count(ids: readonly string[]): Promise<number> {
-    return translated(this.#collection.countDocuments({ _id: { $in: [...ids] } }));
+  async #count(ids: readonly string[]): Promise<number> {
+    const counts = await bySlices(ids, (slice) => translated(this.#collection.countDocuments({ _id: { $in: slice } })));
+    return counts.reduce((sum, count) => sum + count, 0);
   }
 
   find(id: string): Promise<WebhookInboxDocument | null> {
@@ -92,10 +90,12 @@ export class WebhookInbox {
 
   /** Says that pending events were dealt with. */
   async finish(ids: readonly string[], at: Date): Promise<void> {
-    await translated(
-      this.#collection.updateMany(
-        { _id: { $in: [...ids] }, state: 'pending' },
-        { $set: { state: 'done', outcome: 'handled', doneAt: at }, $unset: { dueAt: 1, error: 1 } },
+    await bySlices(ids, (slice) =>
+      translated(
+        this.#collection.updateMany(
+          { _id: { $in: slice }, state: 'pending' },
+          { $set: { state: 'done', outcome: 'handled', doneAt: at }, $unset: { dueAt: 1, error: 1 } },
+        ),
       ),
     );
   }

@@ -6,6 +6,7 @@ import { type JobHandler, JobWorker } from '../queue/job-worker.ts';
 import { startTicks } from '../queue/ticks.ts';
 import { dueGuardJobs, ringForGuards } from './invoice-guards.ts';
 import type { JobParts } from './job-parts.ts';
+import { PipelineAlarms } from './pipeline-alarms.ts';
 import { dueLateJobs } from './late-usage.ts';
 import { dueResolveJobs } from './submission-jobs.ts';
 import { isSubmittingPaused } from './submitting-pause.ts';
@@ -66,9 +67,10 @@ function hasMirroredInvoices(job: string, result: Record<string, unknown>): bool
 }
 
 /** Starts the schedules of this process: they only ring. */
-export function startTicker(parts: JobParts, queue: JobQueue): Running {
+export function startTicker(parts: JobParts, queue: JobQueue, jobNames: readonly string[]): Running {
   const { config, log, clock } = parts;
   const startedAtMs = clock.now();
+  const alarms = new PipelineAlarms(parts, jobNames);
   const stop = startTicks(
     [
       {
@@ -101,6 +103,7 @@ export function startTicker(parts: JobParts, queue: JobQueue): Running {
         ring: async () => {
           const { rung } = await sweepDueWork(sweepDeps(parts, { queue, startedAtMs }));
           if (rung.length > 0) log.info({ rung }, 'sweep found work');
+          await alarms.look();
         },
       },
     ],

@@ -10,7 +10,7 @@ import { webhookGauges } from './webhooks.ts';
 const BREAKER_STATES = ['closed', 'half-open', 'open'] as const;
 
 /** What `/metrics` shows of the pipeline. */
-export function gaugesOf(parts: JobParts, queue: JobQueue): GaugeSource[] {
+export function gaugesOf(parts: JobParts, queue: JobQueue, jobNames: readonly string[]): GaugeSource[] {
   return [
     ...usageGauges(parts),
     ...submissionGauges(parts),
@@ -19,7 +19,7 @@ export function gaugesOf(parts: JobParts, queue: JobQueue): GaugeSource[] {
     ...guardGauges(parts),
     ...webhookGauges(parts),
     ...reviewGauges(parts),
-    ...operationGauges(parts, queue),
+    ...operationGauges(parts, queue, jobNames),
   ];
 }
 
@@ -42,6 +42,11 @@ function usageGauges({ stores, clock }: JobParts): GaugeSource[] {
         const { oldestOpenedAt } = await stores.dirtyHours.backlog();
         return [{ value: oldestOpenedAt === undefined ? 0 : (clock.now() - oldestOpenedAt.getTime()) / 1000 }];
       },
+    },
+    {
+      name: 'dirty_set_aside',
+      help: 'Customer-hours that cannot be derived, apart from all others.',
+      read: async () => [{ value: (await stores.dirtyHours.backlog()).setAside?.customerHours ?? 0 }],
     },
   ];
 }
@@ -80,7 +85,7 @@ function submissionGauges({ stores, clock }: JobParts): GaugeSource[] {
   ];
 }
 
-function operationGauges({ stores, stripe }: JobParts, queue: JobQueue): GaugeSource[] {
+function operationGauges({ stores, stripe }: JobParts, queue: JobQueue, jobNames: readonly string[]): GaugeSource[] {
   return [
     {
       name: 'uncountable_facts',
@@ -100,6 +105,13 @@ function operationGauges({ stores, stripe }: JobParts, queue: JobQueue): GaugeSo
         const [last] = await stores.reconciliations.listRuns({ limit: 1 });
         return Object.entries(last?.verdicts ?? {}).map(([verdict, value]) => ({ value, labels: { verdict } }));
       },
+    },
+    {
+      name: 'job_failures_in_a_row',
+      help: 'Failed runs of each job since one succeeded.',
+      labels: ['job'],
+      read: () =>
+        Promise.all(jobNames.map(async (job) => ({ value: await stores.runs.failuresInARow(job), labels: { job } }))),
     },
     {
       name: 'queue_jobs',

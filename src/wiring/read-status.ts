@@ -41,6 +41,9 @@ export async function readStatus(parts: JobParts, jobs: readonly string[]): Prom
     journal: {
       entries: journal.entries,
       ...(journal.oldestOpenedAt && { oldestOpenedAt: journal.oldestOpenedAt.toISOString() }),
+      ...(journal.setAside && {
+        setAside: { ...journal.setAside, oldestAt: journal.setAside.oldestAt.toISOString() },
+      }),
     },
     submissions: census.map(({ state, count }) => {
       const oldest = oldestOpen.get(state);
@@ -58,10 +61,16 @@ export async function readStatus(parts: JobParts, jobs: readonly string[]): Prom
 }
 
 async function readLastRuns(parts: JobParts, jobs: readonly string[]): Promise<Status['lastRuns']> {
-  const found = await Promise.all(jobs.map((job) => parts.stores.runs.last(job)));
+  const { runs } = parts.stores;
+  const found = await Promise.all(
+    jobs.map(async (job) => ({ run: await runs.last(job), failures: await runs.failuresInARow(job) })),
+  );
   return Object.fromEntries(
-    found
-      .filter((run) => run !== null)
-      .map(({ job, state, endedAt }) => [job, { state, ...(endedAt && { endedAt: endedAt.toISOString() }) }]),
+    found.flatMap(({ run, failures }) => {
+      if (run === null) return [];
+      const { job, state, endedAt } = run;
+      const ended = endedAt && { endedAt: endedAt.toISOString() };
+      return [[job, { state, ...ended, ...(failures > 0 && { failuresInARow: failures }) }]];
+    }),
   );
 }

@@ -6,7 +6,14 @@ import { posix } from 'node:path';
 import { importsOf, type ImportStatement, type SourceFile } from './source-files.ts';
 
 /** Read everywhere: they hold no wiring and no vendor but the logger's. */
-const FOUNDATION = ['src/errors.ts', 'src/clock.ts', 'src/durations.ts', 'src/logger.ts', 'src/boundary.ts'];
+const FOUNDATION = [
+  'src/errors.ts',
+  'src/clock.ts',
+  'src/durations.ts',
+  'src/logger.ts',
+  'src/boundary.ts',
+  'src/event-loop.ts',
+];
 
 const ADAPTER = ['src/domain', ...FOUNDATION];
 
@@ -16,6 +23,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[] | 'anything'>> = {
   'src/durations.ts': [],
   'src/boundary.ts': [],
   'src/version.ts': [],
+  'src/event-loop.ts': [],
   'src/logger.ts': ['src/errors.ts', 'src/clock.ts'],
   'src/config.ts': ['src/errors.ts', 'src/durations.ts'],
   'src/domain': ['src/errors.ts', 'src/durations.ts'],
@@ -26,7 +34,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[] | 'anything'>> = {
   'src/http': ADAPTER,
   'src/simulator': ['src/domain', ...FOUNDATION],
   'src/embedded': ['src/errors.ts'],
-  jobs: ['src/domain', 'src/errors.ts', 'src/clock.ts', 'src/durations.ts', 'src/boundary.ts'],
+  jobs: ['src/domain', 'src/errors.ts', 'src/clock.ts', 'src/durations.ts', 'src/boundary.ts', 'src/event-loop.ts'],
   'src/wiring': 'anything',
   'src/daemon.ts': 'anything',
   'src/main.ts': ['src/daemon.ts', 'src/config.ts', ...FOUNDATION],

@@ -106,7 +106,7 @@ export async function derive(db: Db, pairs: readonly CustomerHour[], holdStages:
 export async function deriveWaiting(db: Db): Promise<void> {
   const { ids, pairs } = await inDerivationRun(db, async (run) => {
     const ids = (await run.waiting()).map(({ id }) => id);
-    return { ids, pairs: await run.pairsOf(ids) };
+    return { ids, pairs: (await run.pairsOf(ids, Number.POSITIVE_INFINITY)).pairs };
   });
   await derive(db, pairs);
   await inDerivationRun(db, (run) => run.delete(ids));

@@ -1,0 +1,18 @@
+import { setImmediate } from 'node:timers/promises';
+
+/** How long one piece of work keeps everything else of this process waiting: a request, a probe, a heartbeat. */
+export const TURN_MS_MAX = 20;
+
+/**
+ * Does something with each item, and lets others run whenever a turn is over. For every loop whose length is decided by
+ * who sends usage, and that waits for nothing by itself.
+ */
+export async function eachInTurns<T>(items: Iterable<T>, work: (item: T) => void): Promise<void> {
+  let turnEnds = performance.now() + TURN_MS_MAX;
+  for (const item of items) {
+    work(item);
+    if (performance.now() < turnEnds) continue;
+    await setImmediate();
+    turnEnds = performance.now() + TURN_MS_MAX;
+  }
+}
