@@ -4,8 +4,7 @@ import type { BillingCustomer } from '../src/domain/billing-customer.ts';
 import type { CustomerHour, DerivationStep, EmptyRow, PeriodStep } from '../src/domain/derivation-plan.ts';
 import type { Meter } from '../src/domain/meter.ts';
 import { DAY_MS } from '../src/durations.ts';
-import { isPassing } from '../src/errors.ts';
-import { deriveApart, type Failure } from './derive-apart.ts';
+import { deriveApart, endsRun, type Failure } from './derive-apart.ts';
 
 /** An entry that a process left open is given up after this long: it derives, and is written anew if that was wrong. */
 const DIRTY_ENTRY_OPEN_MS_MAX = DAY_MS;
@@ -127,7 +126,7 @@ async function aggregateOrHalve<Id>(of: Run<Id>, batch: readonly WaitingEntry<Id
   try {
     return await aggregateEntries(of, batch);
   } catch (err) {
-    if (isPassing(err)) throw err;
+    if (endsRun(err)) throw err;
     if (batch.length > 1) return aggregateOrHalve(of, batch.slice(0, Math.ceil(batch.length / 2)));
     // Whatever it is, it may be the same with thousands of them.
     if (of.total.failure === undefined) of.deps.log.error({ err, entry: batch[0] }, 'could not take a journal entry');

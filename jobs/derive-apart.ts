@@ -1,3 +1,4 @@
+import { isStop } from '../src/boundary.ts';
 import type { BillingCustomer } from '../src/domain/billing-customer.ts';
 import {
   type CustomerHour,
@@ -21,6 +22,11 @@ export interface DerivationStatements {
   emptyWindows(rows: readonly EmptyRow[]): Promise<void>;
   emptyPeriods(rows: readonly EmptyRow[]): Promise<void>;
   derivePeriods(steps: readonly PeriodStep[]): Promise<void>;
+}
+
+/** Whether an error ends the run: it passes by itself. Everything else belongs to the work that was tried. */
+export function endsRun(error: unknown): boolean {
+  return isPassing(error) || isStop(error);
 }
 
 /** A customer-hour that could not be derived, and why. */
@@ -62,7 +68,7 @@ async function deriveOrHalve(
   try {
     return await derivePairs(parts, pairs, meters);
   } catch (err) {
-    if (isPassing(err)) throw err;
+    if (endsRun(err)) throw err;
     parts.log.error({ err, count: pairs.length }, 'could not derive customer-hours together');
   }
   if (pairs.length > 1) {
@@ -73,7 +79,7 @@ async function deriveOrHalve(
   try {
     return await derivePairs(parts, pairs, meters);
   } catch (error) {
-    if (isPassing(error)) throw error;
+    if (endsRun(error)) throw error;
     return pairs.map((pair) => ({ pair, error }));
   }
 }
@@ -108,13 +114,13 @@ async function deriveOrBisect(run: DerivationStatements, step: DerivationStep): 
     await run.derive(step);
     return [];
   } catch (first) {
-    if (isPassing(first)) throw first;
+    if (endsRun(first)) throw first;
   }
   try {
     await run.derive(step);
     return [];
   } catch (error) {
-    if (isPassing(error)) throw error;
+    if (endsRun(error)) throw error;
     const pairs = pairsOf(step);
     if (pairs.length < 2) return pairs.map((pair) => ({ pair, error }));
     const failures: Failure[] = [];

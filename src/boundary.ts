@@ -4,10 +4,22 @@
  * so that a new one cannot be forgotten.
  */
 let listener: ((name: string) => Promise<void> | undefined) | undefined;
+/** What listeners threw. */
+const stops = new WeakSet();
 
 /** A process stopped here, and started again, has to reach the same end. `name` is `<stage>.<what was just done>`. */
 export async function boundary(name: string): Promise<void> {
-  if (listener !== undefined) await listener(name);
+  try {
+    if (listener !== undefined) await listener(name);
+  } catch (error) {
+    if (error instanceof Error) stops.add(error);
+    throw error;
+  }
+}
+
+/** Whether a listener threw this to end the process: it says nothing of the work that was under way. */
+export function isStop(error: unknown): boolean {
+  return error instanceof Error && stops.has(error);
 }
 
 /** Installs the listener of a torture run or a test; undefined removes it. @internal */
