@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The `tallystick` command: one file a verb in scripts/commands. */
 import { Command, CommanderError } from 'commander';
+import { packageVersion } from '../src/version.ts';
 import { adjustCommand } from './commands/adjust.ts';
 import { aggregateCommand } from './commands/aggregate.ts';
 import { configCommand } from './commands/config.ts';
@@ -22,10 +23,12 @@ import { submissionsCommand } from './commands/submissions.ts';
 import { submitCommand } from './commands/submit.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { EXIT } from './lib/exit-codes.ts';
+import { nameWhatThereIs } from './lib/refusal-text.ts';
 
 const program = new Command('tallystick')
   // What follows the name of a verb is the verb's: `submit decide` and `submit` both have a --reason.
   .enablePositionalOptions()
+  .version(packageVersion(), '--version', 'print the version')
   .description('Usage-based billing on Stripe: exact metering, an outbox of meter events, reconciliation.')
   .addHelpText(
     'after',
@@ -62,6 +65,7 @@ try {
 
 /** Lets commander throw instead of ending the process, so that a mistake in usage has its own exit code. */
 function throwOnMistakes(command: Command): void {
-  command.exitOverride().showHelpAfterError('(--help shows what there is)');
+  command.exitOverride().showHelpAfterError('(--help shows more)').showSuggestionAfterError(false);
+  command.configureOutput({ outputError: (text, write) => write(nameWhatThereIs(text, command)) });
   for (const child of command.commands) throwOnMistakes(child);
 }

@@ -49,14 +49,19 @@ function listCommand(): Command {
 }
 
 function renderMeters(meters: readonly MeterReply[]): string {
-  const headings = ['meter', 'counts', 'of', 'unit', 'Stripe event name', 'in use'];
+  const headings = ['meter', 'counts', 'of', 'unit', 'Stripe event name', 'definition'];
   return renderTable(
     headings.map((heading) => ({ heading })),
     meters.map(({ key, eventType, aggregation, valueFrom, uniqueBy, unit, stripe, inUse }) => {
       const field = aggregation === 'count' ? '' : ` ${uniqueBy ?? valueFrom}`;
-      return [key, `${aggregation}${field}`, eventType, unit, stripe?.eventName, inUse ? 'yes' : 'no'];
+      return [key, `${aggregation}${field}`, eventType, unit, stripe?.eventName, definitionOf(inUse)];
     }),
   );
+}
+
+/** Whether what it counts may still change. */
+function definitionOf(inUse: boolean): string {
+  return inUse ? 'in use' : 'editable';
 }
 
 function putCommand(): Command {
@@ -91,14 +96,15 @@ function syncCommand(): Command {
     .action(async (options: { dryRun?: boolean }, command: Command) => {
       await runVerb(command, async ({ api, output }) => {
         const input = { dryRun: options.dryRun === true };
-        const { result = {} } = await runJob(api(), { job: 'sync-meters', input });
-        const meters = (result['meters'] ?? []) as readonly MeterSync[];
-        output.result(result, () =>
-          renderTable(
-            ['meter', 'Stripe event name', 'outcome', 'Stripe meter'].map((heading) => ({ heading })),
-            meters.map(({ meter, eventName, outcome, stripeMeterId }) => [meter, eventName, outcome, stripeMeterId]),
-          ),
-        );
+        const client = api();
+        const { result = {} } = await runJob(client, { job: 'sync-meters', input });
+        const synced = (result['meters'] ?? []) as readonly MeterSync[];
+        const definitions = new Map<string, string>();
+        for await (const { key, inUse } of client.list<MeterReply>('/v1/meters')) {
+          definitions.set(key, definitionOf(inUse));
+        }
+        const meters = synced.map((row) => ({ ...row, definition: definitions.get(row.meter) ?? 'editable' }));
+        output.result({ ...result, meters }, () => renderSync(meters));
         const faulty = meters.filter(({ outcome }) => FAULTS.includes(outcome));
         if (faulty.length === 0) return;
         throw new CommandError({
@@ -108,6 +114,15 @@ function syncCommand(): Command {
         });
       });
     });
+}
+
+function renderSync(meters: readonly (MeterSync & { readonly definition: string })[]): string {
+  return renderTable(
+    ['meter', 'Stripe event name', 'outcome', 'Stripe meter', 'definition'].map((heading) => ({ heading })),
+    meters.map(({ meter, eventName, outcome, stripeMeterId, definition }) => {
+      return [meter, eventName, outcome, stripeMeterId, definition];
+    }),
+  );
 }
 
 function pathOf(key: string): string {

@@ -27,7 +27,7 @@ function render(status: Status): string {
   const { journal, submissions, needsReview, lastRuns } = status;
   const oldest = journal.oldestOpenedAt === undefined ? '' : `, the oldest since ${journal.oldestOpenedAt}`;
   const lines = [
-    `installation     ${status.installation}`,
+    `installation     ${status.installation}, version ${status.version}`,
     `to be aggregated ${journal.entries} journal entries${oldest}`,
     ...(journal.setAside === undefined
       ? []

@@ -56,7 +56,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   await registerOpenApi(app, deps.version);
   for (const gauge of deps.gauges ?? []) deps.metrics.addGauge(gauge);
   registerMetrics(app, deps.metrics);
-  registerHealth(app, deps.health);
+  registerHealth(app, deps.health, deps.version);
   for (const register of deps.routes) register(app);
   await app.ready();
   return app;

@@ -3,11 +3,24 @@ import { Type } from 'typebox';
 
 const id = (description: string) => Type.String({ minLength: 1, maxLength: 255, description });
 
+const EXAMPLE = {
+  idempotencyKey: 'req:8f3a',
+  customerId: 'acme',
+  eventType: 'api_call',
+  occurredAt: '2026-11-21T05:00:00Z',
+  quantity: '3',
+  userId: 'ada',
+  properties: { plan: 'pro', region: 'eu' },
+};
+
 export const usageEventSchema = Type.Object(
   {
     idempotencyKey: id('Derived from the work; unique per customer, for ever.'),
     customerId: id("Your own id of the customer, or Stripe's cus_…"),
-    eventType: Type.String({ pattern: '^[A-Za-z0-9._:/-]{1,100}$' }),
+    eventType: Type.String({
+      pattern: '^[A-Za-z0-9._:/-]{1,100}$',
+      description: 'What happened; meters select by it.',
+    }),
     occurredAt: Type.String({ format: 'date-time', description: 'RFC 3339 with an offset; at most 5 minutes ahead.' }),
     quantity: Type.Optional(
       Type.Union([Type.String({ pattern: '^(0|[1-9][0-9]*)(\\.[0-9]{1,12})?$' }), Type.Number({ minimum: 0 })], {
@@ -24,7 +37,13 @@ export const usageEventSchema = Type.Object(
       ),
     ),
   },
-  { additionalProperties: false },
+  {
+    additionalProperties: false,
+    description:
+      'Something that was used. idempotencyKey and occurredAt belong to the work and stay the same on a retry: the same ' +
+      'key with other content is a conflict, and the first one stands.',
+    examples: [EXAMPLE],
+  },
 );
 
 /** One event, an array, or an envelope. */

@@ -25,13 +25,13 @@ const readinessSchema = Type.Object({
   checks: Type.Record(Type.String(), Type.Union([Type.Literal('ok'), Type.Literal('away')])),
 });
 
-export function registerHealth(app: App, deps: HealthDeps): void {
+export function registerHealth(app: App, deps: HealthDeps, version: string): void {
   const livez = {
     summary: 'Whether the process runs',
     tags: ['operation'],
-    response: { 200: Type.Object({ status: Type.Literal('ok') }) },
+    response: { 200: Type.Object({ status: Type.Literal('ok'), version: Type.String() }) },
   };
-  app.get('/livez', { schema: livez }, () => ({ status: 'ok' as const }));
+  app.get('/livez', { schema: livez }, () => ({ status: 'ok' as const, version }));
 
   const readyz = {
     summary: 'Whether the process takes requests',

@@ -15,7 +15,12 @@ export interface MeterRoutesDeps {
   listMeters(): Promise<readonly MeterDefinition[]>;
 }
 
-const AggregationField = Type.Unsafe<Aggregation>({ enum: AGGREGATIONS });
+const AggregationField = Type.Unsafe<Aggregation>({
+  enum: AGGREGATIONS,
+  description:
+    'sum adds the values up, count the events; max is the greatest value, last the latest by occurredAt, unique the ' +
+    'number of different values of uniqueBy. Over a billing period, max, last and unique are figures of the whole period.',
+});
 const LateUsage = Type.Unsafe<LateUsagePolicy>({
   enum: ['review', 'next_period', 'invoice_item'],
   description: 'What to do with usage that comes after its invoice is final.',
@@ -25,7 +30,10 @@ const Condition = Type.Object(
   { property: Type.String(), in: Type.Array(ConditionValue) },
   { additionalProperties: false },
 );
-const StripeTarget = Type.Object({ eventName: Type.String() }, { additionalProperties: false });
+const StripeTarget = Type.Object(
+  { eventName: Type.String({ description: 'Of one meter here and one at Stripe.' }) },
+  { additionalProperties: false },
+);
 
 const MeterReply = Type.Object({
   key: MeterKey,
@@ -48,21 +56,69 @@ const MeterReply = Type.Object({
 const nullable = <T>(schema: object): ReturnType<typeof Type.Unsafe<T | null>> =>
   Type.Unsafe<T | null>({ anyOf: [schema, { type: 'null' }] });
 
+/** The same schema with a description. */
+function described<Schema extends object>(schema: Schema, description: string): Schema {
+  return { ...schema, description };
+}
+
 const MeterBody = Type.Object(
   {
-    displayName: Type.Optional(Type.String()),
-    unit: Type.Optional(Type.String()),
-    eventType: Type.Optional(Type.String()),
+    displayName: Type.Optional(
+      Type.String({ description: 'For people; the name of the Stripe meter. Default: the key.' }),
+    ),
+    unit: Type.Optional(Type.String({ description: 'What one of it is: `call`, `GB`, `minute`. Default: `unit`.' })),
+    eventType: Type.Optional(Type.String({ description: 'Which events it counts. Required for a new meter.' })),
     aggregation: Type.Optional(AggregationField),
-    valueFrom: Type.Optional(NullableText),
-    uniqueBy: Type.Optional(NullableText),
-    where: Type.Optional(nullable<Static<typeof Condition>[]>(Type.Array(Condition))),
-    groupBy: Type.Optional(nullable<string[]>(Type.Array(Type.String()))),
-    effectiveFrom: Type.Optional(NullableText),
+    valueFrom: Type.Optional(
+      described(
+        NullableText,
+        'Where the value is: `quantity` (default) or `properties.<name>`. Not for count and unique.',
+      ),
+    ),
+    uniqueBy: Type.Optional(
+      described(NullableText, 'What a unique meter tells apart: `userId` or `properties.<name>`.'),
+    ),
+    where: Type.Optional(
+      described(
+        nullable<Static<typeof Condition>[]>(Type.Array(Condition)),
+        'Counts only events with one of these values in each of these properties; type and value are compared.',
+      ),
+    ),
+    groupBy: Type.Optional(
+      described(
+        nullable<string[]>(Type.Array(Type.String())),
+        'Splits the figures it shows by `userId` or `properties.<name>`, up to five. Stripe gets the sum of all groups.',
+      ),
+    ),
+    effectiveFrom: Type.Optional(
+      described(
+        NullableText,
+        "The whole hour from which it counts. Default: the start of each customer's open billing period, so that events " +
+          'that came before their meter count.',
+      ),
+    ),
     lateUsage: Type.Optional(LateUsage),
-    stripe: Type.Optional(nullable<Static<typeof StripeTarget>>(StripeTarget)),
+    stripe: Type.Optional(
+      described(
+        nullable<Static<typeof StripeTarget>>(StripeTarget),
+        'The `event_name` of the Stripe meter that gets what it counts; without one it counts and sends nothing.',
+      ),
+    ),
   },
-  { additionalProperties: false },
+  {
+    additionalProperties: false,
+    examples: [
+      { eventType: 'api_call', aggregation: 'sum', unit: 'call', stripe: { eventName: 'api_calls' } },
+      { eventType: 'login', aggregation: 'unique', uniqueBy: 'userId', unit: 'user', stripe: { eventName: 'seats' } },
+      { eventType: 'upload', aggregation: 'max', valueFrom: 'properties.gigabytes', unit: 'GB' },
+      {
+        eventType: 'request',
+        aggregation: 'count',
+        where: [{ property: 'status', in: ['200', '201'] }],
+        groupBy: ['properties.region'],
+      },
+    ],
+  },
 );
 
 const Path = Type.Object({ key: MeterKey });
@@ -77,6 +133,10 @@ export function registerMeters(app: App, deps: MeterRoutesDeps): void {
       schema: {
         operationId: 'putMeter',
         summary: 'Create a meter, or change the given fields of one: absent fields stay, null clears.',
+        description:
+          'A meter says what is counted: of which events, which value, how they are put together, and where the figure ' +
+          'goes. What it counts, and its event name, may change until it was used (`inUse`); then it is fixed, since a ' +
+          'figure that was submitted must not change its meaning: make a new meter. Names and lateUsage may always change.',
         tags: ['meters'],
         security: needs('admin'),
         params: Path,

@@ -4,6 +4,8 @@ import { Instant } from './fields.ts';
 
 /** Where the pipeline stands. */
 export interface Status {
+  /** Of the process that answers. */
+  readonly version: string;
   readonly installation: string;
   /** What waits for a human, each with what helps. */
   readonly needsReview: readonly {
@@ -41,6 +43,7 @@ export interface Status {
 }
 
 const StatusReply = Type.Object({
+  version: Type.String(),
   installation: Type.String(),
   needsReview: Type.Array(
     Type.Object({

@@ -1,4 +1,5 @@
 import type { Status } from '../http/status.ts';
+import { packageVersion } from '../version.ts';
 import type { JobParts } from './job-parts.ts';
 import { readNeedsReview } from './needs-review.ts';
 
@@ -33,6 +34,7 @@ export async function readStatus(parts: JobParts, jobs: readonly string[]): Prom
     readNeedsReview({ stores, config, nowMs: clock.now() }),
   ]);
   return {
+    version: packageVersion(),
     installation,
     needsReview: review.map(({ sinceMs, ...item }) => ({
       ...item,
