@@ -1,8 +1,14 @@
 import { Command } from 'commander';
+import { DAY_MS } from '../../src/durations.ts';
+import { type ApiClient, ApiError } from '../lib/api-client.ts';
+import { CommandError } from '../lib/command-error.ts';
 import { readJsonArgument } from '../lib/json-argument.ts';
 import { takeRows } from '../lib/list-option.ts';
 import { renderTable } from '../lib/table.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
+
+/** Events of this age show that a customer is there. */
+const EVENTS_MS_MAX = 34 * DAY_MS;
 
 interface CustomerReply {
   readonly customerId: string;
@@ -100,7 +106,7 @@ function showCommand(): Command {
   }).action(async (id: string, _options: object, command: Command) => {
     await runVerb(command, async ({ api, output }) => {
       const client = api();
-      const customer = await client.get<CustomerReply>(pathOf(id));
+      const customer = await findCustomer(client, id);
       const usage = await client.get<{
         from: string;
         to: string;
@@ -109,6 +115,7 @@ function showCommand(): Command {
       output.result({ ...customer, usage }, () =>
         [
           render([customer]),
+          ...(customer.known === false ? [`${id} is known from its events only.${adviceToMap(id)}`] : []),
           `usage from ${usage.from} to ${usage.to}`,
           renderTable(
             [{ heading: 'meter' }, { heading: 'quantity', align: 'right' }, { heading: 'unit' }],
@@ -118,6 +125,39 @@ function showCommand(): Command {
       );
     });
   });
+}
+
+/** Nobody has to tell us of a customer before it uses something: then there is usage, and no record. */
+async function findCustomer(client: ApiClient, id: string): Promise<CustomerReply & { readonly known?: boolean }> {
+  try {
+    return await client.get<CustomerReply>(pathOf(id));
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.code !== 'customer_not_found') throw error;
+    const now = Date.now();
+    const recent = { from: new Date(now - EVENTS_MS_MAX).toISOString(), to: new Date(now).toISOString() };
+    // The open period first: it reaches as far as events do.
+    for (const range of [{}, recent]) {
+      const query = { ...range, limit: 1 };
+      const { data } = await client.get<{ data: readonly unknown[] }>(`${pathOf(id)}/events`, query);
+      if (data.length > 0) return { customerId: id, known: false, ...(isStripeId(id) && { stripeCustomerId: id }) };
+    }
+    throw new CommandError({
+      what: `nothing is known of the customer ${id}`,
+      why: 'nobody told us about it, and it has sent no event in the last 34 days',
+      todo: '`tallystick customers list` shows those there are.',
+      cause: error,
+    });
+  }
+}
+
+function isStripeId(id: string): boolean {
+  return id.startsWith('cus_');
+}
+
+function adviceToMap(id: string): string {
+  return isStripeId(id)
+    ? ' An id of Stripe’s is mapped to itself.'
+    : ` Say which Stripe customer it is: tallystick customers put '${id}' '{"stripeCustomerId":"cus_…"}'`;
 }
 
 function render(customers: readonly CustomerReply[]): string {

@@ -4,7 +4,7 @@ import { meantHint } from '../../src/domain/nearest-name.ts';
 /** What commander says of a name that it does not know, and of a value that is none of the choices. */
 const UNKNOWN_COMMAND = /^error: unknown command '([^']*)'/;
 const UNKNOWN_OPTION = /^error: unknown option '([^']*)'/;
-const NO_CHOICE = /argument '([^']*)' is invalid\. Allowed choices are (.*)\.$/;
+const NO_CHOICE = /(?:value|argument) '([^']*)' is invalid(?: for argument '[^']*')?\. Allowed choices are (.*)\.$/;
 
 /** A refusal of the command line with the nearest name and all there are, once. Other refusals stay as they are. */
 export function nameWhatThereIs(refusal: string, command: Command): string {
