@@ -91,7 +91,7 @@ export async function registerOpenApi(app: App, version: string): Promise<void> 
 /** Paths by their first operation's tag, in the order of the tags; within a tag as they were registered. */
 function inTagOrder<Paths extends object>(paths: Paths): Paths {
   const rankOf = (path: unknown): number => {
-    const tags = Object.values((path ?? {}) as object).flatMap(
+    const tags = Object.values(path ?? {}).flatMap(
       (operation) => (operation as { tags?: string[] } | null)?.tags ?? [],
     );
     const rank = TAGS.findIndex(({ name }) => tags.includes(name));

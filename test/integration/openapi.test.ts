@@ -19,8 +19,9 @@ interface Body {
 
 describe('the OpenAPI document', () => {
   it('begins with events, tells what each group is, and explains the definition of a meter with examples', () =>
-    withDaemon({}, async ({ get, url }) => {
-      const { tags, paths } = await get<Document>('/openapi.json');
+    withDaemon({}, async (daemon) => {
+      const { url } = daemon;
+      const { tags, paths } = await daemon.get<Document>('/openapi.json');
       expect(Object.keys(paths)[0]).toBe('/v1/events');
       const used = Object.values(paths).flatMap((path) =>
         Object.values(path).flatMap((operation) => operation.tags ?? []),
