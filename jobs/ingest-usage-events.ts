@@ -1,5 +1,6 @@
 import { boundary } from '../src/boundary.ts';
 import type { Clock } from '../src/clock.ts';
+import { conflictFault, differingFields } from '../src/domain/event-conflict.ts';
 import type { EventInput } from '../src/domain/event-input.ts';
 import type { AppendOutcome, EventResult, IngestResult, IngestWarning } from '../src/domain/ingest-result.ts';
 import { cutRejectedText, type RejectedText, toRejectedText } from '../src/domain/rejected-text.ts';
@@ -14,6 +15,8 @@ export interface RefusedEvent extends RejectedText, EventFault {
 export interface IngestUsageEventsDeps {
   /** Stores events; durable when it returns. `bytes` is the size of the input they came from. */
   append(events: readonly UsageEvent[], bytes: number): Promise<readonly AppendOutcome[]>;
+  /** Of each event the one that is durably stored under its key, if there is one. */
+  findStored(events: readonly UsageEvent[]): Promise<readonly (UsageEvent | undefined)[]>;
   /** Keeps refusals; durable when it returns. */
   keepRejected(refused: readonly RefusedEvent[], at: Date): Promise<void>;
   /** The event types that some meter counts; undefined when they are not known at present. */
@@ -32,11 +35,8 @@ export interface IngestUsageEventsInput {
 }
 
 const WARNINGS_MAX = 20;
-const CONFLICT: EventFault = {
-  code: 'event_conflict',
-  detail: 'An event with this idempotencyKey and other content is stored; it stands.',
-  pointer: '/idempotencyKey',
-};
+/** In the place of a fault, of a duplicate. */
+const NO_FAULT: EventFault = { code: '', detail: '', pointer: '' };
 
 /**
  * Stores what obeys the rules and keeps what does not, each event on its own. Every outcome is durable when this
@@ -48,21 +48,60 @@ export async function ingestUsageEvents(
   input: IngestUsageEventsInput,
 ): Promise<IngestResult> {
   const nowMs = deps.clock.now();
-  const { values, faults } = input.events;
+  const judged = judge(input, nowMs);
+  const { accepted, results, refused } = judged;
+  const events = accepted.map(({ event }) => event);
+  const rejected = refused.length;
+  const outcomes = await deps.append(events, input.bytes);
+  await boundary('ingest.events-appended');
+  if (events.length > 0) deps.observeDelay(nowMs - judged.oldestMs);
+  const conflicts = await explainConflicts(deps, input.events, accepted, outcomes);
+  for (let position = 0; position < outcomes.length; position += 1) {
+    const of = accepted[position];
+    if (outcomes[position] === 'accepted' || of === undefined) continue;
+    const value = input.events.values[of.index];
+    const fault = conflicts.get(of.index);
+    const refusal = refuse(value, fault ?? NO_FAULT, { text: '', truncated: false });
+    if (fault !== undefined) refused.push({ ...refusal, ...toRejectedText(value) });
+    results.push(toResult(of.index, fault === undefined ? 'duplicate' : 'conflict', refusal));
+  }
+  if (refused.length > 0) {
+    await deps.keepRejected(refused, new Date(nowMs));
+    await boundary('ingest.refusals-kept');
+  }
+  const warnings = [...typeWarnings(deps, events), ...timeWarnings(input.events, accepted)];
+  return summarise({ results, accepted: outcomes.length, rejected, warnings });
+}
+
+/** An event that obeys the rules, and its position in the request. */
+interface AcceptedEvent {
+  readonly event: UsageEvent;
+  readonly index: number;
+}
+
+interface JudgedEvents {
+  readonly accepted: AcceptedEvent[];
+  readonly results: EventResult[];
+  readonly refused: RefusedEvent[];
+  /** When the oldest of those that obey the rules occurred; the present without any. */
+  readonly oldestMs: number;
+}
+
+/** Holds every event against the rules. */
+function judge(input: IngestUsageEventsInput, nowMs: number): JudgedEvents {
+  const { values, faults, timeless } = input.events;
   const bounds = { nowMs, ageMsMax: input.ageMsMax };
-  const events: UsageEvent[] = [];
-  let oldestMs = nowMs;
-  /** Of each event, its position in the request. */
-  const indexes: number[] = [];
+  const accepted: AcceptedEvent[] = [];
   const results: EventResult[] = [];
   const refused: RefusedEvent[] = [];
+  let oldestMs = nowMs;
   for (let index = 0; index < values.length; index += 1) {
     const value = values[index];
     const early = faults.size === 0 ? undefined : faults.get(index);
-    const verdict = early ?? parseUsageEvent(value, bounds);
+    const stated = timeless?.has(index) === true ? withArrival(value, nowMs) : value;
+    const verdict = early ?? parseUsageEvent(stated, bounds);
     if ('event' in verdict) {
-      events.push(verdict.event);
-      indexes.push(index);
+      accepted.push({ event: verdict.event, index });
       oldestMs = Math.min(oldestMs, verdict.event.occurredAtMs);
       continue;
     }
@@ -71,23 +110,37 @@ export async function ingestUsageEvents(
     refused.push(refusal);
     results.push(toResult(index, 'rejected', refusal));
   }
-  const rejected = refused.length;
-  const outcomes = await deps.append(events, input.bytes);
-  await boundary('ingest.events-appended');
-  if (events.length > 0) deps.observeDelay(nowMs - oldestMs);
-  for (let position = 0; position < outcomes.length; position += 1) {
-    const outcome = outcomes[position];
-    const index = indexes[position];
-    if (outcome === 'accepted' || outcome === undefined || index === undefined) continue;
-    const refusal = refuse(values[index], CONFLICT, { text: '', truncated: false });
-    if (outcome === 'conflict') refused.push({ ...refusal, ...toRejectedText(values[index]) });
-    results.push(toResult(index, outcome, refusal));
+  return { accepted, results, refused, oldestMs };
+}
+
+/** An event without a time of its own, at the instant of its arrival. */
+function withArrival(value: unknown, nowMs: number): unknown {
+  return { ...(value as object), occurredAt: new Date(nowMs).toISOString() };
+}
+
+/**
+ * The faults of those that conflict, by index. An event without a time of its own that differs in nothing but the instant
+ * of its arrival is a repetition, not a conflict: what it states is the same, and the first arrival stands.
+ */
+async function explainConflicts(
+  deps: IngestUsageEventsDeps,
+  { timeless }: EventInput,
+  accepted: readonly AcceptedEvent[],
+  outcomes: readonly AppendOutcome[],
+): Promise<Map<number, EventFault>> {
+  const conflicting = accepted.filter((_, position) => outcomes[position] === 'conflict');
+  if (conflicting.length === 0) return new Map();
+  const stored = await deps.findStored(conflicting.map(({ event }) => event));
+  const faults = new Map<number, EventFault>();
+  for (const [position, { event, index }] of conflicting.entries()) {
+    const standing = stored[position];
+    const isRepetition =
+      timeless?.has(index) === true &&
+      standing !== undefined &&
+      differingFields(event, standing).every((name) => name === 'occurredAt');
+    if (!isRepetition) faults.set(index, conflictFault(event, standing));
   }
-  if (refused.length > 0) {
-    await deps.keepRejected(refused, new Date(nowMs));
-    await boundary('ingest.refusals-kept');
-  }
-  return summarise({ results, accepted: outcomes.length, rejected, warnings: warningsOf(deps, events) });
+  return faults;
 }
 
 function summarise(parts: {
@@ -136,7 +189,14 @@ function storable(value: unknown): string | undefined {
   return typeof value === 'string' && value.length <= ID_BYTES_MAX && value.isWellFormed() ? value : undefined;
 }
 
-function warningsOf(deps: IngestUsageEventsDeps, events: readonly UsageEvent[]): IngestWarning[] {
+function timeWarnings({ timeless }: EventInput, accepted: readonly AcceptedEvent[]): IngestWarning[] {
+  const count = timeless === undefined ? 0 : accepted.filter(({ index }) => timeless.has(index)).length;
+  if (count === 0) return [];
+  const detail = `${count} of the events had no time: they count at the instant of their first arrival. Send time.`;
+  return [{ code: 'occurred_at_assumed', detail }];
+}
+
+function typeWarnings(deps: IngestUsageEventsDeps, events: readonly UsageEvent[]): IngestWarning[] {
   const metered = deps.meteredEventTypes();
   if (metered === undefined) return [];
   let unmetered: Set<string> | undefined;

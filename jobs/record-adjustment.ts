@@ -3,11 +3,13 @@ import type { Clock } from '../src/clock.ts';
 import {
   type Adjustment,
   adjustmentFingerprint,
+  differingAdjustmentFields,
   type AdjustmentInput,
   assertAdjustable,
   parseAdjustment,
 } from '../src/domain/adjustment.ts';
 import { type BillingCustomer, countsFromMs, unknownCustomer } from '../src/domain/billing-customer.ts';
+import { conflictDetail } from '../src/domain/event-conflict.ts';
 import type { CustomerHour } from '../src/domain/derivation-plan.ts';
 import type { Meter } from '../src/domain/meter.ts';
 import { epochHourOf } from '../src/domain/window.ts';
@@ -105,7 +107,7 @@ async function requireSame<Entry>(
   throw new DaemonError({
     kind: 'conflict',
     code: 'adjustment_conflict',
-    message: 'An adjustment with this idempotencyKey and other content is stored; it stands.',
+    message: conflictDetail('adjustment', differingAdjustmentFields(stored, adjustment)),
     context: { idempotencyKey, customerId, pointer: '/idempotencyKey' },
   });
 }

@@ -1,5 +1,7 @@
 import { boundary } from '../src/boundary.ts';
 import type { Clock } from '../src/clock.ts';
+import { conflictFault } from '../src/domain/event-conflict.ts';
+import { parseJson } from '../src/domain/exact-json.ts';
 import type { AppendOutcome } from '../src/domain/ingest-result.ts';
 import { type EventFault, parseUsageEvent, type UsageEvent } from '../src/domain/usage-event.ts';
 import { DaemonError } from '../src/errors.ts';
@@ -10,6 +12,8 @@ export interface ReplayRejectedEventDeps {
     delete(id: string): Promise<boolean>;
   };
   append(events: readonly UsageEvent[], bytes: number): Promise<readonly AppendOutcome[]>;
+  /** Of each event the one that is durably stored under its key, if there is one. */
+  findStored(events: readonly UsageEvent[]): Promise<readonly (UsageEvent | undefined)[]>;
   readonly clock: Pick<Clock, 'now'>;
 }
 
@@ -50,11 +54,13 @@ export async function replayRejectedEvent(
   await boundary('replay.event-appended');
   const { idempotencyKey, customerId } = verdict.event;
   if (outcome === 'conflict' || outcome === undefined) {
+    const [stored] = await deps.findStored([verdict.event]);
+    const { detail, pointer } = conflictFault(verdict.event, stored);
     throw new DaemonError({
       kind: 'conflict',
       code: 'event_conflict',
-      message: 'An event with this idempotencyKey and other content is stored; it stands.',
-      context: { idempotencyKey, customerId },
+      message: detail,
+      context: { idempotencyKey, customerId, pointer },
     });
   }
   await deps.rejected.delete(input.id);
@@ -62,15 +68,12 @@ export async function replayRejectedEvent(
 }
 
 function readKept(entry: { readonly text: string; readonly truncated?: boolean }): unknown {
-  try {
-    if (entry.truncated !== true) return JSON.parse(entry.text) as unknown;
-  } catch {
-    // Text that is no JSON is what the error below says.
-  }
+  const json = entry.truncated === true ? undefined : parseJson(entry.text);
+  if (json !== undefined && !('fault' in json) && json.isExact) return json.value;
   throw new DaemonError({
     kind: 'invalid',
     code: 'rejected_event_unreadable',
-    message: 'The kept input is cut off or is not JSON: send the corrected event along.',
+    message: 'The kept input is cut off, is not JSON, or names a field twice: send the corrected event along.',
   });
 }
 

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
+import { parseJson, repeatedNames } from '../../src/domain/exact-json.ts';
 import { usageError } from './command-error.ts';
 
 /**
@@ -8,12 +9,13 @@ import { usageError } from './command-error.ts';
  */
 export async function readJsonArgument(argument: string): Promise<Record<string, unknown>> {
   const source = await readSource(argument);
-  try {
-    const value: unknown = JSON.parse(source);
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
-  } catch {
-    // Said below.
+  const json = parseJson(source);
+  if (!('fault' in json) && !json.isExact) {
+    const name = repeatedNames(source, 0).parts[0]?.name ?? '';
+    throw usageError(`"${name}" stands twice in the argument`, 'Only one of its values could count: give it once.');
   }
+  const value = 'fault' in json ? undefined : json.value;
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
   throw usageError(
     'the argument is not a JSON object',
     'Give one like \'{"name":"Acme"}\', @file.json, or - to read it.',

@@ -123,3 +123,14 @@ export function adjustmentFingerprint(adjustment: Adjustment): Buffer {
   const text = [meter, occurredAtMs, quantity, reason, actor].join('\u001f');
   return hash('sha256', text, 'buffer').subarray(0, 16);
 }
+
+/** The names of the fields in which two adjustments with one key differ. */
+export function differingAdjustmentFields(a: Adjustment, b: Adjustment): string[] {
+  return [
+    ...(a.meter === b.meter ? [] : ['meter']),
+    ...(a.occurredAtMs === b.occurredAtMs ? [] : ['occurredAt']),
+    ...(a.quantity === b.quantity ? [] : ['quantity']),
+    ...(a.reason === b.reason ? [] : ['reason']),
+    ...(a.actor === b.actor ? [] : ['actor']),
+  ];
+}

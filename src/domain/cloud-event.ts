@@ -1,28 +1,44 @@
+import { idFault } from './id-text.ts';
+import { meantHint } from './nearest-name.ts';
 import { type EventFault, escapePointer } from './usage-event.ts';
 
 /** The attributes and the data of a CloudEvent by name: the JSON format of CloudEvents 1.0. */
 export type CloudEventFields = Record<string, unknown>;
 
-export type CloudEventVerdict = { readonly fields: Record<string, unknown> } | { readonly fault: EventFault };
+/**
+ * What the `data` of CloudEvents is: `fields` are quantity, userId and properties of a usage event; as `properties` it is
+ * the properties themselves, as producers of other meters send it.
+ */
+export type CloudEventData = 'fields' | 'properties';
+
+export type CloudEventVerdict =
+  | {
+      readonly fields: Record<string, unknown>;
+      /** It has no time of its own, and counts at the instant of its arrival. */
+      readonly isTimeless: boolean;
+    }
+  | { readonly fault: EventFault };
 
 /** Attribute names (CloudEvents 1.0, "Naming conventions"), and the two members of the JSON format that are none. */
 const ATTRIBUTE_NAME = /^[a-z0-9]+$/;
+const ATTRIBUTES = ['specversion', 'id', 'source', 'type', 'subject', 'time', 'datacontenttype', 'data'];
 const DATA_FIELDS = new Set(['quantity', 'userId', 'properties']);
 /** Extension attributes that look like fields of ours: ignoring one would count the wrong amount. */
 const MISPLACED = new Set(['quantity', 'userid', 'properties']);
+const WHITE_SPACE = /\s/;
 const JSON_MEDIA_TYPE = /^[^;]*[/+]json\s*(;|$)/i;
 
 /**
  * Turns a CloudEvent into the fields of a usage event: `source` + space + `id` → idempotencyKey, `type` → eventType,
  * `subject` → customerId, `time` → occurredAt, and what `data` holds. Extension attributes are ignored.
- * The fields are still unchecked.
+ * The fields are still unchecked. Where `data` is properties, an event may have no `time`.
  */
-export function fromCloudEvent(input: unknown): CloudEventVerdict {
+export function fromCloudEvent(input: unknown, data: CloudEventData = 'fields'): CloudEventVerdict {
   if (typeof input !== 'object' || input === null || Array.isArray(input)) {
     return refuse('event_not_an_object', 'A CloudEvent is a JSON object.', '');
   }
   const given = input as CloudEventFields;
-  const fault = envelopeFault(given) ?? dataFault(given['data']);
+  const fault = envelopeFault(given) ?? dataFault(given['data'], data);
   if (fault !== undefined) return { fault };
   const fields: Record<string, unknown> = {
     idempotencyKey: `${given['source'] as string} ${given['id'] as string}`,
@@ -30,8 +46,9 @@ export function fromCloudEvent(input: unknown): CloudEventVerdict {
     eventType: given['type'],
     occurredAt: given['time'],
   };
-  Object.assign(fields, given['data']);
-  return { fields };
+  if (data === 'fields') Object.assign(fields, given['data']);
+  else if (given['data'] !== undefined) fields['properties'] = given['data'];
+  return { fields, isTimeless: data === 'properties' && given['time'] === undefined };
 }
 
 function envelopeFault(given: CloudEventFields): EventFault | undefined {
@@ -50,6 +67,13 @@ function envelopeFault(given: CloudEventFields): EventFault | undefined {
     if (typeof value !== 'string' || value === '') {
       return { code: 'field_type', detail: `${name} must be a string that is not empty.`, pointer: `/${name}` };
     }
+    const fault = idFault(value);
+    if (fault !== undefined) return { code: fault.code, detail: `${name} ${fault.phrase}.`, pointer: `/${name}` };
+  }
+  if (WHITE_SPACE.test(given['source'] as string)) {
+    const detail =
+      'source must not hold white space: it is a URI reference, and source + space + id is the key of the event.';
+    return { code: 'cloud_event_invalid', detail, pointer: '/source' };
   }
   const dataType = given['datacontenttype'];
   if (dataType !== undefined && (typeof dataType !== 'string' || !JSON_MEDIA_TYPE.test(dataType))) {
@@ -58,18 +82,20 @@ function envelopeFault(given: CloudEventFields): EventFault | undefined {
   return undefined;
 }
 
-function dataFault(data: unknown): EventFault | undefined {
+function dataFault(data: unknown, as: CloudEventData): EventFault | undefined {
   if (data === undefined) return undefined;
   if (typeof data !== 'object' || data === null || Array.isArray(data)) {
     return { code: 'field_type', detail: 'data must be an object.', pointer: '/data' };
   }
+  if (as === 'properties') return undefined;
   for (const name in data) if (!DATA_FIELDS.has(name)) return unknownField(name, '/data');
   return undefined;
 }
 
 function unknownField(name: string, parent: string): EventFault {
   const shown = name.slice(0, 64).toWellFormed();
-  const detail = `"${shown}" is not a field that is known here; data may hold quantity, userId and properties.`;
+  const hint = meantHint(name, parent === '' ? ATTRIBUTES : [...DATA_FIELDS]);
+  const detail = `"${shown}" is not known here.${hint} data may hold quantity, userId and properties (or, with ?data=properties, the properties themselves).`;
   return { code: 'field_unknown', detail, pointer: `${parent}/${escapePointer(shown)}` };
 }
 

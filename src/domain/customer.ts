@@ -9,6 +9,7 @@ import {
   withMirroredCalendar,
   withStatedCalendar,
 } from './customer-calendar.ts';
+import { idFault } from './id-text.ts';
 import { type BillingInterval, periodContaining } from './period.ts';
 import { shortTextFault } from './short-text.ts';
 import { ID_BYTES_MAX, parseTimestamp } from './usage-event.ts';
@@ -68,7 +69,7 @@ export function changeCustomer(
   input: { readonly customerId: string; readonly change: CustomerChange; readonly nowMs: number },
 ): Customer {
   const { customerId, change } = input;
-  checkText(customerId, { name: 'customerId', pointer: '', bytesMax: ID_BYTES_MAX });
+  if (before === undefined) checkNewId(customerId);
   const settings = settingsAfter(before, customerId, change);
   return customerAfter(before, input, {
     settings,
@@ -218,6 +219,13 @@ function contentOf(customer: Customer): string {
     customer.calendars.at(-1)?.subscription,
     customer.requeueFrom,
   ]);
+}
+
+/** Of a customer that is stored already the id is what it is. */
+function checkNewId(customerId: string): void {
+  checkText(customerId, { name: 'customerId', pointer: '', bytesMax: ID_BYTES_MAX });
+  const fault = idFault(customerId);
+  if (fault !== undefined) throw invalid(`customerId ${fault.phrase}.`, '');
 }
 
 const nameRule = { name: 'name', pointer: '/name', bytesMax: 255 };

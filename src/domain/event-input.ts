@@ -1,6 +1,8 @@
 import { DaemonError } from '../errors.ts';
-import { type CloudEventFields, fromCloudEvent } from './cloud-event.ts';
-import type { EventFault } from './usage-event.ts';
+import { type CloudEventData, type CloudEventFields, fromCloudEvent } from './cloud-event.ts';
+import { JSON_DEPTH_MAX, parseJson, type RepeatedName, repeatedNames } from './exact-json.ts';
+import { shownName } from './schema-fault.ts';
+import { type EventFault, escapePointer } from './usage-event.ts';
 
 /** The forms in which usage events arrive. */
 export const EVENT_MEDIA_TYPES = [
@@ -24,15 +26,19 @@ export interface EventInput {
   readonly values: readonly unknown[];
   /** By index: those that cannot be events. Their value is what is known of them. */
   readonly faults: ReadonlyMap<number, InputFault>;
+  /** By index: those without a time of their own, which count at the instant of their arrival. */
+  readonly timeless?: ReadonlySet<number>;
 }
 
 export interface EventBody {
   readonly mediaType: EventMediaType;
-  /** Well-formed text; of NDJSON either the text or, when part of it is not UTF-8, its lines (undefined: a bad one). */
-  readonly text: string | readonly NdjsonLine[];
+  /** Well-formed text; of NDJSON either the text or, when part of it is not UTF-8, its lines. */
+  readonly text: string | Iterable<NdjsonLine>;
   /** The attributes of a CloudEvent in binary mode, whose data is the text. */
   readonly cloudEvent?: Readonly<Record<string, string>> | undefined;
   readonly eventsMax: number;
+  /** What the `data` of CloudEvents is; fields of a usage event without it. */
+  readonly data?: CloudEventData | undefined;
 }
 
 export interface NdjsonLine {
@@ -40,30 +46,49 @@ export interface NdjsonLine {
   readonly isUtf8: boolean;
 }
 
+const TOO_DEEP = `JSON may nest ${JSON_DEPTH_MAX} brackets deep.`;
 const NO_FAULTS: ReadonlyMap<number, InputFault> = new Map();
 
 /**
  * Finds the events in a request body. Faults of one event are told by index; faults of the whole body are thrown.
- * @throws DaemonError `invalid`: `body_not_json`, `batch_not_an_array`, `no_events`, `too_many_events`.
+ * @throws DaemonError `invalid`: `body_not_json`, `json_too_deep`, `field_repeated`, `batch_not_an_array`, `no_events`,
+ *   `too_many_events`.
  */
 export function readEventInput(body: EventBody): EventInput {
   if (body.cloudEvent !== undefined) return readBinaryCloudEvent(body, body.cloudEvent);
   if (body.mediaType === 'application/x-ndjson') return readLines(body);
-  const parsed = parseBody(textOf(body));
+  const text = textOf(body);
+  const { value, isExact } = parseBody(text);
   if (body.mediaType === 'application/json') {
-    return { values: bounded(eventsOf(parsed), body.eventsMax), faults: NO_FAULTS };
+    const { values, depth } = eventsOf(value);
+    return { values: bounded(values, body.eventsMax), faults: isExact ? NO_FAULTS : repetitions(text, depth) };
   }
-  if (body.mediaType === 'application/cloudevents+json') return fromCloudEvents([parsed]);
-  if (!Array.isArray(parsed)) throw invalid('batch_not_an_array', 'A batch of CloudEvents is a JSON array.');
-  return fromCloudEvents(bounded(parsed, body.eventsMax));
+  const isBatch = body.mediaType === 'application/cloudevents-batch+json';
+  if (isBatch && !Array.isArray(value)) throw invalid('batch_not_an_array', 'A batch of CloudEvents is a JSON array.');
+  const given = isBatch ? bounded(value as readonly unknown[], body.eventsMax) : [value];
+  return fromCloudEvents(given, isExact ? NO_FAULTS : repetitions(text, isBatch ? 1 : 0), body.data);
 }
 
-/** One event, an array of them, or `{"events": […]}` and nothing else. */
-function eventsOf(parsed: unknown): readonly unknown[] {
-  if (Array.isArray(parsed)) return parsed;
-  if (typeof parsed !== 'object' || parsed === null) return [parsed];
+/** One event, an array of them, or `{"events": […]}` and nothing else; and how deep they lie. */
+function eventsOf(parsed: unknown): { values: readonly unknown[]; depth: 0 | 1 | 2 } {
+  if (Array.isArray(parsed)) return { values: parsed, depth: 1 };
+  if (typeof parsed !== 'object' || parsed === null) return { values: [parsed], depth: 0 };
   const { events } = parsed as { events?: unknown };
-  return Array.isArray(events) && Object.keys(parsed).length === 1 ? events : [parsed];
+  const isEnvelope = Array.isArray(events) && Object.keys(parsed).length === 1;
+  return isEnvelope ? { values: events, depth: 2 } : { values: [parsed], depth: 0 };
+}
+
+/** By index, the events of a body in which a name is repeated, with their text: which value was meant, nobody knows. */
+function repetitions(text: string, depth: 0 | 1 | 2): Map<number, InputFault> {
+  const { outside, parts } = repeatedNames(text, depth);
+  if (outside !== undefined) throw invalid('field_repeated', repetitionOf(outside).detail);
+  return new Map(parts.map((part) => [part.index, { fault: repetitionOf(part), text: part.text }]));
+}
+
+function repetitionOf({ name, path }: RepeatedName): EventFault {
+  const pointer = path.map((token) => `/${escapePointer(shownName(token))}`).join('');
+  const detail = `"${shownName(name)}" stands there twice, and only one of its values could count.`;
+  return { code: 'field_repeated', detail, pointer };
 }
 
 function bounded(values: readonly unknown[], eventsMax: number): readonly unknown[] {
@@ -73,69 +98,95 @@ function bounded(values: readonly unknown[], eventsMax: number): readonly unknow
 }
 
 function readLines(body: EventBody): EventInput {
-  const lines = typeof body.text === 'string' ? body.text.split('\n') : body.text;
+  const lines = typeof body.text === 'string' ? splitLines(body.text) : body.text;
   const values: unknown[] = [];
   const faults = new Map<number, InputFault>();
+  let blank = 0;
   for (const line of lines) {
-    const text = typeof line === 'string' ? line : line.text;
-    if (text.trim() === '') continue;
-    if (values.length >= body.eventsMax) throw tooMany(body.eventsMax);
-    const parsed = typeof line === 'string' || line.isUtf8 ? tryParse(text) : undefined;
-    if (parsed === undefined) {
-      const reason = typeof line === 'string' || line.isUtf8 ? 'is not JSON' : 'is not UTF-8';
-      faults.set(values.length, {
-        fault: { code: 'line_not_json', detail: `The line ${reason}.`, pointer: '' },
-        text,
-      });
+    if (line.text.trim() === '') {
+      blank += 1;
+      if (blank > body.eventsMax) throw tooMany(body.eventsMax);
+      continue;
     }
-    values.push(parsed);
+    if (values.length >= body.eventsMax) throw tooMany(body.eventsMax);
+    const read = readLine(line);
+    if ('fault' in read) faults.set(values.length, read);
+    values.push('fault' in read ? read.value : read.parsed);
   }
   return { values: bounded(values, body.eventsMax), faults };
+}
+
+/** One line after the other: what comes after the last one that is wanted costs nothing. */
+function* splitLines(text: string): Generator<NdjsonLine> {
+  for (let from = 0; from <= text.length;) {
+    const at = text.indexOf('\n', from);
+    const to = at < 0 ? text.length : at;
+    yield { text: text.slice(from, to), isUtf8: true };
+    from = to + 1;
+  }
+}
+
+function readLine({ text, isUtf8 }: NdjsonLine): { parsed: unknown } | (InputFault & { value?: unknown }) {
+  if (!isUtf8) return { fault: lineFault('line_not_json', 'The line is not UTF-8.'), text };
+  const json = parseJson(text);
+  if ('fault' in json) {
+    if (json.fault === 'too-deep') return { fault: lineFault('json_too_deep', TOO_DEEP), text };
+    return { fault: lineFault('line_not_json', 'The line is not JSON.'), text };
+  }
+  if (json.isExact) return { parsed: json.value };
+  const repeated = repetitions(text, 0).get(0);
+  return repeated === undefined ? { parsed: json.value } : { ...repeated, value: json.value };
+}
+
+function lineFault(code: 'line_not_json' | 'json_too_deep', detail: string): EventFault {
+  return { code, detail, pointer: '' };
 }
 
 function readBinaryCloudEvent(body: EventBody, attributes: Readonly<Record<string, string>>): EventInput {
   const text = textOf(body);
   const fields: CloudEventFields = { ...attributes };
-  if (text.trim() !== '') fields['data'] = parseBody(text);
-  return fromCloudEvents([fields]);
+  if (text.trim() === '') return fromCloudEvents([fields], NO_FAULTS, body.data);
+  const { value, isExact } = parseBody(text);
+  fields['data'] = value;
+  return fromCloudEvents([fields], isExact ? NO_FAULTS : repetitions(text, 0), body.data);
 }
 
-function fromCloudEvents(inputs: readonly unknown[]): EventInput {
+function fromCloudEvents(
+  inputs: readonly unknown[],
+  early: ReadonlyMap<number, InputFault>,
+  data: CloudEventData | undefined,
+): EventInput {
   const values: unknown[] = [];
-  const faults = new Map<number, InputFault>();
-  for (const input of inputs) {
-    const verdict = fromCloudEvent(input);
-    if ('fault' in verdict) faults.set(values.length, { fault: verdict.fault });
+  const faults = new Map<number, InputFault>(early);
+  const timeless = new Set<number>();
+  for (const [index, input] of inputs.entries()) {
+    const verdict = fromCloudEvent(input, data);
+    if ('fault' in verdict) faults.set(index, early.get(index) ?? { fault: verdict.fault });
+    else if (verdict.isTimeless) timeless.add(index);
     values.push('fault' in verdict ? input : verdict.fields);
   }
-  return { values, faults };
+  return { values, faults, ...(timeless.size > 0 && { timeless }) };
 }
 
 function textOf(body: EventBody): string {
-  return typeof body.text === 'string' ? body.text : body.text.map(({ text }) => text).join('\n');
+  return typeof body.text === 'string' ? body.text : [...body.text].map(({ text }) => text).join('\n');
 }
 
-function parseBody(text: string): unknown {
-  const parsed = tryParse(text);
-  if (parsed === undefined) throw invalid('body_not_json', 'The body is not JSON.');
-  return parsed;
-}
-
-/** No JSON text means undefined. */
-function tryParse(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return undefined;
-  }
+function parseBody(text: string): { value: unknown; isExact: boolean } {
+  const json = parseJson(text);
+  if (!('fault' in json)) return json;
+  if (json.fault === 'too-deep') throw invalid('json_too_deep', TOO_DEEP);
+  throw invalid('body_not_json', 'The body is not JSON.');
 }
 
 function tooMany(eventsMax: number): DaemonError {
-  return invalid('too_many_events', `A request may hold ${eventsMax} events. Send the rest in another one.`);
+  const message = `A request may hold ${eventsMax} events, and as many blank lines. Send the rest in another one.`;
+  return invalid('too_many_events', message);
 }
 
 function invalid(code: BodyFaultCode, message: string): DaemonError {
   return new DaemonError({ kind: 'invalid', code, message });
 }
 
-type BodyFaultCode = 'body_not_json' | 'batch_not_an_array' | 'no_events' | 'too_many_events';
+type BodyFaultCode =
+  'body_not_json' | 'json_too_deep' | 'field_repeated' | 'batch_not_an_array' | 'no_events' | 'too_many_events';

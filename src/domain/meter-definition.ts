@@ -9,9 +9,9 @@ import {
   type MeterCondition,
   parseEventField,
 } from './meter.ts';
-import { parseSignedNumber } from './quantity.ts';
+import { idFault } from './id-text.ts';
 import { shortTextFault } from './short-text.ts';
-import { EVENT_TYPE_LENGTH_MAX, parseTimestamp, type PropertyValue } from './usage-event.ts';
+import { EVENT_TYPE_LENGTH_MAX, parseProperty, parseTimestamp, type PropertyValue } from './usage-event.ts';
 
 /** A meter as it is stored. */
 export interface MeterDefinition {
@@ -75,6 +75,8 @@ export function changeMeter(
 ): MeterDefinition {
   const { key, change, nowMs } = input;
   if (!METER_KEY.test(key)) throw invalid('A meter key is 1 to 64 characters of A-Z a-z 0-9 . _ -', '');
+  const fault = before === undefined ? idFault(key) : undefined;
+  if (fault !== undefined) throw invalid(`A meter key ${fault.phrase}.`, '');
   const counted = countedAfter(before, change);
   const stripe = pick(change.stripe, before?.stripe, readStripe);
   const isRedefined = before === undefined || countedText(before) !== countedText(counted);
@@ -218,16 +220,15 @@ function readConditions(conditions: NonNullable<MeterChange['where']>): MeterCon
     if (condition.in.length === 0 || condition.in.length > CONDITION_VALUES_MAX) {
       throw invalid(`in must list 1 to ${CONDITION_VALUES_MAX} values.`, `${pointer}/in`);
     }
-    return { property, in: condition.in.map((value, at) => readValue(value, `${pointer}/in/${at}`)) };
+    return { property, in: condition.in.map((value, at) => readValue(property, value, `${pointer}/in/${at}`)) };
   });
 }
 
-function readValue(value: string | number | boolean, pointer: string): PropertyValue {
-  if (typeof value !== 'number') return value;
-  const parsed = parseSignedNumber(value);
-  if ('fault' in parsed)
-    throw invalid('A number in a condition must be a plain decimal of at most 15 digits.', pointer);
-  return { number: parsed.quantity };
+/** A value that no event can hold would never match, without a word. */
+function readValue(property: string, value: string | number | boolean, pointer: string): PropertyValue {
+  const parsed = parseProperty(property, value);
+  if ('fault' in parsed) throw invalid(`No event can have this value: ${parsed.fault.detail}`, pointer);
+  return parsed.value;
 }
 
 function readEffectiveFrom(text: string): Date {

@@ -28,8 +28,8 @@ export type QuantityFault = 'type' | 'format' | 'negative' | 'digits';
 /**
  * Reads a non-negative quantity from parsed JSON.
  *
- * @param input a string like `"12.50"`, or a JSON number, which is judged by its shortest decimal form after parsing
- *   (so no exponent, and an integer of at most 2^53).
+ * @param input a string like `"12.50"`, or a JSON number, which is judged by the shortest decimal that is the same number
+ *   after parsing, written plainly: how it was written (`5e-07`) is the habit of a language. Integers up to 2^53.
  * @returns the canonical form, or the fault.
  */
 export function parseQuantity(input: unknown): { quantity: Quantity } | { fault: QuantityFault } {
@@ -38,7 +38,7 @@ export function parseQuantity(input: unknown): { quantity: Quantity } | { fault:
   if (!Number.isFinite(input)) return { fault: 'format' };
   if (input < 0) return { fault: 'negative' };
   if (Number.isInteger(input) && input > Number.MAX_SAFE_INTEGER + 1) return { fault: 'digits' };
-  return parseText(String(input));
+  return parseText(plainText(input));
 }
 
 /** Like `parseQuantity` for the numbers among an event's properties: JSON numbers only, sign allowed. */
@@ -46,6 +46,12 @@ export function parseSignedNumber(input: number): { quantity: Quantity } | { fau
   if (input >= 0 || !Number.isFinite(input)) return parseQuantity(input);
   const magnitude = parseQuantity(-input);
   return 'fault' in magnitude ? magnitude : { quantity: `-${magnitude.quantity}` };
+}
+
+/** The shortest decimal form of a number, without an exponent. */
+function plainText(input: number): string {
+  const text = String(input);
+  return text.includes('e') ? new Exact(text).toFixed() : text;
 }
 
 function parseText(text: string): { quantity: Quantity } | { fault: QuantityFault } {

@@ -1,7 +1,9 @@
 import { hash } from 'node:crypto';
 import { DAY_MS, MINUTE_MS } from '../durations.ts';
+import { assert } from '../errors.ts';
+import { idFault } from './id-text.ts';
 import { isPropertyName } from './meter.ts';
-import { REPLACEMENT_CHARACTER } from './short-text.ts';
+import { meantHint } from './nearest-name.ts';
 import { parseQuantity, parseSignedNumber, type Quantity, type QuantityFault } from './quantity.ts';
 
 /** A number among the properties, as its canonical decimal text. */
@@ -55,7 +57,8 @@ const CONTROL_CHARACTER = /[\u0000-\u001f\u007f-\u009f]/;
 const TIMESTAMP =
   /^(\d{4})-(\d{2})-(\d{2})[Tt](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,3})\d*)?(?:[Zz]|([+-])(\d{2}):(\d{2}))$/;
 const TIMESTAMP_LENGTH_MAX = 64;
-const FIELDS = new Set(['idempotencyKey', 'customerId', 'eventType', 'occurredAt', 'quantity', 'userId', 'properties']);
+const FIELD_NAMES = ['idempotencyKey', 'customerId', 'eventType', 'occurredAt', 'quantity', 'userId', 'properties'];
+const FIELDS = new Set(FIELD_NAMES);
 
 /** Carries a fault out of the nested checks below; it never leaves this file. */
 class FaultSignal {
@@ -86,7 +89,8 @@ function readEvent(input: unknown, bounds: EventBounds): UsageEvent {
   for (const name in fields) {
     if (!FIELDS.has(name)) {
       const shown = name.slice(0, 64).toWellFormed();
-      throw new FaultSignal('field_unknown', `"${shown}" is not a field of an event.`, `/${escapePointer(shown)}`);
+      const detail = `"${shown}" is not a field of an event.${meantHint(name, FIELD_NAMES)} There are ${FIELD_NAMES.join(', ')}.`;
+      throw new FaultSignal('field_unknown', detail, `/${escapePointer(shown)}`);
     }
   }
   const idempotencyKey = readId(fields, 'idempotencyKey');
@@ -113,14 +117,12 @@ function readId(fields: Record<string, unknown>, name: string): string {
   if (value === undefined) throw new FaultSignal('field_missing', `${name} is required.`, pointer);
   if (typeof value !== 'string') throw new FaultSignal('field_type', `${name} must be a string.`, pointer);
   checkText(value, name, pointer);
-  if (value.includes(REPLACEMENT_CHARACTER)) {
-    const detail = `${name} holds U+FFFD, which stands where a letter was lost: correct the encoding at its source.`;
-    throw new FaultSignal('text_replacement_character', detail, pointer);
-  }
   if (value.length === 0 || value.length > ID_BYTES_MAX || Buffer.byteLength(value) > ID_BYTES_MAX) {
     const detail = `${name} must be 1 to ${ID_BYTES_MAX} bytes long.`;
     throw new FaultSignal('field_length', detail, pointer);
   }
+  const fault = idFault(value);
+  if (fault !== undefined) throw new FaultSignal(fault.code, `${name} ${fault.phrase}.`, pointer);
   return value;
 }
 
@@ -241,6 +243,18 @@ function readProperties(value: unknown): [string, PropertyValue][] {
     properties.push([name, property]);
   }
   return properties;
+}
+
+/** Checks a single property by the rules of an event: what no event can hold, no condition can match. */
+export function parseProperty(name: string, value: unknown): { value: PropertyValue } | { fault: EventFault } {
+  try {
+    const [[, read] = []] = readProperties({ [name]: value });
+    assert(read !== undefined, 'A property was read as none.', { name });
+    return { value: read };
+  } catch (signal) {
+    if (signal instanceof FaultSignal) return { fault: signal.fault };
+    throw signal;
+  }
 }
 
 function readProperty(name: string, value: unknown): PropertyValue {

@@ -1,6 +1,9 @@
 /** Builds the HTTP app; `daemon.ts` lets it listen. */
 import { randomBytes } from 'node:crypto';
 import { fastify, type FastifyReply, type FastifyRequest } from 'fastify';
+import { JSON_DEPTH_MAX, parseJson, repeatedNames } from '../domain/exact-json.ts';
+import { shownName } from '../domain/schema-fault.ts';
+import { DaemonError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import { type AuthDeps, Authenticator, guardRoutes } from './auth.ts';
 import { answerClientError } from './client-error.ts';
@@ -9,6 +12,7 @@ import { type GaugeSource, type Metrics, registerMetrics } from './metrics.ts';
 import { registerOpenApi } from './openapi.ts';
 import { PROBLEM_MEDIA_TYPE, toAnswer, toProblem } from './problem.ts';
 import type { App, RouteRegistrar } from './route.ts';
+import { drainUnread } from './unread-body.ts';
 
 export interface AppDeps {
   readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
@@ -100,8 +104,26 @@ function takeEmptyJson(app: App): void {
   app.removeContentTypeParser('application/json');
   app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
     if (body === '') done(null, undefined);
-    else void parse(request, body as string, done);
+    else if (isExactJson(body as string)) void parse(request, body as string, done);
   });
+}
+
+/**
+ * Whether each name stands once: `{"dryRun": true, "dryRun": false}` is refused, not read as one of them. What is no JSON
+ * is left to the parser, which also refuses names that reach into prototypes.
+ * @throws DaemonError `json_too_deep`, `field_repeated`
+ */
+function isExactJson(text: string): boolean {
+  const json = parseJson(text);
+  if ('fault' in json) {
+    if (json.fault === 'not-json') return true;
+    const message = `JSON may nest ${JSON_DEPTH_MAX} brackets deep.`;
+    throw new DaemonError({ kind: 'invalid', code: 'json_too_deep', message });
+  }
+  if (json.isExact) return true;
+  const [repeated] = repeatedNames(text, 0).parts;
+  const message = `"${shownName(repeated?.name ?? '')}" stands there twice, and only one of its values could count.`;
+  throw new DaemonError({ kind: 'invalid', code: 'field_repeated', message });
 }
 
 function sendError(
@@ -115,5 +137,6 @@ function sendError(
   else if (problem.status >= 500) log.warn({ ...fields, err: error }, 'request could not be served');
   if (retryAfterSeconds !== undefined) reply.header('retry-after', retryAfterSeconds);
   if (problem.status === 401) reply.header('www-authenticate', 'Bearer');
+  drainUnread(request, reply);
   return reply.code(problem.status).type(PROBLEM_MEDIA_TYPE).send(JSON.stringify(problem));
 }

@@ -51,18 +51,20 @@ export function toText(body: Buffer): string {
   throw new DaemonError({ kind: 'invalid', code: 'body_not_utf8', message: 'The body is not UTF-8.' });
 }
 
-/** NDJSON as text; as lines when some of them are not UTF-8, so that only those are refused. */
-export function toNdjson(body: Buffer): string | NdjsonLine[] {
-  if (isUtf8(body)) return withoutMark(body.toString('utf8'));
-  const lines: NdjsonLine[] = [];
+/** NDJSON as text; line by line when some of it is not UTF-8, so that only those lines are refused. */
+export function toNdjson(body: Buffer): string | Iterable<NdjsonLine> {
+  return isUtf8(body) ? withoutMark(body.toString('utf8')) : linesOf(body);
+}
+
+/** One line after the other, so that the reader stops where it has enough. */
+function* linesOf(body: Buffer): Generator<NdjsonLine> {
   for (let from = 0; from < body.length;) {
     const at = body.indexOf(NEWLINE, from);
     const to = at < 0 ? body.length : at;
     const line = body.subarray(from, to);
-    lines.push({ text: line.toString('utf8'), isUtf8: isUtf8(line) });
+    yield { text: line.toString('utf8'), isUtf8: isUtf8(line) };
     from = to + 1;
   }
-  return lines;
 }
 
 /** RFC 8259 lets a parser ignore a byte order mark; editors on Windows write one. */

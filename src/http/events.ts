@@ -1,15 +1,25 @@
 /** `POST /v1/events`: records usage, and answers only for what is durable. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { type Static, Type } from 'typebox';
 import type { Clock } from '../clock.ts';
-import { EVENT_MEDIA_TYPES, type EventInput, type EventMediaType, readEventInput } from '../domain/event-input.ts';
+import type { CloudEventData } from '../domain/cloud-event.ts';
+import {
+  EVENT_MEDIA_TYPES,
+  type EventBody,
+  type EventInput,
+  type EventMediaType,
+  readEventInput,
+} from '../domain/event-input.ts';
 import type { IngestResult } from '../domain/ingest-result.ts';
+import { faultsOf } from '../domain/schema-fault.ts';
 import { DAY_MS } from '../durations.ts';
 import { DaemonError } from '../errors.ts';
 import { callerOf, requireScope } from './auth.ts';
 import { bodyTooLarge, decodeBody, toNdjson, toText } from './body.ts';
 import { eventsBodySchema, ingestAnswerSchema } from './event-schemas.ts';
-import { problemResponse } from './problem.ts';
-import { RateLimit } from './rate-limit.ts';
+import { cloudEventHeaders } from './cloud-event-headers.ts';
+import { problemResponse, requestInvalid } from './problem.ts';
+import { type Charge, RateLimit, tokensOfBytes } from './rate-limit.ts';
 import { type App, needs } from './route.ts';
 
 export interface EventsRouteDeps {
@@ -35,11 +45,22 @@ const schema = {
   security: needs('events:write'),
   consumes: [...EVENT_MEDIA_TYPES],
   body: eventsBodySchema,
-  querystring: {
-    type: 'object',
-    properties: { history: { type: 'string', enum: ['true', 'false'] } },
-    additionalProperties: false,
-  },
+  querystring: Type.Object(
+    {
+      history: Type.Optional(
+        Type.Unsafe<'true' | 'false'>({ type: 'string', enum: ['true', 'false'], description: 'true takes any age.' }),
+      ),
+      data: Type.Optional(
+        Type.Unsafe<CloudEventData>({
+          type: 'string',
+          enum: ['fields', 'properties'],
+          description:
+            'What the `data` of CloudEvents is: fields of a usage event (the default), or its properties. As properties, an event without `time` counts at the instant of its first arrival.',
+        }),
+      ),
+    },
+    { additionalProperties: false },
+  ),
   response: { 200: ingestAnswerSchema, 422: ingestAnswerSchema, default: problemResponse },
 };
 
@@ -65,25 +86,48 @@ async function answer(
   reply: FastifyReply,
 ): Promise<IngestResult> {
   const caller = callerOf(request);
-  limit.admit(caller.id);
-  const ageMsMax = readAge(request, deps);
+  const charge = limit.admit(caller.id);
+  const { isHistory, data } = readQuery(request);
+  const ageMsMax = isHistory ? Number.POSITIVE_INFINITY : deps.eventAgeDaysMax * DAY_MS;
   const raw = (request.body as Buffer | undefined) ?? Buffer.alloc(0);
   const encoding = request.headers['content-encoding'];
+  // What inflating may come to is charged before it is tried: a refusal costs as much as it took.
+  charge.set(tokensOfBytes(encoding === undefined ? raw.length : deps.bodyBytesMax));
   const body = encoding === undefined ? raw : await decodeBody(raw, encoding, deps.bodyBytesMax);
   if (body.length > deps.bodyBytesMax) throw bodyTooLarge(deps.bodyBytesMax);
-  const events = readEvents(request, body, deps.eventsPerRequestMax);
-  limit.spend(caller.id, events.values.length);
-  const result = await deps.ingest({ events, bytes: body.length, ageMsMax });
+  charge.set(tokensOfBytes(body.length));
+  const events = readEvents(request, body, { eventsMax: deps.eventsPerRequestMax, data, isHistory });
+  charge.set(Math.max(events.values.length, tokensOfBytes(body.length)));
+  const result = await ingestOrGiveBack({ deps, charge }, { events, bytes: body.length, ageMsMax });
   deps.observe(result, reply.elapsedTime);
   reply.code(result.accepted + result.duplicates > 0 ? 200 : 422);
   return result;
 }
 
-function readEvents(request: FastifyRequest, body: Buffer, eventsMax: number): EventInput {
+/** Where nothing could be acknowledged the same comes again, and is charged then. */
+async function ingestOrGiveBack(
+  { deps, charge }: { deps: EventsRouteDeps; charge: Charge },
+  input: Parameters<EventsRouteDeps['ingest']>[0],
+): Promise<IngestResult> {
+  try {
+    return await deps.ingest(input);
+  } catch (error) {
+    if (error instanceof DaemonError && error.kind === 'transient') charge.set(0);
+    throw error;
+  }
+}
+
+function readEvents(
+  request: FastifyRequest,
+  body: Buffer,
+  how: Pick<EventBody, 'eventsMax' | 'data'> & { isHistory: boolean },
+): EventInput {
   const mediaType = mediaTypeOf(request.headers['content-type'] ?? '');
   const text = mediaType === 'application/x-ndjson' ? toNdjson(body) : toText(body);
-  const cloudEvent = mediaType === 'application/json' ? cloudEventHeaders(request) : undefined;
-  return readEventInput({ mediaType, text, cloudEvent, eventsMax });
+  const cloudEvent = mediaType === 'application/json' ? cloudEventHeaders(request.raw.rawHeaders) : undefined;
+  const { timeless, ...events } = readEventInput({ mediaType, text, cloudEvent, ...how });
+  // History without a time would count today: it is refused as an event without occurredAt.
+  return timeless === undefined || how.isHistory ? events : { ...events, timeless };
 }
 
 function mediaTypeOf(contentType: string): EventMediaType {
@@ -100,33 +144,11 @@ function mediaTypeOf(contentType: string): EventMediaType {
   });
 }
 
-/** The attributes of a CloudEvent in binary mode, whose values are percent-encoded (CloudEvents HTTP binding 3.1.3.2). */
-function cloudEventHeaders(request: FastifyRequest): Record<string, string> | undefined {
-  if (request.headers['ce-specversion'] === undefined) return undefined;
-  const attributes: Record<string, string> = {};
-  for (const [name, value] of Object.entries(request.headers)) {
-    if (name.startsWith('ce-') && typeof value === 'string') attributes[name.slice(3)] = decodePercent(name, value);
-  }
-  return attributes;
-}
-
-function decodePercent(name: string, value: string): string {
-  try {
-    return decodeURIComponent(value.replace(/^"(.*)"$/, '$1'));
-  } catch (cause) {
-    const message = `The header ${name} is not percent-encoded UTF-8.`;
-    throw new DaemonError({ kind: 'invalid', code: 'request_invalid', message, cause });
-  }
-}
-
-/** How old an event may be. Importing history is for administrators: it changes periods that are closed. */
-function readAge(request: FastifyRequest, deps: EventsRouteDeps): number {
-  const { history, ...others } = request.query as { history?: unknown };
-  if ((history !== undefined && history !== 'true' && history !== 'false') || Object.keys(others).length > 0) {
-    const message = 'The only query parameter is history, which is true or false.';
-    throw new DaemonError({ kind: 'invalid', code: 'request_invalid', message, context: { pointer: '/history' } });
-  }
-  if (history !== 'true') return deps.eventAgeDaysMax * DAY_MS;
-  requireScope(callerOf(request), 'admin');
-  return Number.POSITIVE_INFINITY;
+/** Whether events may be of any age, and what data is. Importing history is for administrators: it changes closed periods. */
+function readQuery(request: FastifyRequest): { isHistory: boolean; data: CloudEventData | undefined } {
+  const errors = faultsOf(schema.querystring, request.query);
+  if (errors.length > 0) throw requestInvalid(errors);
+  const { history, data } = request.query as Static<typeof schema.querystring>;
+  if (history === 'true') requireScope(callerOf(request), 'admin');
+  return { isHistory: history === 'true', data };
 }

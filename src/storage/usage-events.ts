@@ -57,6 +57,26 @@ export function toUsageEventDocument(event: UsageEvent, receivedAtMs: number): U
   return document;
 }
 
+/** The event that a document was made of. */
+function toUsageEvent(document: UsageEventDocument): UsageEvent {
+  const { properties } = document;
+  return {
+    idempotencyKey: idempotencyKeyOf(document._id),
+    customerId: document.customerId,
+    eventType: document.eventType,
+    occurredAtMs: document.occurredAt.getTime(),
+    quantity: canonicalQuantity(document.quantity.toString()),
+    ...(document.userId !== undefined && { userId: document.userId }),
+    ...(properties !== undefined && {
+      properties: Object.entries(properties).map(([name, value]) => [name, toPropertyValue(value)] as const),
+    }),
+  };
+}
+
+function toPropertyValue(value: StoredPropertyValue): PropertyValue {
+  return value instanceof Decimal128 ? { number: canonicalQuantity(value.toString()) } : value;
+}
+
 function toStoredProperties(properties: NonNullable<UsageEvent['properties']>): Record<string, StoredPropertyValue> {
   const stored: Record<string, StoredPropertyValue> = {};
   for (const [name, value] of properties) stored[name] = toStoredProperty(value);
@@ -140,6 +160,12 @@ export class UsageEvents {
       translated(this.#collection.find({ _id: { $in: slice } }, options).toArray()),
     );
     return new Map(found.map((document) => [document._id, Buffer.from(document.fingerprint.buffer)]));
+  }
+
+  /** Those of these ids that are stored durably, as they were taken. */
+  async find(ids: readonly string[]): Promise<Map<string, UsageEvent>> {
+    const found = await translated(this.#collection.find({ _id: { $in: [...ids] } }).toArray());
+    return new Map(found.map((document) => [document._id, toUsageEvent(document)]));
   }
 
   /** A customer's raw events in time order, then by key. Reads day by day, so that a page costs what it returns. */

@@ -1,15 +1,18 @@
 import type { ObjectId } from 'mongodb';
 import { boundary } from '../boundary.ts';
 import type { Clock } from '../clock.ts';
+import type { UsageEvent } from '../domain/usage-event.ts';
 import { DaemonError } from '../errors.ts';
 import { type DirtyHours, DIRTY_PAIRS_PER_ENTRY_MAX, toPairText } from './dirty-hours.ts';
 import { COMMITS_IN_FLIGHT_MAX, GroupCommit } from './group-commit.ts';
-import type { UsageEventDocument, UsageEvents } from './usage-events.ts';
+import { type UsageEventDocument, usageEventId, type UsageEvents } from './usage-events.ts';
 
 /** How long one journal entry takes on the pairs of new commits before it is sealed. */
 const ENTRY_SPAN_MS_MAX = 3_000;
 /** Share of duplicates in recent commits beyond which keys are looked up before the insert (a refused insert costs mongod about six times a new one). */
 const LOOKUP_SHARE = 0.2;
+/** Ids in one look-up: with 511 bytes each they take a small part of a statement's 16 MiB. */
+const FOUND_AT_ONCE_MAX = 500;
 
 export type AppendOutcome = 'accepted' | 'duplicate' | 'conflict';
 
@@ -72,6 +75,17 @@ export class UsageLog {
    */
   append(documents: readonly UsageEventDocument[], bytes: number): Promise<AppendOutcome[]> {
     return this.#commits.append(documents, bytes);
+  }
+
+  /** Of each event the one that is durably stored under its key; undefined where there is none (yet). */
+  async findStored(events: readonly UsageEvent[]): Promise<(UsageEvent | undefined)[]> {
+    const ids = events.map(({ idempotencyKey, customerId }) => usageEventId(idempotencyKey, customerId));
+    const stored = new Map<string, UsageEvent>();
+    for (let from = 0; from < ids.length; from += FOUND_AT_ONCE_MAX) {
+      const found = await this.#events.find(ids.slice(from, from + FOUND_AT_ONCE_MAX));
+      for (const [id, event] of found) stored.set(id, event);
+    }
+    return ids.map((id) => stored.get(id));
   }
 
   /** Waits until everything queued is answered and every entry of this process is closed. */

@@ -69,6 +69,7 @@ function ingestRoutes({ jobs, metrics }: RouteParts): RouteRegistrar[] {
           ingestUsageEvents(
             {
               append,
+              findStored: (found) => stores.usageLog.findStored(found),
               keepRejected: (refused, at) => stores.rejectedEvents.keep(refused, at),
               meteredEventTypes: eventTypes,
               observeDelay: (delayMs) => metrics.observeDelay(delayMs),
@@ -81,7 +82,16 @@ function ingestRoutes({ jobs, metrics }: RouteParts): RouteRegistrar[] {
     (app) =>
       registerRejectedEvents(app, {
         rejected: stores.rejectedEvents,
-        replay: (input) => replayRejectedEvent({ rejected: stores.rejectedEvents, append, clock }, input),
+        replay: (input) =>
+          replayRejectedEvent(
+            {
+              rejected: stores.rejectedEvents,
+              append,
+              findStored: (found) => stores.usageLog.findStored(found),
+              clock,
+            },
+            input,
+          ),
         eventAgeDaysMax: config.eventAgeDaysMax,
       }),
   ];

@@ -117,7 +117,10 @@ describe('recordAdjustment', () => {
       const first = await adjust(db, fix);
       expect(first.outcome).toBe('created');
       expect(await adjust(db, { ...fix, quantity: '-1.0' })).toEqual({ ...first, outcome: 'duplicate' });
-      await expect(adjust(db, { ...fix, reason: 'another' })).rejects.toMatchObject({ code: 'adjustment_conflict' });
+      await expect(adjust(db, { ...fix, reason: 'another' })).rejects.toMatchObject({
+        code: 'adjustment_conflict',
+        message: expect.stringContaining('Different: reason.'),
+      });
       expect(await adjust(db, { ...fix, customerId: 'other' })).toMatchObject({ outcome: 'created' });
       await expect(adjust(db, { ...fix, meter: 'peak' })).rejects.toMatchObject({ code: 'adjustment_not_additive' });
       await expect(adjust(db, { ...fix, meter: 'none' })).rejects.toMatchObject({ code: 'meter_not_found' });

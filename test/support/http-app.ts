@@ -90,6 +90,7 @@ function wire(
     );
   const ingestDeps = {
     append,
+    findStored: (events: readonly UsageEvent[]) => usageLog.findStored(events),
     keepRejected: (refused: Parameters<RejectedEvents['keep']>[0], at: Date) => rejected.keep(refused, at),
     meteredEventTypes: () => options.metered,
     observeDelay: (delayMs: number) => metrics.observeDelay(delayMs),
@@ -119,7 +120,7 @@ function wire(
       (app) =>
         registerRejectedEvents(app, {
           rejected,
-          replay: (input) => replayRejectedEvent({ rejected, append, clock }, input),
+          replay: (input) => replayRejectedEvent({ rejected, append, findStored: ingestDeps.findStored, clock }, input),
           eventAgeDaysMax: 34,
         }),
     ],

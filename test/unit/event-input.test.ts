@@ -93,6 +93,7 @@ describe('a CloudEvent', () => {
         occurredAt: '2026-11-21T05:00:00Z',
         ...data,
       },
+      isTimeless: false,
     });
   });
 
@@ -108,6 +109,10 @@ describe('a CloudEvent', () => {
     [{ ...CLOUD_EVENT, id: undefined }, 'field_missing', '/id'],
     [{ ...CLOUD_EVENT, source: '' }, 'field_type', '/source'],
     [{ ...CLOUD_EVENT, id: 7 }, 'field_type', '/id'],
+    [{ ...CLOUD_EVENT, source: 'a b', id: 'c' }, 'cloud_event_invalid', '/source'],
+    [{ ...CLOUD_EVENT, source: 'a\u00a0b', id: 'c' }, 'cloud_event_invalid', '/source'],
+    [{ ...CLOUD_EVENT, id: ' 7' }, 'text_blank_around', '/id'],
+    [{ ...CLOUD_EVENT, source: '\ufeff/billing' }, 'text_blank_around', '/source'],
     [{ ...CLOUD_EVENT, quantity: 5 }, 'field_unknown', '/quantity'],
     [{ ...CLOUD_EVENT, customerId: 'x' }, 'field_unknown', '/customerId'],
     [{ ...CLOUD_EVENT, data_base64: 'eA==' }, 'cloud_event_invalid', '/data_base64'],
@@ -119,6 +124,17 @@ describe('a CloudEvent', () => {
   ];
   it.each(refusals)('%j is refused', (value, code, pointer) => {
     expect(fromCloudEvent(value)).toMatchObject({ fault: { code, pointer } });
+  });
+
+  it('of another meter has its properties as data, and may have no time', () => {
+    const { time: _, ...timeless } = CLOUD_EVENT;
+    const data = { tokens: '15', model: 'large', cached: true };
+    const shared = { idempotencyKey: '/billing 7', customerId: 'acme', eventType: 'api.call', properties: data };
+    expect(fromCloudEvent({ ...timeless, data }, 'properties')).toMatchObject({ fields: shared, isTimeless: true });
+    const timed = { fields: { ...shared, occurredAt: CLOUD_EVENT.time }, isTimeless: false };
+    expect(fromCloudEvent({ ...CLOUD_EVENT, data }, 'properties')).toEqual(timed);
+    expect(fromCloudEvent(timeless, 'properties')).not.toHaveProperty('fields.properties');
+    expect(fromCloudEvent({ ...CLOUD_EVENT, data })).toMatchObject({ fault: { pointer: '/data/tokens' } });
   });
 
   it('means the same in each mode', () => {

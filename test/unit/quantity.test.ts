@@ -41,6 +41,12 @@ describe('a quantity', () => {
     [0.1, '0.1'],
     [123456789012345, '123456789012345'],
     [9007199254740000, '9007199254740000'],
+    [1e-7, '0.0000001'],
+    [0.0000009, '0.0000009'],
+    [5e-7, '0.0000005'],
+    [1.5e-10, '0.00000000015'],
+    [1e-12, '0.000000000001'],
+    [1e15, '1000000000000000'],
   ];
   it.each(accepted)('%j is read as %s', (input, canonical) => {
     expect(parseQuantity(input)).toEqual({ quantity: canonical });
@@ -73,7 +79,9 @@ describe('a quantity', () => {
     [Number.POSITIVE_INFINITY, 'format'],
     [Number.NaN, 'format'],
     [1e21, 'digits'],
-    [1e-7, 'format'],
+    [1e-13, 'digits'],
+    [1.234567e-7, 'digits'],
+    [5e-324, 'digits'],
     [2 ** 53 + 2, 'digits'],
     [0.1 + 0.2, 'digits'],
     ['1234567890123456', 'digits'],
@@ -101,6 +109,7 @@ describe('a quantity', () => {
 
   it('may be negative only as a number among the properties', () => {
     expect(parseSignedNumber(-1.5)).toEqual({ quantity: '-1.5' });
+    expect(parseSignedNumber(-5e-7)).toEqual({ quantity: '-0.0000005' });
     expect(parseSignedNumber(-0)).toEqual({ quantity: '0' });
     expect(parseSignedNumber(Number.POSITIVE_INFINITY)).toEqual({ fault: 'format' });
   });

@@ -57,6 +57,20 @@ describe('a usage event', () => {
     expect(parsed().quantity).toBe('1');
   });
 
+  it('may have small numbers, however its language writes them', () => {
+    const { quantity, properties } = parsed(JSON.parse('{"quantity":5e-07,"properties":{"size":-0.0000009}}'));
+    expect(quantity).toBe('0.0000005');
+    expect(properties).toEqual([['size', { number: '-0.0000009' }]]);
+  });
+
+  it('with a field that is misspelt is told the fields there are, and the nearest', () => {
+    const verdict = parseUsageEvent(input({ custmer_id: 'x' }), BOUNDS);
+    expect(verdict).toHaveProperty(
+      'fault.detail',
+      expect.stringMatching(/Did you mean "customerId"\? There are idempo/),
+    );
+  });
+
   const refusals: [value: unknown, code: string, pointer: string][] = [
     [null, 'event_not_an_object', ''],
     [true, 'event_not_an_object', ''],

@@ -126,6 +126,7 @@ export class World {
       const result = await ingestUsageEvents(
         {
           append,
+          findStored: (found) => stores.usageLog.findStored(found),
           keepRejected: (refused, at) => stores.rejectedEvents.keep(refused, at),
           meteredEventTypes: () => undefined,
           observeDelay: () => {},

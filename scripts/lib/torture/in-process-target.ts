@@ -70,6 +70,7 @@ export class InProcessTarget implements Target {
       const result = await ingestUsageEvents(
         {
           append: (events, bytes) => this.#append(events, bytes),
+          findStored: (found) => stores.usageLog.findStored(found),
           keepRejected: (refused, at) => stores.rejectedEvents.keep(refused, at),
           meteredEventTypes: () => undefined,
           observeDelay: () => {},
@@ -92,10 +93,11 @@ export class InProcessTarget implements Target {
 
   async replay(id: string, event: object): Promise<void> {
     await this.#survive(async () => {
-      const { rejectedEvents: rejected } = this.#parts.stores;
+      const { rejectedEvents: rejected, usageLog } = this.#parts.stores;
+      const findStored = (events: readonly UsageEvent[]) => usageLog.findStored(events);
       const append = (events: readonly UsageEvent[], bytes: number) => this.#append(events, bytes);
       const input = { id, event, ageMsMax: EVENT_AGE_MS_MAX };
-      await replayRejectedEvent({ rejected, append, clock: this.#parts.clock }, input);
+      await replayRejectedEvent({ rejected, append, findStored, clock: this.#parts.clock }, input);
     });
   }
 
