@@ -164,7 +164,9 @@ export class UsageEvents {
 
   /** Those of these ids that are stored durably, as they were taken. */
   async find(ids: readonly string[]): Promise<Map<string, UsageEvent>> {
-    const found = await translated(this.#collection.find({ _id: { $in: [...ids] } }).toArray());
+    const found = await findBySlices(ids, (slice) =>
+      translated(this.#collection.find({ _id: { $in: slice } }).toArray()),
+    );
     return new Map(found.map((document) => [document._id, toUsageEvent(document)]));
   }
 

@@ -11,8 +11,6 @@ import { type UsageEventDocument, usageEventId, type UsageEvents } from './usage
 const ENTRY_SPAN_MS_MAX = 3_000;
 /** Share of duplicates in recent commits beyond which keys are looked up before the insert (a refused insert costs mongod about six times a new one). */
 const LOOKUP_SHARE = 0.2;
-/** Ids in one look-up: with 511 bytes each they take a small part of a statement's 16 MiB. */
-const FOUND_AT_ONCE_MAX = 500;
 
 export type AppendOutcome = 'accepted' | 'duplicate' | 'conflict';
 
@@ -80,11 +78,7 @@ export class UsageLog {
   /** Of each event the one that is durably stored under its key; undefined where there is none (yet). */
   async findStored(events: readonly UsageEvent[]): Promise<(UsageEvent | undefined)[]> {
     const ids = events.map(({ idempotencyKey, customerId }) => usageEventId(idempotencyKey, customerId));
-    const stored = new Map<string, UsageEvent>();
-    for (let from = 0; from < ids.length; from += FOUND_AT_ONCE_MAX) {
-      const found = await this.#events.find(ids.slice(from, from + FOUND_AT_ONCE_MAX));
-      for (const [id, event] of found) stored.set(id, event);
-    }
+    const stored = await this.#events.find(ids);
     return ids.map((id) => stored.get(id));
   }
 
