@@ -55,7 +55,11 @@ export async function ingestUsageEvents(
   const outcomes = await deps.append(events, input.bytes);
   await boundary('ingest.events-appended');
   if (events.length > 0) deps.observeDelay(nowMs - judged.oldestMs);
-  const conflicts = await explainConflicts(deps, input.events, accepted, outcomes);
+  const conflicts = await explainConflicts(
+    deps,
+    input.events,
+    accepted.filter((_, position) => outcomes[position] === 'conflict'),
+  );
   for (let position = 0; position < outcomes.length; position += 1) {
     const of = accepted[position];
     if (outcomes[position] === 'accepted' || of === undefined) continue;
@@ -125,10 +129,8 @@ function withArrival(value: unknown, nowMs: number): unknown {
 async function explainConflicts(
   deps: IngestUsageEventsDeps,
   { timeless }: EventInput,
-  accepted: readonly AcceptedEvent[],
-  outcomes: readonly AppendOutcome[],
+  conflicting: readonly AcceptedEvent[],
 ): Promise<Map<number, EventFault>> {
-  const conflicting = accepted.filter((_, position) => outcomes[position] === 'conflict');
   if (conflicting.length === 0) return new Map();
   const stored = await deps.findStored(conflicting.map(({ event }) => event));
   const faults = new Map<number, EventFault>();

@@ -11,11 +11,11 @@ const DRAINED_MS_MAX = 10_000;
  */
 export function drainUnread(request: FastifyRequest, reply: FastifyReply): void {
   const { raw } = request;
-  if (raw.complete !== false) return;
+  if (raw.complete || raw.readableEnded) return;
   reply.removeHeader('connection');
   let left = DRAINED_BYTES_MAX;
   const giveUp = (): void => {
-    if (!raw.complete) raw.socket.destroy();
+    if (!raw.complete && !raw.readableEnded) raw.socket.destroy();
   };
   const timer = setTimeout(giveUp, DRAINED_MS_MAX).unref();
   raw.on('data', (chunk: Buffer) => {
