@@ -1,12 +1,17 @@
 import { boundary } from '../src/boundary.ts';
 import type { Clock } from '../src/clock.ts';
+import { type RefusedItems, Refusals } from '../src/domain/stripe-refusal.ts';
 import { topicOf, type WebhookEvent, type WebhookKind } from '../src/domain/webhook.ts';
 import { DAY_MS, HOUR_MS } from '../src/durations.ts';
+import type { MirrorAccountResult, UnmirroredObject } from './mirror-account.ts';
+
+/** Told of what cannot be read by itself; throws what is not about that alone. */
+type OnRefused = (item: string, error: unknown) => void;
 
 export interface CatchUpEventsDeps {
   readonly events: {
-    listSnapshots(fromMs: number, toMs: number): AsyncIterable<WebhookEvent>;
-    listThin(sinceMs: number): AsyncIterable<WebhookEvent>;
+    listSnapshots(fromMs: number, toMs: number, onRefused: OnRefused): AsyncIterable<WebhookEvent>;
+    listThin(sinceMs: number, onRefused: OnRefused): AsyncIterable<WebhookEvent>;
   };
   readonly inbox: {
     record(
@@ -21,9 +26,11 @@ export interface CatchUpEventsDeps {
     extend(kind: WebhookKind, to: Date): Promise<void>;
   };
   /** Mirrors everything, where no list of events reaches back far enough. */
-  mirrorAccount(signal: AbortSignal | undefined): Promise<{ subscriptions: number; invoices: number }>;
+  mirrorAccount(refusals: Refusals, signal: AbortSignal | undefined): Promise<MirrorAccountResult>;
   /** Lets calendars follow whose subscriptions changed; returns how many. */
-  mirrorWaitingCalendars(): Promise<number>;
+  mirrorWaitingCalendars(refusals: Refusals): Promise<number>;
+  /** Whether our key is a live one. */
+  readonly isLive: boolean;
   readonly clock: Pick<Clock, 'now'>;
 }
 
@@ -33,6 +40,8 @@ export interface CatchUpEventsResult extends Readonly<Record<string, unknown>> {
   /** Objects that were mirrored from lists, at the first time and after long absence. */
   readonly listed: number;
   readonly calendars: number;
+  /** What the run went on without; absent where there is nothing. */
+  readonly refused?: RefusedItems;
 }
 
 /** Events may be listed later than they were created, and our clock may be ahead of Stripe's. */
@@ -54,32 +63,39 @@ export async function catchUpEvents(
   deps: CatchUpEventsDeps,
   input: { signal?: AbortSignal } = {},
 ): Promise<CatchUpEventsResult> {
+  const refusals = new Refusals();
   // One that fails does not keep the other from being caught up.
-  const [snapshots, thin] = await Promise.allSettled([catchUpSnapshots(deps, input.signal), catchUpThin(deps)]);
-  const calendars = await deps.mirrorWaitingCalendars();
+  const [snapshots, thin] = await Promise.allSettled([
+    catchUpSnapshots(deps, refusals, input.signal),
+    catchUpThin(deps, refusals),
+  ]);
+  const calendars = await deps.mirrorWaitingCalendars(refusals);
   await deps.inbox.prune(new Date(deps.clock.now() - KEPT_MS));
   if (snapshots.status === 'rejected') throw snapshots.reason;
   if (thin.status === 'rejected') throw thin.reason;
-  return { recorded: snapshots.value.recorded + thin.value, listed: snapshots.value.listed, calendars };
+  const recorded = snapshots.value.recorded + thin.value;
+  return { recorded, listed: snapshots.value.listed, calendars, ...refusals.result() };
 }
 
 async function catchUpSnapshots(
   deps: CatchUpEventsDeps,
+  refusals: Refusals,
   signal: AbortSignal | undefined,
 ): Promise<{ recorded: number; listed: number }> {
   const nowMs = deps.clock.now();
   const covered = await deps.coverage.find('snapshot');
   if (covered === undefined || nowMs - covered.getTime() > LISTED_MS) {
-    const { subscriptions, invoices } = await deps.mirrorAccount(signal);
+    const { subscriptions, invoices, unmirrored } = await deps.mirrorAccount(refusals, signal);
     if (signal?.aborted === true) return { recorded: 0, listed: 0 };
+    const recorded = await recordUnmirrored(deps, unmirrored);
     await deps.coverage.extend('snapshot', new Date(nowMs));
     await boundary('catchup.account-mirrored');
-    return { recorded: 0, listed: subscriptions + invoices };
+    return { recorded, listed: subscriptions + invoices };
   }
   let recorded = 0;
   for (let fromMs = covered.getTime() - OVERLAP_MS; fromMs < nowMs; fromMs += SLICE_MS) {
     const toMs = Math.min(fromMs + SLICE_MS, nowMs);
-    recorded += await record(deps, deps.events.listSnapshots(fromMs, toMs));
+    recorded += await record(deps, deps.events.listSnapshots(fromMs, toMs, noteIn(refusals)));
     await deps.coverage.extend('snapshot', new Date(toMs));
     await boundary('catchup.covered');
     if (signal?.aborted === true) break;
@@ -87,11 +103,33 @@ async function catchUpSnapshots(
   return { recorded, listed: 0 };
 }
 
-async function catchUpThin(deps: CatchUpEventsDeps): Promise<number> {
+/**
+ * What Stripe refused while everything was mirrored goes to the inbox, as if an event had told of it: there it is tried
+ * again, keeps its reason, and waits for a person when it never succeeds.
+ */
+async function recordUnmirrored(deps: CatchUpEventsDeps, unmirrored: readonly UnmirroredObject[]): Promise<number> {
+  const nowMs = deps.clock.now();
+  const toEvent = ({ kind, id }: UnmirroredObject): WebhookEvent => ({
+    id: `mirror.${id}.${nowMs}`,
+    kind: 'snapshot',
+    type: kind === 'invoice' ? 'invoice.updated' : 'customer.subscription.updated',
+    objectId: id,
+    createdAtMs: nowMs,
+    isLive: deps.isLive,
+  });
+  const as = { at: new Date(nowMs), source: 'catch-up' as const, isHandled: () => true };
+  return (await deps.inbox.record(unmirrored.map(toEvent), as)).size;
+}
+
+function noteIn(refusals: Refusals): OnRefused {
+  return (item, error) => refusals.note(`event ${item}`, error);
+}
+
+async function catchUpThin(deps: CatchUpEventsDeps, refusals: Refusals): Promise<number> {
   const nowMs = deps.clock.now();
   const covered = await deps.coverage.find('thin');
   const sinceMs = covered === undefined ? 0 : covered.getTime() - OVERLAP_MS;
-  const recorded = await record(deps, deps.events.listThin(sinceMs));
+  const recorded = await record(deps, deps.events.listThin(sinceMs, noteIn(refusals)));
   await deps.coverage.extend('thin', new Date(nowMs));
   await boundary('catchup.covered');
   return recorded;

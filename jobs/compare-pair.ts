@@ -7,6 +7,7 @@ import {
   type LedgerFigures,
   type Verdict,
 } from '../src/domain/reconciliation.ts';
+import { isServerError, refusalOf } from '../src/domain/stripe-refusal.ts';
 import { carryOutPlan } from './carry-out-plan.ts';
 import { findDrift } from './find-drift.ts';
 import { finishCancellations } from './finish-cancellations.ts';
@@ -50,12 +51,31 @@ export async function comparePair(deps: ComparePairDeps, pair: Pair, options: Co
     if (isUntouched(deps, base, memory)) return remembered(base, memory);
   }
   if (!options.mayRead) return { ...base, verdict: 'not_read' };
-  const { value: stripe, reads } = await deps.summaries.total(range);
-  const read = { ...base, stripe, reads };
-  const after = await readSums(deps, pair, scope);
-  if (after.fingerprint !== sums.fingerprint) return whileMoving(read, after, nowMs);
-  if (isSameTotal(stripe, sums.delivered)) return conclude(deps, read, { scope, nowMs });
-  return mend(deps, await findDrift(deps, read, { scope, range, memory, nowMs }), options);
+  try {
+    const { value: stripe, reads } = await deps.summaries.total(range);
+    const read = { ...base, stripe, reads };
+    const after = await readSums(deps, pair, scope);
+    if (after.fingerprint !== sums.fingerprint) return whileMoving(read, after, nowMs);
+    if (isSameTotal(stripe, sums.delivered)) return await conclude(deps, read, { scope, nowMs });
+    return await mend(deps, await findDrift(deps, read, { scope, range, memory, nowMs }), options);
+  } catch (error) {
+    return unread(base, error, nowMs);
+  }
+}
+
+/**
+ * Stripe refuses to tell of this pair, or fails at it: a verdict as well, so that all others are compared. It counts as
+ * read now: what cannot be read must not come first in every run, and use up the reads of the others.
+ * @throws the error itself where it is not about this pair.
+ */
+function unread(base: Comparison, error: unknown, nowMs: number): PairResult {
+  const refusal = refusalOf(error);
+  if (refusal === undefined && !isServerError(error)) throw error;
+  const verdict =
+    refusal === undefined ? 'not_read' : refusal.reason === 'customer_not_found' ? 'customer_not_found' : 'refused';
+  const note = error instanceof Error ? error.message : String(error);
+  const memory = memoryOf(base.pair, { nowMs, verdict });
+  return { ...base, verdict, note, reads: base.reads + 1, memory, ...(refusal === undefined && { failure: error }) };
 }
 
 /** Our submissions of the range, once calls that nobody knows the answer of have been made again. */

@@ -1,11 +1,13 @@
 import type { Clock } from '../src/clock.ts';
 import { canonicalQuantity, compareQuantities, type Quantity } from '../src/domain/quantity.ts';
 import { expectedAtStripe, isSameTotal } from '../src/domain/reconciliation.ts';
+import { isServerError, type RefusedItem, refusalOf } from '../src/domain/stripe-refusal.ts';
 import { TIMESTAMP_AGE_MS_MAX } from '../src/domain/submission.ts';
 import { readHours } from './find-drift.ts';
 import { listPairs, type ListPairsDeps } from './list-pairs.ts';
 import type { FiguresDeps, Pair, Scope, SummariesDeps, SummaryRange, SummaryRead } from './pair.ts';
 import { readFigures, readSums, scopeOf } from './read-figures.ts';
+import { FAILURES_IN_A_ROW_MAX } from './reconcile-usage.ts';
 
 export interface CompareRestoredDeps extends FiguresDeps, SummariesDeps, ListPairsDeps {
   /** Every customer whose usage Stripe may hold: mapped, or with submissions. A restored ledger may have lost those. */
@@ -45,9 +47,17 @@ export interface UnknownUsage {
   readonly isFinal: boolean;
 }
 
+/** A pair that Stripe refuses to tell of: nothing is known of it. */
+export interface UncomparedPair extends RefusedItem {
+  readonly customerId: string;
+  readonly meter: string;
+}
+
 export interface RestoredComparison {
   /** Pairs that were compared. */
   readonly compared: number;
+  /** Pairs that could not be: all others were. */
+  readonly refused: readonly UncomparedPair[];
   readonly unknown: readonly UnknownUsage[];
   /** Pairs of which Stripe holds less, and nowhere more: that is reconciliation's work. */
   readonly less: number;
@@ -67,6 +77,8 @@ export async function compareRestored(
   const nowMs = deps.clock.now();
   const pairs = (await listPairs(deps, { fromMs: nowMs - TIMESTAMP_AGE_MS_MAX, nowMs })).filter(isComparable);
   const unknown: UnknownUsage[] = [];
+  const refused: UncomparedPair[] = [];
+  let failures = 0;
   const counted = countingReads(deps);
   let done = 0;
   let less = 0;
@@ -74,13 +86,26 @@ export async function compareRestored(
   report();
   for (const pair of pairs) {
     if (signal?.aborted === true) break;
-    const found = await comparePair(counted.deps, pair, nowMs);
+    const found = await comparePair(counted.deps, pair, nowMs).catch((error: unknown) => {
+      failures = isServerError(error) ? failures + 1 : 0;
+      return toUncompared(pair, error, failures);
+    });
     if (found === 'less') less += 1;
+    else if (found !== 'equal' && 'reason' in found) refused.push(found);
     else if (found !== 'equal') unknown.push(found);
     done += 1;
     report();
   }
-  return { compared: done, unknown, less, reads: counted.reads() };
+  return { compared: done - refused.length, refused, unknown, less, reads: counted.reads() };
+}
+
+/** @throws the error itself where it is not about this pair: so many 5xx in a row are not. */
+function toUncompared(pair: ComparablePair, error: unknown, failures: number): UncomparedPair {
+  const isFailure = isServerError(error) && failures < FAILURES_IN_A_ROW_MAX;
+  const refusal = refusalOf(error) ?? (isFailure ? { reason: error.code, message: error.message } : undefined);
+  if (refusal === undefined) throw error;
+  const { customer, meter } = pair;
+  return { item: customer.stripeCustomerId ?? '', customerId: customer.customerId, meter: meter.key, ...refusal };
 }
 
 /** The same reads, counted wherever they are made. */

@@ -11,6 +11,7 @@ import {
   isBilled,
 } from '../src/domain/invoice-guard.ts';
 import type { Meter } from '../src/domain/meter.ts';
+import { type RefusedItems, refusalOf, Refusals } from '../src/domain/stripe-refusal.ts';
 import { DAY_MS } from '../src/durations.ts';
 import { DaemonError } from '../src/errors.ts';
 import {
@@ -28,7 +29,8 @@ export interface GuardInvoicesDeps extends Omit<LookAtInvoiceDeps, 'log'> {
     unguarded(invoiceIds: readonly string[]): Promise<Set<string>>;
     wake(invoice: { _id: string; stripeCustomerId: string }, at: Date): Promise<void>;
     save(next: GuardRecord, previous: GuardRecord, at: Date): Promise<boolean>;
-    postpone(record: GuardRecord, checkAt: Date): Promise<void>;
+    /** Puts a look off, and keeps why. */
+    postpone(record: GuardRecord, checkAt: Date, error: { code: string; message: string }): Promise<void>;
   };
   readonly invoices: {
     find(id: string): Promise<Invoice | null>;
@@ -57,6 +59,8 @@ export interface GuardInvoicesResult {
   readonly final: number;
   /** Jobs that bring the two sides together; rung when this one is done. */
   readonly wanted: readonly WantedJob[];
+  /** Invoices that Stripe refuses to tell of, or to hold or release; absent where there are none. */
+  readonly refused?: RefusedItems;
 }
 
 const BATCH = 200;
@@ -115,6 +119,7 @@ class GuardRun {
   readonly #looks = new Map<string, number>();
   readonly #wanted = new Map<string, WantedJob>();
   readonly #tally = { looks: 0, held: 0, released: 0, final: 0 };
+  readonly #refusals = new Refusals();
 
   constructor(deps: GuardInvoicesDeps, catalogue: Catalogue) {
     this.#deps = deps;
@@ -123,10 +128,11 @@ class GuardRun {
 
   result(): GuardInvoicesResult {
     const wanted = [...this.#wanted.values()];
+    const tally = { ...this.#tally, ...this.#refusals.result() };
     const isFlush = ({ job }: WantedJob): boolean => job === 'submit-meter-events';
-    if (wanted.filter(isFlush).length <= FLUSHES_MAX) return { ...this.#tally, wanted };
+    if (wanted.filter(isFlush).length <= FLUSHES_MAX) return { ...tally, wanted };
     const all = { job: 'submit-meter-events', input: { flush: true } };
-    return { ...this.#tally, wanted: [...wanted.filter((job) => !isFlush(job)), all] };
+    return { ...tally, wanted: [...wanted.filter((job) => !isFlush(job)), all] };
   }
 
   async toTheEnd(signal: AbortSignal | undefined): Promise<void> {
@@ -151,7 +157,11 @@ class GuardRun {
     } catch (err) {
       const isTransient = err instanceof DaemonError && err.kind === 'transient';
       this.#deps.log[isTransient ? 'warn' : 'error']({ err, invoice }, 'could not look at an invoice');
-      await this.#deps.guards.postpone(record, new Date(this.#deps.clock.now() + RETRY_MS));
+      const refusal = refusalOf(err);
+      if (refusal !== undefined) this.#refusals.add({ item: `invoice ${invoice}`, ...refusal });
+      const code = err instanceof DaemonError ? err.code : 'job_failed';
+      const error = { code, message: err instanceof Error ? err.message : String(err) };
+      await this.#deps.guards.postpone(record, new Date(this.#deps.clock.now() + RETRY_MS), error);
     }
   }
 
@@ -218,6 +228,11 @@ class GuardRun {
     const outcome = await this.#deps.setAutoAdvance({ invoiceId, autoAdvance, idempotencyKey });
     await boundary('guard.called');
     if (outcome.kind === 'refused') {
+      this.#refusals.add({
+        item: `${action} of invoice ${invoiceId}`,
+        reason: 'stripe_refused',
+        message: outcome.message,
+      });
       log.error(
         { invoice: invoiceId, action, message: outcome.message },
         'stripe refused to hold or release an invoice',

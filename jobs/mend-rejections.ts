@@ -1,6 +1,7 @@
 import { boundary } from '../src/boundary.ts';
 import { mendableCauseOf, nextLookAtMs, REPLACEMENTS_MAX } from '../src/domain/mending.ts';
 import type { EntryMove, OutboxEntry } from '../src/domain/outbox-entry.ts';
+import { type RefusedItems, Refusals } from '../src/domain/stripe-refusal.ts';
 import { replacementNumber, type SubmissionState } from '../src/domain/submission.ts';
 import { Destinations, type DestinationsDeps, type Target } from './resolve-destinations.ts';
 
@@ -21,6 +22,8 @@ export interface MendRejectionsResult {
   readonly mended: number;
   /** Submissions whose cause is still there. */
   readonly rejected: number;
+  /** Customers that Stripe refuses to tell of; absent where there are none. */
+  readonly refused?: RefusedItems;
 }
 
 /** Submissions looked at in one run, and customers asked for at Stripe. */
@@ -51,7 +54,7 @@ export async function mendRejections(
     if (isMended && (await replace(deps, entry))) result.mended += 1;
     else result.rejected += await keepRejected(deps, entry);
   }
-  return result;
+  return { ...result, ...customers.refusals.result() };
 }
 
 /** Nothing of it was counted, so its destination is looked up as if it had never been sent. */
@@ -86,6 +89,7 @@ async function isCauseMended(
 class KnownCustomers {
   readonly #deps: MendRejectionsDeps;
   readonly #known = new Map<string, boolean>();
+  readonly refusals = new Refusals();
 
   constructor(deps: MendRejectionsDeps) {
     this.#deps = deps;
@@ -95,7 +99,11 @@ class KnownCustomers {
   async exists(id: string): Promise<boolean | undefined> {
     const known = this.#known.get(id);
     if (known !== undefined || this.#known.size >= CUSTOMERS_ASKED_MAX) return known;
-    const exists = await this.#deps.customerExists(id);
+    const exists = await this.#deps.customerExists(id).catch((error: unknown) => {
+      // Stripe refuses to tell of this one: its submissions stay rejected, and the others are looked at.
+      this.refusals.note(`customer ${id}`, error);
+      return false;
+    });
     this.#known.set(id, exists);
     return exists;
   }

@@ -1,6 +1,7 @@
 import { boundary } from '../src/boundary.ts';
 import { isStripeCustomerId } from '../src/domain/billing-customer.ts';
 import { mirroredCalendar, type Subscription } from '../src/domain/subscription.ts';
+import type { Refusals } from '../src/domain/stripe-refusal.ts';
 import type { MirroredCalendar } from '../src/domain/customer-calendar.ts';
 import type { Clock } from '../src/clock.ts';
 
@@ -57,18 +58,23 @@ export async function mirrorCalendar(deps: MirrorCalendarDeps, customerId: strin
  * The same for whoever is mapped to these Stripe customers, or sends usage under Stripe's own id. Where nobody does, the
  * mirror waits: a document would keep the team from mapping a customer of its own. Mapping one queues its hours, and
  * that looks here.
+ * @param refusals takes note of customers whose calendar cannot follow; without it, the first of them is thrown.
  * @returns how many of them are mapped.
  */
 export async function mirrorCalendarsOf(
   deps: MirrorCalendarDeps,
   stripeCustomerIds: readonly string[],
+  refusals?: Refusals,
 ): Promise<number> {
   const mapped = await deps.customers.mappedTo(stripeCustomerIds);
   let count = 0;
   for (const stripeCustomerId of stripeCustomerIds) {
     const customerId = mapped.get(stripeCustomerId) ?? stripeCustomerId;
     if (!mapped.has(stripeCustomerId) && !(await deps.usage.hasRows(stripeCustomerId))) continue;
-    await mirrorCalendar(deps, customerId);
+    await mirrorCalendar(deps, customerId).catch((error: unknown) => {
+      if (refusals === undefined) throw error;
+      refusals.note(`calendar of customer ${customerId}`, error);
+    });
     count += 1;
   }
   return count;
@@ -78,14 +84,14 @@ export async function mirrorCalendarsOf(
  * The same for all whose subscriptions changed and whose calendar is not known to have followed: what a stop left, and
  * Stripe customers for whom usage came only later, under Stripe's own id.
  */
-export async function mirrorWaitingCalendars(deps: MirrorCalendarDeps): Promise<number> {
+export async function mirrorWaitingCalendars(deps: MirrorCalendarDeps, refusals: Refusals): Promise<number> {
   let count = 0;
   let after = '';
   for (;;) {
     const ids = await deps.subscriptions.waiting(after, BATCH);
     const last = ids.at(-1);
     if (last === undefined) return count;
-    count += await mirrorCalendarsOf(deps, ids);
+    count += await mirrorCalendarsOf(deps, ids, refusals);
     after = last;
   }
 }

@@ -66,6 +66,8 @@ export interface Comparison {
 export interface PairResult extends Comparison {
   readonly verdict: Verdict;
   readonly memory?: PairMemory;
+  /** Stripe's answer of 5xx where the pair was to be read. */
+  readonly failure?: unknown;
 }
 
 /** A customer's meter over a range of timestamps `[fromMs, toMs)`. */

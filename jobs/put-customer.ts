@@ -5,6 +5,9 @@ import { DaemonError } from '../src/errors.ts';
 /** What a save by compare-and-set came to. */
 type CustomerSave = 'saved' | 'changed' | 'mapping-taken';
 
+/** Whether Stripe has a customer of this id; `unknown` where it cannot be asked now. */
+export type StripeCustomerCheck = 'found' | 'not-found' | 'unknown';
+
 export interface PutCustomerDeps {
   readonly clock: Pick<Clock, 'now'>;
   readonly customers: {
@@ -15,11 +18,22 @@ export interface PutCustomerDeps {
     /** Whether any usage was derived for a customer id. */
     hasRows(customerId: string): Promise<boolean>;
   };
+  /** Asks Stripe; absent without a key for it. */
+  checkStripeCustomer?(stripeCustomerId: string): Promise<StripeCustomerCheck>;
 }
 
 export interface PutCustomerInput {
   readonly customerId: string;
   readonly change: CustomerChange;
+  /** Maps to a Stripe customer without asking Stripe for it. */
+  readonly isUnchecked?: boolean;
+}
+
+export interface PutCustomerResult {
+  readonly customer: Customer;
+  readonly created: boolean;
+  /** It was mapped, and Stripe did not say whether it has that customer. */
+  readonly isMappingUnverified?: true;
 }
 
 /** How often a change is decided again because someone else changed the customer meanwhile. */
@@ -28,20 +42,26 @@ const ATTEMPTS_MAX = 10;
 /**
  * Creates a customer or changes the given fields of one; what is not given stays.
  * Putting the same again changes nothing, not even the revision.
- * @throws DaemonError `customer_invalid`, `stripe_customer_taken`, `calendar_changes_too_many`, `write_contended`.
+ *
+ * A Stripe customer that Stripe does not have is refused: usage sent to it would be blocked, and could not be compared. An
+ * outage of Stripe keeps nobody from mapping a customer: it is mapped, and the answer says that nobody checked.
+ * @throws DaemonError `customer_invalid`, `stripe_customer_not_found`, `stripe_customer_taken`,
+ *   `calendar_changes_too_many`, `write_contended`.
  */
-export async function putCustomer(
-  deps: PutCustomerDeps,
-  input: PutCustomerInput,
-): Promise<{ customer: Customer; created: boolean }> {
+export async function putCustomer(deps: PutCustomerDeps, input: PutCustomerInput): Promise<PutCustomerResult> {
+  const checked = new Map<string, StripeCustomerCheck>();
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
     const before = (await deps.customers.find(input.customerId)) ?? undefined;
     const customer = changeCustomer(before, { ...input, nowMs: deps.clock.now() });
     if (customer === before) return { customer, created: false };
     await checkMapping(deps, before, customer);
+    const check = await checkAtStripe(deps, { before, customer, checked, input });
     const outcome = await deps.customers.save(customer, before?.revision);
     if (outcome === 'mapping-taken') throw mappingTaken(customer);
-    if (outcome === 'saved') return { customer, created: before === undefined };
+    if (outcome === 'saved') {
+      const created = before === undefined;
+      return { customer, created, ...(check === 'unknown' && { isMappingUnverified: true }) };
+    }
   }
   throw new DaemonError({
     kind: 'transient',
@@ -61,6 +81,33 @@ async function checkMapping(deps: PutCustomerDeps, before: Customer | undefined,
   if (stripeCustomerId === before?.stripeCustomerId) return;
   const namesake = await deps.customers.find(stripeCustomerId);
   if (namesake === null && (await deps.usage.hasRows(stripeCustomerId))) throw mappingTaken(customer);
+}
+
+/** Asks Stripe for a customer that is to be mapped anew, once. Undefined where there is nothing to ask. */
+async function checkAtStripe(
+  deps: PutCustomerDeps,
+  context: {
+    before: Customer | undefined;
+    customer: Customer;
+    checked: Map<string, StripeCustomerCheck>;
+    input: PutCustomerInput;
+  },
+): Promise<StripeCustomerCheck | undefined> {
+  const { before, customer, checked, input } = context;
+  const { stripeCustomerId } = customer;
+  if (stripeCustomerId === undefined || stripeCustomerId === before?.stripeCustomerId) return undefined;
+  if (deps.checkStripeCustomer === undefined || input.isUnchecked === true) return undefined;
+  const check = checked.get(stripeCustomerId) ?? (await deps.checkStripeCustomer(stripeCustomerId));
+  checked.set(stripeCustomerId, check);
+  if (check !== 'not-found') return check;
+  throw new DaemonError({
+    kind: 'invalid',
+    code: 'stripe_customer_not_found',
+    message:
+      `Stripe has no customer ${stripeCustomerId}, or it was deleted there. Correct the id, or look whether the key is of ` +
+      'the same account and mode; `unchecked` maps to it all the same, before it exists.',
+    context: { customerId: customer._id, stripeCustomerId, pointer: '/stripeCustomerId' },
+  });
 }
 
 function mappingTaken(customer: Customer): DaemonError {

@@ -1,6 +1,7 @@
 import { boundary } from '../src/boundary.ts';
 import type { HealBounds } from '../src/domain/heal-plan.ts';
-import { DRIFT_VERDICTS, type Verdict } from '../src/domain/reconciliation.ts';
+import { DRIFT_VERDICTS, REFUSED_VERDICTS, type Verdict } from '../src/domain/reconciliation.ts';
+import { type RefusedItems, Refusals } from '../src/domain/stripe-refusal.ts';
 import { HOUR_MS } from '../src/durations.ts';
 import { type AggregateCheck, type CheckAggregatesDeps, checkAggregates } from './check-aggregates.ts';
 import { comparePair } from './compare-pair.ts';
@@ -11,6 +12,8 @@ import type { ComparePairDeps, Pair, PairMemory, PairResult } from './pair.ts';
 const REREAD_WAIT_MS_MAX = 60_000;
 /** What matched is read again with the budget left over, but not more often than this: nightly. */
 const MATCH_AGE_MS_MIN = 20 * HOUR_MS;
+/** Pairs in a row for which Stripe answers 5xx: so many are Stripe's trouble and no longer theirs, and end the run. */
+export const FAILURES_IN_A_ROW_MAX = 3;
 
 export interface ReconcileUsageDeps extends ComparePairDeps, CheckAggregatesDeps, ListPairsDeps {
   readonly memories: {
@@ -41,6 +44,8 @@ export interface ReconciliationRun {
   aggregates: AggregateCheck;
   healed: number;
   waiting: number;
+  /** Pairs that Stripe refuses to tell of; absent where there are none. */
+  refused?: RefusedItems;
 }
 
 export interface ReconcileUsageInput {
@@ -111,9 +116,21 @@ async function finishRun(
   run.endedAtMs = deps.clock.now();
   for (const { verdict } of found) run.verdicts[verdict] = (run.verdicts[verdict] ?? 0) + 1;
   run.waiting = found.filter(({ waits }) => waits).length;
+  Object.assign(run, refusedOf(found));
   await deps.results.saveRun(run);
   const drifting = found.filter(({ verdict }) => DRIFT_VERDICTS.includes(verdict)).length;
   if (drifting > 0) deps.log.error({ run: run.id, verdicts: run.verdicts }, 'reconciliation found drift');
+}
+
+function refusedOf(found: readonly PairResult[]): { refused?: RefusedItems } {
+  const refusals = new Refusals();
+  for (const { verdict, pair, note } of found) {
+    if (!REFUSED_VERDICTS.includes(verdict)) continue;
+    const { customer, meter } = pair;
+    const item = `customer ${customer.customerId} (${customer.stripeCustomerId ?? 'not mapped'}), meter ${meter.key}`;
+    refusals.add({ item, reason: verdict, message: note ?? '' });
+  }
+  return refusals.result();
 }
 
 interface PairsToCompare {
@@ -131,6 +148,7 @@ async function comparePairs(deps: ReconcileUsageDeps, run: ReconciliationRun, wo
   const memories = await rememberedBy(deps, work.pairs);
   const readAtMs = (pair: Pair): number => memories.get(keyOf(pair))?.readAtMs ?? 0;
   const isLeftOver = work.isLeftOver === true;
+  let failures = 0;
   for (const pair of [...work.pairs].sort((a, b) => readAtMs(a) - readAtMs(b))) {
     if (work.signal?.aborted === true) break;
     const memory = memories.get(keyOf(pair));
@@ -148,6 +166,8 @@ async function comparePairs(deps: ReconcileUsageDeps, run: ReconciliationRun, wo
     run.healed += result.healed;
     await saveResult(deps, run.id, result);
     work.found.set(keyOf(pair), result);
+    failures = result.failure === undefined ? (result.reads > 0 ? 0 : failures) : failures + 1;
+    if (failures >= FAILURES_IN_A_ROW_MAX) throw result.failure;
   }
 }
 

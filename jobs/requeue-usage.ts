@@ -3,6 +3,7 @@ import type { Clock } from '../src/clock.ts';
 import { type BillingCustomer, billingPeriodOf, unknownCustomer } from '../src/domain/billing-customer.ts';
 import type { CustomerHour } from '../src/domain/derivation-plan.ts';
 import { type Aggregation, isAdditive } from '../src/domain/meter.ts';
+import { type RefusedItems, Refusals } from '../src/domain/stripe-refusal.ts';
 import { epochHourOf, type EpochHour } from '../src/domain/window.ts';
 import { HOUR_MS } from '../src/durations.ts';
 
@@ -47,6 +48,8 @@ export interface RequeueUsageResult {
   readonly meters: number;
   /** Customer-hours that were written to the journal. */
   readonly hours: number;
+  /** Customers whose calendar cannot follow their subscriptions; absent where there are none. */
+  readonly refused?: RefusedItems;
 }
 
 /** Customer-hours written to the journal at a time. */
@@ -68,8 +71,9 @@ export async function requeueUsage(deps: RequeueUsageDeps): Promise<RequeueUsage
   const meters = await deps.meters.listToRequeue();
   let hours = 0;
   for (const meter of meters) hours += await requeueMeter(deps, meter);
-  const customers = await requeueCustomers(deps);
-  return { customers: customers.count, meters: meters.length, hours: hours + customers.hours };
+  const refusals = new Refusals();
+  const customers = await requeueCustomers(deps, refusals);
+  return { customers: customers.count, meters: meters.length, hours: hours + customers.hours, ...refusals.result() };
 }
 
 async function requeueMeter(deps: RequeueUsageDeps, meter: Requeued & { eventType: string }): Promise<number> {
@@ -82,7 +86,7 @@ async function requeueMeter(deps: RequeueUsageDeps, meter: Requeued & { eventTyp
 }
 
 /** Takes batches until a whole one was taken before: customers that change all the time wait for the next run. */
-async function requeueCustomers(deps: RequeueUsageDeps): Promise<{ count: number; hours: number }> {
+async function requeueCustomers(deps: RequeueUsageDeps, refusals: Refusals): Promise<{ count: number; hours: number }> {
   const taken = new Set<string>();
   const looked = new Set<string>();
   let hours = 0;
@@ -92,7 +96,7 @@ async function requeueCustomers(deps: RequeueUsageDeps): Promise<{ count: number
     if (fresh.length === 0) return { count: taken.size, hours };
     for (const customer of fresh) {
       // It may have been mapped just now, or another process may have set an older calendar: see mirror-calendar.
-      const isChanged = !looked.has(customer._id) && (await deps.mirrorCalendar(customer._id));
+      const isChanged = !looked.has(customer._id) && (await mirrorCalendar(deps, customer._id, refusals));
       looked.add(customer._id);
       // One that changed is due from another instant on: the next batch has it again.
       if (isChanged) continue;
@@ -100,6 +104,14 @@ async function requeueCustomers(deps: RequeueUsageDeps): Promise<{ count: number
       taken.add(customer._id);
     }
   }
+}
+
+/** One whose calendar cannot follow is queued by the calendar that it has: neither it nor the others wait for a person. */
+async function mirrorCalendar(deps: RequeueUsageDeps, customerId: string, refusals: Refusals): Promise<boolean> {
+  return deps.mirrorCalendar(customerId).catch((error: unknown) => {
+    refusals.note(`calendar of customer ${customerId}`, error);
+    return false;
+  });
 }
 
 async function requeueCustomer(deps: RequeueUsageDeps, customer: Requeued): Promise<number> {

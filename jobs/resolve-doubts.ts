@@ -6,9 +6,9 @@ import { foldHour, type HourLedger, type LedgerEntry } from '../src/domain/ledge
 import type { EntryMove, OutboxEntry } from '../src/domain/outbox-entry.ts';
 import type { Quantity } from '../src/domain/quantity.ts';
 import { type HourReading, settleHour } from '../src/domain/reconciliation.ts';
+import { refusalOf } from '../src/domain/stripe-refusal.ts';
 import { ATTEMPT_SPAN_MS_MAX, type SubmissionState } from '../src/domain/submission.ts';
 import { HOUR_MS } from '../src/durations.ts';
-import { DaemonError } from '../src/errors.ts';
 
 export interface ResolveDoubtsDeps {
   readonly doubts: {
@@ -134,8 +134,8 @@ async function readTotal(deps: ResolveDoubtsDeps, hour: DestinationHour): Promis
   try {
     return await deps.readTotal(hour);
   } catch (err) {
-    if (!(err instanceof DaemonError) || err.code !== 'stripe_refused') throw err;
-    deps.log.warn({ err, hour }, 'stripe refused an event summary');
+    if (refusalOf(err) === undefined) throw err;
+    deps.log.error({ err, hour }, 'stripe refused an event summary');
     return undefined;
   }
 }

@@ -27,6 +27,10 @@ interface Unmapped {
 
 type UnmappedRow = { readonly customerId: string; readonly name?: string } & Partial<Unmapped>;
 
+interface PutReply extends CustomerReply {
+  readonly warnings?: readonly { readonly code: string; readonly detail: string }[];
+}
+
 export function customersCommand(): Command {
   return new Command('customers')
     .description("The team's customers and the Stripe customers they are.")
@@ -83,8 +87,10 @@ function putCommand(): Command {
     name: 'put <id> <json>',
     summary: 'Create a customer or change the given fields of one; JSON as text, @file or -.',
     examples: ['tallystick customers put acme \'{"stripeCustomerId":"cus_NffrFeUfNV2Hib"}\''],
-  }).option('--dry-run', 'show the customer as it is and the change, and change nothing');
-  return command.action(async (id: string, json: string, options: { dryRun?: boolean }) => {
+  })
+    .option('--unchecked', 'map to a Stripe customer without asking Stripe whether it is there')
+    .option('--dry-run', 'show the customer as it is and the change, and change nothing');
+  return command.action(async (id: string, json: string, options: { dryRun?: boolean; unchecked?: boolean }) => {
     await runVerb(command, async ({ api, output }) => {
       const body = await readJsonArgument(json);
       if (options.dryRun === true) {
@@ -92,8 +98,10 @@ function putCommand(): Command {
         output.result({ dryRun: true, present, change: body }, () => `would put ${id}: ${JSON.stringify(body)}`);
         return;
       }
-      const customer = await api().call<CustomerReply>({ method: 'PUT', path: pathOf(id), body });
+      const query = options.unchecked === true ? { unchecked: true } : {};
+      const customer = await api().call<PutReply>({ method: 'PUT', path: pathOf(id), query, body });
       output.result(customer, () => render([customer]));
+      for (const { detail } of customer.warnings ?? []) output.note(detail);
     });
   });
 }

@@ -25,7 +25,7 @@ interface MeterSync {
 }
 
 /** Outcomes that a person has to do something about. */
-const FAULTS: readonly string[] = ['meter_inactive', 'meter_formula_refused'];
+const FAULTS: readonly string[] = ['refused', 'meter_inactive', 'meter_formula_refused'];
 
 export function metersCommand(): Command {
   return new Command('meters')
@@ -109,7 +109,7 @@ function syncCommand(): Command {
         if (faulty.length === 0) return;
         throw new CommandError({
           what: `Stripe's meter cannot be fed: ${faulty.map(({ eventName }) => eventName).join(', ')}`,
-          why: faulty.map(({ eventName, fault }) => `${eventName} has ${fault ?? 'been deactivated'}`).join('; '),
+          why: faulty.map(describeFault).join('; '),
           todo: 'Reactivate it at Stripe, or name another event name with `tallystick meters put`.',
         });
       });
@@ -123,6 +123,11 @@ function renderSync(meters: readonly (MeterSync & { readonly definition: string 
       return [meter, eventName, outcome, stripeMeterId, definition];
     }),
   );
+}
+
+function describeFault({ eventName, outcome, fault }: MeterSync): string {
+  if (outcome === 'refused') return `${eventName}: ${fault ?? 'Stripe refused'}`;
+  return `${eventName} has ${fault ?? 'been deactivated'}`;
 }
 
 function pathOf(key: string): string {

@@ -23,6 +23,15 @@ function callsToStripe({ breaker, paused }: Status): string {
   return `submitting paused since ${pausedAt}${reason === undefined ? '' : ` (${reason})`}, breaker ${breaker}`;
 }
 
+/** Why a run failed, or what it went on without. */
+function troubleOf({ error, refused }: Status['lastRuns'][string]): string | undefined {
+  if (error !== undefined) return `${error.code}: ${error.message}`;
+  const [first] = refused?.first ?? [];
+  if (refused === undefined || first === undefined) return undefined;
+  const more = refused.count > 1 ? `, and ${refused.count - 1} more` : '';
+  return `without ${first.item}: ${first.reason}${more}`;
+}
+
 function render(status: Status): string {
   const { journal, submissions, needsReview, lastRuns } = status;
   const oldest = journal.oldestOpenedAt === undefined ? '' : `, the oldest since ${journal.oldestOpenedAt}`;
@@ -46,8 +55,8 @@ function render(status: Status): string {
       submissions.map(({ state, count, oldestPlannedAt }) => [state, String(count), oldestPlannedAt ?? '']),
     ),
     renderTable(
-      [{ heading: 'last run of' }, { heading: 'state' }, { heading: 'ended' }],
-      Object.entries(lastRuns).map(([job, { state, endedAt }]) => [job, state, endedAt]),
+      ['last run of', 'state', 'ended', 'because'].map((heading) => ({ heading })),
+      Object.entries(lastRuns).map(([job, run]) => [job, run.state, run.endedAt, troubleOf(run)]),
     ),
   ];
   const review =

@@ -57,7 +57,7 @@ export interface StatedCalendar {
 /** Changes a team may make of one customer's calendar: each makes every later derivation look at one calendar more. */
 export const CALENDAR_CHANGES_MAX = 100;
 /** The same with those that follow from its subscriptions, which nobody can hold back. */
-const MIRRORED_CHANGES_MAX = 1_000;
+export const MIRRORED_CHANGES_MAX = 1_000;
 /** Calendars of further subscriptions, the present ones first. */
 const ALSO_MAX = 20;
 /** Of the instants that a customer's hours are split at besides, the latest. */

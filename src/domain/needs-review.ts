@@ -146,6 +146,12 @@ const WORDINGS = {
     what: (fact) => `${fact.examples?.[0] ?? 'a job'} failed ${fact.count} times in a row: ${fact.reason ?? ''}`,
     todo: () => "look at the daemon's log for the first failure",
   },
+  items_refused: {
+    area: 'jobs',
+    what: ({ count, reason = '', examples = [] }) =>
+      `${reason} went on without ${many(count, 'item', 'items')} that Stripe refused: ${examples.join('; ')}`,
+    todo: () => 'correct what is named (`tallystick customers put` maps a customer); docs/runbook.md has each reason',
+  },
   job_overdue: {
     area: 'jobs',
     what: (fact) => `${fact.examples?.[0] ?? 'a job'} has not succeeded${since(fact)}`,

@@ -11,9 +11,22 @@ import {
   subtractQuantities,
 } from './quantity.ts';
 
-/** What a comparison of one customer's meter over one billing period came to. */
+/**
+ * What a comparison of one customer's meter over one billing period came to. `customer_not_found`: Stripe has no such
+ * customer; `refused`: Stripe refuses to tell, for another reason.
+ */
 export type Verdict =
-  'match' | 'in_flight' | 'missing' | 'surplus' | 'rejected' | 'blocked' | 'late' | 'stale' | 'not_read';
+  | 'match'
+  | 'in_flight'
+  | 'missing'
+  | 'surplus'
+  | 'rejected'
+  | 'blocked'
+  | 'late'
+  | 'stale'
+  | 'not_read'
+  | 'customer_not_found'
+  | 'refused';
 
 export const VERDICTS: readonly Verdict[] = [
   'match',
@@ -25,10 +38,15 @@ export const VERDICTS: readonly Verdict[] = [
   'late',
   'stale',
   'not_read',
+  'customer_not_found',
+  'refused',
 ];
 
-/** Verdicts that a person or a heal has to deal with: the figures drift. */
-export const DRIFT_VERDICTS: readonly Verdict[] = ['missing', 'surplus', 'rejected', 'late'];
+/** Verdicts of what could not be compared, and will not be before a person has mended the cause. */
+export const REFUSED_VERDICTS: readonly Verdict[] = ['customer_not_found', 'refused'];
+
+/** Verdicts that a person or a heal has to deal with: the figures drift, or nobody can tell. */
+export const DRIFT_VERDICTS: readonly Verdict[] = ['missing', 'surplus', 'rejected', 'late', ...REFUSED_VERDICTS];
 
 /** What our submissions of a range come to. */
 export interface SubmittedFigures {

@@ -8,7 +8,11 @@ import { decodeCursor, pageSchema, pagingQuery, readLimit, toPage } from './curs
 import { AfterId, CustomerId, Instant, NullableText } from './fields.ts';
 
 export interface CustomerRoutesDeps {
-  putCustomer(input: { customerId: string; change: CustomerChange }): Promise<{ customer: Customer }>;
+  putCustomer(input: {
+    customerId: string;
+    change: CustomerChange;
+    isUnchecked: boolean;
+  }): Promise<{ customer: Customer; isMappingUnverified?: true }>;
   findCustomer(customerId: string): Promise<Customer | null>;
   /** In order of id, after an id. */
   listCustomers(query: { after?: string; unmapped?: boolean; limit: number }): Promise<readonly Customer[]>;
@@ -56,6 +60,25 @@ const CustomerBody = Type.Object(
   { additionalProperties: false },
 );
 
+const PutReply = Type.Object({
+  ...CustomerReply.properties,
+  warnings: Type.Optional(
+    Type.Array(Type.Object({ code: Type.String(), detail: Type.String() }), {
+      description: '`stripe_customer_unverified`: Stripe did not say whether it has this customer.',
+    }),
+  ),
+});
+const PutQuery = Type.Object(
+  {
+    unchecked: Type.Optional(
+      Type.Unsafe<'' | 'true' | 'false'>({
+        enum: ['', 'true', 'false'],
+        description: 'Map to a Stripe customer without asking Stripe whether it is there.',
+      }),
+    ),
+  },
+  { additionalProperties: false },
+);
 const Path = Type.Object({ customerId: CustomerId });
 const CustomerList = pageSchema(CustomerReply);
 const ListQuery = Type.Object(
@@ -79,11 +102,16 @@ export function registerCustomers(app: App, deps: CustomerRoutesDeps): void {
         tags: ['customers'],
         security: needs('admin'),
         params: Path,
+        querystring: PutQuery,
         body: CustomerBody,
-        response: { 200: CustomerReply, default: problemResponse },
+        response: { 200: PutReply, default: problemResponse },
       },
     },
-    (request) => put(deps, { customerId: request.params.customerId, change: request.body }),
+    (request) => {
+      const { unchecked } = request.query;
+      const isUnchecked = unchecked !== undefined && unchecked !== 'false';
+      return put(deps, { customerId: request.params.customerId, change: request.body, isUnchecked });
+    },
   );
   app.get(
     '/v1/customers/:customerId',
@@ -117,11 +145,17 @@ export function registerCustomers(app: App, deps: CustomerRoutesDeps): void {
 
 async function put(
   deps: CustomerRoutesDeps,
-  input: { customerId: string; change: CustomerChange },
-): Promise<Static<typeof CustomerReply>> {
-  const { customer } = await deps.putCustomer(input);
-  return toReply(customer);
+  input: { customerId: string; change: CustomerChange; isUnchecked: boolean },
+): Promise<Static<typeof PutReply>> {
+  const { customer, isMappingUnverified } = await deps.putCustomer(input);
+  return { ...toReply(customer), ...(isMappingUnverified && { warnings: [UNVERIFIED] }) };
 }
+
+const UNVERIFIED = {
+  code: 'stripe_customer_unverified',
+  detail:
+    'Stripe could not be asked whether it has this customer. If it has not, reconciliation says customer_not_found.',
+};
 
 async function show(deps: CustomerRoutesDeps, customerId: string): Promise<Static<typeof CustomerReply>> {
   const customer = await deps.findCustomer(customerId);

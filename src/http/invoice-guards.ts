@@ -35,6 +35,7 @@ export interface StoredInvoiceGuard {
     readonly verdict: LineVerdict;
     readonly note?: string;
   }[];
+  readonly error?: { readonly code: string; readonly message: string };
   readonly history: readonly GuardHistoryEntry[];
   readonly createdAt: Date;
   readonly updatedAt: Date;
@@ -87,6 +88,9 @@ const GuardReply = Type.Object({
   release: Type.Optional(Type.Object({ actor: Type.String(), reason: Type.String(), at: Instant })),
   differs: Type.Boolean({ description: 'The final invoice does not bill what was used.' }),
   lines: Type.Array(LineReply),
+  error: Type.Optional(
+    Type.Object({ code: Type.String(), message: Type.String() }, { description: 'Why the last look came to nothing.' }),
+  ),
   history: Type.Array(
     Type.Object({
       at: Instant,
@@ -213,6 +217,7 @@ function toReply(guard: StoredInvoiceGuard): Static<typeof GuardReply> {
     ...(guard.release && { release: { ...guard.release, at: guard.release.at.toISOString() } }),
     differs: guard.differs === true,
     lines: guard.lines.map(toLine),
+    ...(guard.error && { error: guard.error }),
     history: guard.history.map((entry) => ({ ...entry, at: entry.at.toISOString() })),
     createdAt: guard.createdAt.toISOString(),
     updatedAt: guard.updatedAt.toISOString(),

@@ -1,6 +1,17 @@
 import { Type } from 'typebox';
 import { type App, needs } from './route.ts';
+import type { RefusedItems } from '../domain/stripe-refusal.ts';
 import { Instant } from './fields.ts';
+
+interface LastRun {
+  readonly state: string;
+  readonly endedAt?: string;
+  /** Why it failed. */
+  readonly error?: { readonly code: string; readonly message: string };
+  /** What it went on without. */
+  readonly refused?: RefusedItems;
+  readonly failuresInARow?: number;
+}
 
 /** Where the pipeline stands. */
 export interface Status {
@@ -35,9 +46,8 @@ export interface Status {
   /** While a person has stopped submitting. */
   readonly paused?: { readonly pausedAt: string; readonly reason?: string };
   readonly uncountable: number;
-  readonly lastRuns: Readonly<
-    Record<string, { readonly state: string; readonly endedAt?: string; readonly failuresInARow?: number }>
-  >;
+  /** How the last run of each job over everything ended. */
+  readonly lastRuns: Readonly<Record<string, LastRun>>;
   readonly rejectedEvents: number;
   readonly breaker?: string;
 }
@@ -91,7 +101,18 @@ const StatusReply = Type.Object({
       failuresInARow: Type.Optional(
         Type.Integer({ description: 'Failed runs since one succeeded, if there are any.' }),
       ),
+      error: Type.Optional(Type.Object({ code: Type.String(), message: Type.String() })),
+      refused: Type.Optional(
+        Type.Object(
+          {
+            count: Type.Integer(),
+            first: Type.Array(Type.Object({ item: Type.String(), reason: Type.String(), message: Type.String() })),
+          },
+          { description: 'What the run went on without, because Stripe refused it.' },
+        ),
+      ),
     }),
+    { description: 'The last run of each job over everything that ended; one over a single customer does not count.' },
   ),
   rejectedEvents: Type.Integer(),
   breaker: Type.Optional(Type.String()),

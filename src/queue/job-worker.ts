@@ -148,6 +148,8 @@ export class JobWorker {
       const result = await handler({ input, signal: this.#stopping.signal, report: this.#reporter(id) });
       await runs.succeed(id, result, new Date(clock.now()));
       log.info({ job: job.name, run: id, durationMs: clock.now() - startedAtMs, result }, 'job done');
+      const { refused } = result;
+      if (refused !== undefined) log.error({ job: job.name, run: id, refused }, 'job went on without what was refused');
       await this.#deps.followUp(job.name, result);
     } catch (err) {
       const isTransient = err instanceof DaemonError && err.kind === 'transient';

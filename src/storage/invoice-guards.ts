@@ -28,6 +28,8 @@ export interface InvoiceGuardDocument {
   release?: { actor: string; reason: string; at: Date };
   differs?: true;
   lines: StoredGuardLine[];
+  /** Why the last look came to nothing; absent after one that did not. */
+  error?: { code: string; message: string };
   /** For compare-and-set. */
   revision: number;
   /** How often something was heard of the invoice: a look that began before does not put the next one off. */
@@ -135,6 +137,7 @@ export class InvoiceGuards {
           checkAt: { $cond: [{ $gt: ['$news', previous.news] }, at, literal(checkAt)] },
           revision: previous.revision + 1,
           updatedAt: at,
+          error: '$$REMOVE',
           ...(hasMoved && {
             history: { $slice: [{ $concatArrays: ['$history', [{ $literal: entry }]] }, -HISTORY_MAX] },
           }),
@@ -145,10 +148,11 @@ export class InvoiceGuards {
     return (await translated(this.#collection.updateOne(filter, update))).matchedCount === 1;
   }
 
-  /** Puts off the look at a guard that nobody changed since it was read. */
-  async postpone(record: GuardRecord, checkAt: Date): Promise<void> {
+  /** Puts off the look at a guard that nobody changed since it was read, and keeps what went wrong with it. */
+  async postpone(record: GuardRecord, checkAt: Date, error: { code: string; message: string }): Promise<void> {
     const filter = { _id: record.invoiceId, revision: record.revision };
-    await translated(this.#collection.updateOne(filter, { $set: { checkAt }, $inc: { checks: 1, revision: 1 } }));
+    const change = { $set: { checkAt, error }, $inc: { checks: 1, revision: 1 } };
+    await translated(this.#collection.updateOne(filter, change));
   }
 
   /**
@@ -204,7 +208,7 @@ function literal(value: unknown): unknown {
   return value === undefined ? '$$REMOVE' : { $literal: value };
 }
 
-type Fields = Omit<InvoiceGuardDocument, '_id' | 'revision' | 'news' | 'history' | 'createdAt' | 'updatedAt'>;
+type Fields = Omit<InvoiceGuardDocument, '_id' | 'error' | 'revision' | 'news' | 'history' | 'createdAt' | 'updatedAt'>;
 
 function toFields({ stripeCustomerId, customerId, guard, lines }: GuardRecord): {
   [Name in keyof Fields]-?: Fields[Name] | undefined;

@@ -84,6 +84,14 @@ export const RECONCILIATIONS = 'reconciliations';
 export const RECONCILIATION_ROWS = 'reconciliation_rows';
 export const RECONCILIATION_PAIRS = 'reconciliation_pairs';
 
+/** Inputs by which a run is about a part of the pairs only. */
+const NARROWING: readonly string[] = ['customerId', 'fromMs', 'toMs', 'approves'];
+
+/** Whether a run was over every customer and the usual periods. */
+export function isWholeReconciliation({ input }: Pick<ReconciliationDocument, 'input'>): boolean {
+  return NARROWING.every((name) => input[name] === undefined);
+}
+
 export class Reconciliations {
   readonly #runs: Collection<ReconciliationDocument>;
   readonly #rows: Collection<ReconciliationRow>;
@@ -118,6 +126,12 @@ export class Reconciliations {
         .limit(query.limit)
         .toArray(),
     );
+  }
+
+  /** The last run over every customer and the usual periods that came to its end. */
+  lastWhole(): Promise<ReconciliationDocument | null> {
+    const whole = Object.fromEntries(NARROWING.map((name) => [`input.${name}`, { $exists: false }]));
+    return translated(this.#runs.findOne({ endedAt: { $exists: true }, ...whole }, { sort: { startedAt: -1 } }));
   }
 
   /** The rows of a run in order, after a given one. */

@@ -1,4 +1,5 @@
 import type { Collection, Db } from 'mongodb';
+import { isWholeRun } from '../domain/run-scope.ts';
 import { translated } from './errors.ts';
 import { METER_SUBMISSIONS, type MeterSubmissionDocument } from './meter-submissions.ts';
 import { RUNS, type RunDocument } from './runs.ts';
@@ -78,15 +79,16 @@ export class ReviewCounts {
     return (await translated(found.toArray())).map(({ _id, ...rest }) => ({ customerId: _id, ...rest }));
   }
 
-  /** The newest runs that began, newest first. */
+  /** The newest runs over everything that began, newest first: one over a single customer says nothing of a job. */
   async latestRuns(): Promise<
     { job: string; state: string; endedAtMs?: number; error?: NonNullable<RunDocument['error']> }[]
   > {
     const found = this.#runs
-      .find({ startedAt: { $exists: true } }, { projection: { job: 1, state: 1, endedAt: 1, error: 1 } })
+      .find({ startedAt: { $exists: true } }, { projection: { job: 1, state: 1, endedAt: 1, error: 1, input: 1 } })
       .sort({ startedAt: -1 })
       .limit(RUNS_READ_MAX);
-    return (await translated(found.toArray())).map(({ job, state, endedAt, error }) => ({
+    const whole = (await translated(found.toArray())).filter(({ job, input }) => isWholeRun(job, input));
+    return whole.map(({ job, state, endedAt, error }) => ({
       job,
       state,
       ...(endedAt && { endedAtMs: endedAt.getTime() }),

@@ -1,4 +1,5 @@
-import type { Collection, Db } from 'mongodb';
+import type { Collection, Db, Filter } from 'mongodb';
+import { narrowingInputs } from '../domain/run-scope.ts';
 import { translated } from './errors.ts';
 
 export type RunState = 'queued' | 'running' | 'succeeded' | 'failed';
@@ -71,9 +72,27 @@ export class Runs {
     return translated(this.#collection.find({ state: 'queued' }).sort({ queuedAt: 1 }).limit(limit).toArray());
   }
 
-  /** The last successful run of a job. */
+  /** The last successful run of a job over everything. */
   lastSuccess(job: string): Promise<RunDocument | null> {
-    return translated(this.#collection.findOne({ job, state: 'succeeded' }, { sort: { startedAt: -1 } }));
+    return this.#lastWhole(job, { state: 'succeeded' });
+  }
+
+  /**
+   * The last run of a job over everything that came to an end, well or not; where there is none yet, the one that is under
+   * way. A run over one customer, or a dry run, does not stand for it.
+   */
+  async lastOutcome(job: string): Promise<RunDocument | null> {
+    const ended = await this.#lastWhole(job, { state: { $in: ['succeeded', 'failed'] } });
+    return ended ?? this.#lastWhole(job, { state: 'running' });
+  }
+
+  #lastWhole(job: string, filter: Filter<RunDocument>): Promise<RunDocument | null> {
+    return translated(this.#collection.findOne({ job, ...filter, ...wholeRuns(job) }, { sort: { startedAt: -1 } }));
+  }
+
+  /** Every job that has a run. */
+  jobs(): Promise<string[]> {
+    return translated(this.#collection.distinct('job'));
   }
 
   /** The last run of a job that began, however it ended. */
@@ -81,9 +100,10 @@ export class Runs {
     return translated(this.#collection.findOne({ job, startedAt: { $exists: true } }, { sort: { startedAt: -1 } }));
   }
 
-  /** How many runs of a job failed since one succeeded, as far as its last runs tell. */
+  /** How many runs of a job over everything failed since one succeeded, as far as its last runs tell. */
   async failuresInARow(job: string): Promise<number> {
-    const ended = this.#collection.find({ job, state: { $in: ['succeeded', 'failed'] }, startedAt: { $exists: true } });
+    const isEnded = { state: { $in: ['succeeded' as const, 'failed' as const] }, startedAt: { $exists: true } };
+    const ended = this.#collection.find({ job, ...isEnded, ...wholeRuns(job) });
     const last = await translated(
       ended
         .sort({ startedAt: -1 })
@@ -104,4 +124,10 @@ export class Runs {
   async prune(before: Date): Promise<number> {
     return (await translated(this.#collection.deleteMany({ endedAt: { $lt: before } }))).deletedCount;
   }
+}
+
+/** Runs of a job over everything: one over a single customer, or a dry run, says nothing of the rest. */
+function wholeRuns(job: string): Filter<RunDocument> {
+  const whole = Object.fromEntries(narrowingInputs(job).map((name) => [`input.${name}`, { $exists: false }]));
+  return { ...whole, 'input.dryRun': { $ne: true }, 'input.apply': { $ne: false } };
 }

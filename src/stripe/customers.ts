@@ -1,6 +1,10 @@
 import type { Stripe } from 'stripe';
+import { DaemonError } from '../errors.ts';
 import { isMissing, toStripeError } from './errors.ts';
 import type { Pace } from './paging.ts';
+
+/** How long someone who waits for an answer waits for Stripe's. */
+const CHECK_MS_MAX = 5_000;
 
 /** Reads customers as they are now. */
 export class StripeCustomers {
@@ -20,6 +24,26 @@ export class StripeCustomers {
     } catch (error) {
       if (isMissing(error)) return false;
       throw toStripeError(error);
+    }
+  }
+
+  /** The same while somebody waits: `unknown` where Stripe does not say within a few seconds, or not to this key. */
+  async check(id: string): Promise<'found' | 'not-found' | 'unknown'> {
+    let timer: NodeJS.Timeout | undefined;
+    const expired = new Promise<'unknown'>((resolve) => {
+      timer = setTimeout(() => resolve('unknown'), CHECK_MS_MAX);
+    });
+    const asked = this.exists(id).then(
+      (isThere) => (isThere ? 'found' : 'not-found'),
+      (error: unknown) => {
+        if (error instanceof DaemonError) return 'unknown' as const;
+        throw error;
+      },
+    );
+    try {
+      return await Promise.race([asked, expired]);
+    } finally {
+      clearTimeout(timer);
     }
   }
 }

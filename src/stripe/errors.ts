@@ -77,8 +77,16 @@ export function toStripeError(error: unknown): unknown {
   return new DaemonError({
     kind: isTransient ? 'transient' : 'rejected',
     code: isTransient ? 'stripe_unavailable' : isKey ? 'stripe_key_refused' : 'stripe_refused',
-    message: isTransient ? 'Stripe did not answer.' : `Stripe refused: ${error.message}`,
-    context: { statusCode, stripeCode: error.code },
+    message: describeAnswer(error),
+    context: { statusCode, stripeCode: error.code, param: error.param },
     cause: error,
   });
+}
+
+/** What Stripe answered, in a sentence: that it did not answer is said of nothing else. */
+export function describeAnswer({ statusCode, message }: InstanceType<typeof Stripe.errors.StripeError>): string {
+  if (statusCode === undefined) return `Stripe did not answer: ${message}`;
+  if (statusCode === 429) return 'Stripe asks for fewer calls (429); the call is made again later.';
+  if (statusCode >= 500 || statusCode === 409) return `Stripe answered ${statusCode}: ${message}`;
+  return `Stripe refused: ${message}`;
 }

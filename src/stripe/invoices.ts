@@ -2,7 +2,7 @@ import type { Stripe } from 'stripe';
 import type { Invoice, InvoiceLine } from '../domain/invoice.ts';
 import { canonicalQuantity } from '../domain/quantity.ts';
 import { isMissing, toStripeError } from './errors.ts';
-import { idOf, type Pace, PAGE, paced, toDate } from './paging.ts';
+import { idOf, type OnRefused, type Pace, PAGE, paced, toDate } from './paging.ts';
 
 /** Prices whose meter is remembered; it never changes. */
 const PRICES_MAX = 10_000;
@@ -29,15 +29,21 @@ export class StripeInvoices {
     }
   }
 
-  /** Every invoice created since an instant, and those that are open however old they are. */
-  async *list(sinceMs: number): AsyncGenerator<Invoice> {
+  /**
+   * Every invoice created since an instant, and those that are open however old they are. One whose lines Stripe refuses
+   * is told to `onRefused`, and the list goes on.
+   */
+  async *list(sinceMs: number, onRefused: OnRefused): AsyncGenerator<Invoice> {
     const since = { created: { gte: Math.floor(sinceMs / 1_000) } };
     const before = { created: { lt: since.created.gte }, status: 'open' as const };
     try {
       for (const query of [since, before]) {
         const list = (): AsyncIterable<Stripe.Invoice> => this.#stripe.invoices.list({ ...query, limit: PAGE });
         for await (const found of paced(list, this.#pace)) {
-          const invoice = await this.#toInvoice(found);
+          const invoice = await this.#toInvoice(found).catch((error: unknown) => {
+            onRefused(found.id, toStripeError(error));
+            return undefined;
+          });
           if (invoice !== undefined) yield invoice;
         }
       }

@@ -16,6 +16,9 @@ export async function* paced<T>(list: () => AsyncIterable<T>, pace: Pace): Async
   }
 }
 
+/** Told of each item of a list that cannot be read by itself; throws where that is not about the item alone. */
+export type OnRefused = (item: string, error: unknown) => void;
+
 /** The id of what may be expanded. */
 export function idOf(value: string | { readonly id: string }): string {
   return typeof value === 'string' ? value : value.id;

@@ -1,7 +1,7 @@
 import type { Stripe } from 'stripe';
 import type { Subscription, SubscriptionItem } from '../domain/subscription.ts';
 import { isMissing, toStripeError } from './errors.ts';
-import { idOf, type Pace, PAGE, paced, toDate } from './paging.ts';
+import { idOf, type OnRefused, type Pace, PAGE, paced, toDate } from './paging.ts';
 
 /** Reads subscriptions as they are now. */
 export class StripeSubscriptions {
@@ -24,12 +24,21 @@ export class StripeSubscriptions {
     }
   }
 
-  /** Every subscription of the account, ended ones too. */
-  async *list(): AsyncGenerator<Subscription> {
+  /**
+   * Every subscription of the account, ended ones too. One whose items Stripe refuses is told to `onRefused`, and the list
+   * goes on.
+   */
+  async *list(onRefused: OnRefused): AsyncGenerator<Subscription> {
     const list = (): AsyncIterable<Stripe.Subscription> =>
       this.#stripe.subscriptions.list({ status: 'all', limit: PAGE });
     try {
-      for await (const found of paced(list, this.#pace)) yield await this.#toSubscription(found);
+      for await (const found of paced(list, this.#pace)) {
+        const subscription = await this.#toSubscription(found).catch((error: unknown) => {
+          onRefused(found.id, toStripeError(error));
+          return undefined;
+        });
+        if (subscription !== undefined) yield subscription;
+      }
     } catch (error) {
       throw toStripeError(error);
     }

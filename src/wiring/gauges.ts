@@ -4,6 +4,7 @@ import { guardGauges } from './invoice-guards.ts';
 import type { JobParts } from './job-parts.ts';
 import { lateUsageGauges } from './late-usage.ts';
 import { reviewGauges } from './needs-review.ts';
+import { readLastOutcomes } from './read-status.ts';
 import { pauseGauges } from './submitting-pause.ts';
 import { webhookGauges } from './webhooks.ts';
 
@@ -20,6 +21,22 @@ export function gaugesOf(parts: JobParts, queue: JobQueue, jobNames: readonly st
     ...webhookGauges(parts),
     ...reviewGauges(parts),
     ...operationGauges(parts, queue, jobNames),
+    ...refusalGauges(parts, jobNames),
+  ];
+}
+
+function refusalGauges(parts: JobParts, jobs: readonly string[]): GaugeSource[] {
+  return [
+    {
+      name: 'job_refused_items',
+      help: 'What the last run of a job over everything went on without, because Stripe refused it.',
+      labels: ['job'],
+      read: async () =>
+        (await readLastOutcomes(parts, jobs)).map(({ job, refused }) => ({
+          value: refused?.count ?? 0,
+          labels: { job },
+        })),
+    },
   ];
 }
 
@@ -99,10 +116,10 @@ function operationGauges({ stores, stripe }: JobParts, queue: JobQueue, jobNames
     },
     {
       name: 'reconciliation_pairs',
-      help: 'Comparisons of the last reconciliation by verdict.',
+      help: 'Comparisons of the last reconciliation of everything, by verdict.',
       labels: ['verdict'],
       read: async () => {
-        const [last] = await stores.reconciliations.listRuns({ limit: 1 });
+        const last = await stores.reconciliations.lastWhole();
         return Object.entries(last?.verdicts ?? {}).map(([verdict, value]) => ({ value, labels: { verdict } }));
       },
     },

@@ -9,8 +9,13 @@ import {
   toReviewItem,
 } from '../domain/needs-review.ts';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../durations.ts';
+import type { RefusedItems } from '../domain/stripe-refusal.ts';
 import type { GaugeSource } from '../http/metrics.ts';
-import type { ReconciliationDocument, ReconciliationRow } from '../storage/reconciliations.ts';
+import {
+  isWholeReconciliation,
+  type ReconciliationDocument,
+  type ReconciliationRow,
+} from '../storage/reconciliations.ts';
 import type { JobParts } from './job-parts.ts';
 import type { Stores } from './stores.ts';
 
@@ -129,7 +134,7 @@ async function invoiceFacts({ stores, nowMs }: ReviewParts): Promise<ReviewFact[
 /** Plans that wait are those of the last run over all customers, as far as no later run looked at the same pair. */
 async function reconciliationFacts({ stores }: ReviewParts): Promise<ReviewFact[]> {
   const runs = await stores.reconciliations.listRuns({ limit: RUNS_LISTED_MAX });
-  const last = runs.findIndex(({ input }) => input['customerId'] === undefined);
+  const last = runs.findIndex(isWholeReconciliation);
   const relevant = last === -1 ? runs : runs.slice(0, last + 1);
   const exceeding = runs[last]?.aggregates.person.length ?? 0;
   return [...(await waitingPlans(stores, relevant)), ...counted('aggregates_exceed_raw', exceeding)];
@@ -169,8 +174,12 @@ async function webhookFacts({ stores, config, nowMs }: ReviewParts): Promise<Rev
 }
 
 async function jobFacts({ stores, config, nowMs }: ReviewParts): Promise<ReviewFact[]> {
-  const [runs, beganMs] = await Promise.all([stores.reviewCounts.latestRuns(), stores.reviewCounts.beganMs()]);
-  const failing = findFailingJobs(runs);
+  const [runs, beganMs, refused] = await Promise.all([
+    stores.reviewCounts.latestRuns(),
+    stores.reviewCounts.beganMs(),
+    refusedItems(stores),
+  ]);
+  const failing = [...findFailingJobs(runs), ...refused];
   if (beganMs === undefined) return failing;
   const limits = limitsOf(config).jobs;
   const successes = await Promise.all(
@@ -180,6 +189,19 @@ async function jobFacts({ stores, config, nowMs }: ReviewParts): Promise<ReviewF
     }),
   );
   return [...failing, ...findOverdueJobs({ lastSuccessMs: new Map(successes.flat()), beganMs, nowMs, limits })];
+}
+
+/** What the last run of each job over everything went on without. */
+async function refusedItems(stores: Stores): Promise<ReviewFact[]> {
+  const outcomes = await Promise.all((await stores.runs.jobs()).map((job) => stores.runs.lastOutcome(job)));
+  return outcomes.flatMap((run) => {
+    const refused = run?.result?.['refused'] as RefusedItems | undefined;
+    if (run === null || refused === undefined) return [];
+    const examples = refused.first.slice(0, REVIEW_EXAMPLES_MAX).map(({ item, reason }) => `${item}: ${reason}`);
+    const sinceMs = run.endedAt?.getTime();
+    const at = sinceMs === undefined ? {} : { sinceMs };
+    return [{ kind: 'items_refused' as const, count: refused.count, reason: run.job, examples, ...at }];
+  });
 }
 
 function counted(kind: ReviewFact['kind'], count: number): ReviewFact[] {

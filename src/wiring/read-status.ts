@@ -1,3 +1,4 @@
+import type { RefusedItems } from '../domain/stripe-refusal.ts';
 import type { Status } from '../http/status.ts';
 import { packageVersion } from '../version.ts';
 import type { JobParts } from './job-parts.ts';
@@ -63,16 +64,45 @@ export async function readStatus(parts: JobParts, jobs: readonly string[]): Prom
 }
 
 async function readLastRuns(parts: JobParts, jobs: readonly string[]): Promise<Status['lastRuns']> {
-  const { runs } = parts.stores;
-  const found = await Promise.all(
-    jobs.map(async (job) => ({ run: await runs.last(job), failures: await runs.failuresInARow(job) })),
-  );
+  const found = await readLastOutcomes(parts, jobs);
   return Object.fromEntries(
-    found.flatMap(({ run, failures }) => {
-      if (run === null) return [];
-      const { job, state, endedAt } = run;
-      const ended = endedAt && { endedAt: endedAt.toISOString() };
-      return [[job, { state, ...ended, ...(failures > 0 && { failuresInARow: failures }) }]];
-    }),
+    found.map(({ job, state, endedAt, error, refused, failuresInARow }) => [
+      job,
+      {
+        state,
+        ...(failuresInARow > 0 && { failuresInARow }),
+        ...(endedAt && { endedAt: endedAt.toISOString() }),
+        ...(error && { error }),
+        ...(refused && { refused }),
+      },
+    ]),
   );
+}
+
+/** How a job's last run over everything ended. */
+export interface LastOutcome {
+  readonly job: string;
+  readonly state: string;
+  readonly endedAt?: Date;
+  readonly error?: { readonly code: string; readonly message: string };
+  readonly failuresInARow: number;
+  /** What the run went on without; absent where that is nothing. */
+  readonly refused?: RefusedItems;
+}
+
+/** The last outcome of each of these jobs that has run. */
+export async function readLastOutcomes({ stores }: JobParts, jobs: readonly string[]): Promise<LastOutcome[]> {
+  const found = await Promise.all(
+    jobs.map(async (job) => ({
+      run: await stores.runs.lastOutcome(job),
+      failuresInARow: await stores.runs.failuresInARow(job),
+    })),
+  );
+  return found.flatMap(({ run, failuresInARow }) => {
+    if (run === null) return [];
+    const { job, state, endedAt, error, result } = run;
+    const refused = result?.['refused'] as RefusedItems | undefined;
+    const known = { ...(endedAt && { endedAt }), ...(error && { error }), ...(refused && { refused }) };
+    return [{ job, state, failuresInARow, ...known }];
+  });
 }

@@ -113,7 +113,7 @@ function rememberEventTypes({ stores, clock, log }: JobParts): () => ReadonlySet
 }
 
 function catalogueRoutes({ jobs, queue }: RouteParts): RouteRegistrar[] {
-  const { stores, clock, log } = jobs;
+  const { stores, clock, log, stripe } = jobs;
   const { db } = stores.database;
   /** The mark on the document is what counts; without the bell the sweep finds it within a minute. */
   const ringIfMarked = (document: { requeueFrom?: Date }): void => {
@@ -124,7 +124,15 @@ function catalogueRoutes({ jobs, queue }: RouteParts): RouteRegistrar[] {
     (app) =>
       registerCustomers(app, {
         putCustomer: async (input) => {
-          const put = await putCustomer({ clock, customers: stores.customers, usage: stores.usageAggregates }, input);
+          const put = await putCustomer(
+            {
+              clock,
+              customers: stores.customers,
+              usage: stores.usageAggregates,
+              ...(stripe && { checkStripeCustomer: (id: string) => stripe.objects.customers.check(id) }),
+            },
+            input,
+          );
           ringIfMarked(put.customer);
           return put;
         },

@@ -90,8 +90,10 @@ export function webhookJobs(parts: JobParts): Record<'process-webhooks' | 'catch
           events: objects.events,
           inbox: stores.webhookInbox,
           coverage: stores.eventCoverage,
-          mirrorAccount: (abort) => mirrorAccount(mirrorDeps(parts), { ...(abort && { signal: abort }) }),
-          mirrorWaitingCalendars: () => mirrorWaitingCalendars(calendarDeps(parts)),
+          mirrorAccount: (refusals, abort) =>
+            mirrorAccount(mirrorDeps(parts), { refusals, ...(abort && { signal: abort }) }),
+          mirrorWaitingCalendars: (refusals) => mirrorWaitingCalendars(calendarDeps(parts), refusals),
+          isLive: LIVE_KEY.test(parts.config.stripeSecretKey ?? ''),
           clock,
         },
         { signal },
@@ -136,8 +138,8 @@ function mirrorDeps(parts: JobParts): MirrorAccountDeps {
     invoices: stores.invoices,
     fetchSubscription: (id) => objects.subscriptions.fetch(id),
     fetchInvoice: (id) => objects.invoices.fetch(id),
-    listSubscriptions: () => objects.subscriptions.list(),
-    listInvoices: (sinceMs) => objects.invoices.list(sinceMs),
+    listSubscriptions: (onRefused) => objects.subscriptions.list(onRefused),
+    listInvoices: (sinceMs, onRefused) => objects.invoices.list(sinceMs, onRefused),
   };
 }
 

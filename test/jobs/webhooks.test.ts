@@ -10,6 +10,7 @@ import { requeueUsage } from '../../jobs/requeue-usage.ts';
 import { ManualClock } from '../../src/clock.ts';
 import type { Invoice } from '../../src/domain/invoice.ts';
 import type { Subscription } from '../../src/domain/subscription.ts';
+import { Refusals } from '../../src/domain/stripe-refusal.ts';
 import { topicOf, type WebhookEvent } from '../../src/domain/webhook.ts';
 import { DaemonError } from '../../src/errors.ts';
 import { Customers } from '../../src/storage/customers.ts';
@@ -300,7 +301,7 @@ describe('the calendar of a customer', () => {
     await withParts(async ({ db, mirror, present }) => {
       present.subscriptions.set('sub_1', subscription('sub_1'));
       await mirrorSubscription(mirror, 'sub_1');
-      expect(await mirrorWaitingCalendars(mirror)).toBe(0);
+      expect(await mirrorWaitingCalendars(mirror, new Refusals())).toBe(0);
       expect(await db.collection('customers').countDocuments({})).toBe(0);
       expect(await db.collection('subscriptions').countDocuments({ calendarDue: true })).toBe(1);
     });
@@ -337,13 +338,13 @@ describe('the calendar of a customer', () => {
       await db.collection<{ _id: object }>('usage_aggregates').insertOne({
         _id: { customerId: 'cus_1', meter: 'm', windowStart: at('2026-02-01T00:00:00Z') },
       });
-      expect(await mirrorWaitingCalendars(mirror)).toBe(1);
+      expect(await mirrorWaitingCalendars(mirror, new Refusals())).toBe(1);
       expect(await db.collection<{ _id: string }>('customers').findOne({ _id: 'cus_1' })).toMatchObject({
         stripeCustomerId: 'cus_1',
         calendars: [{ source: 'subscription' }],
       });
       expect(await db.collection('subscriptions').countDocuments({ calendarDue: true })).toBe(0);
-      expect(await mirrorWaitingCalendars(mirror)).toBe(0);
+      expect(await mirrorWaitingCalendars(mirror, new Refusals())).toBe(0);
     });
   });
 });

@@ -232,7 +232,7 @@ describe('catching up with Stripe', () => {
       }
       const list = async (sinceMs: number): Promise<string[]> => {
         const found: string[] = [];
-        for await (const { id } of events?.listThin(sinceMs) ?? []) {
+        for await (const { id } of events?.listThin(sinceMs, rethrow) ?? []) {
           const report = await events?.fetchReport(id);
           found.push(...(report?.samples ?? []).map(({ identifier }) => identifier));
         }
@@ -262,4 +262,8 @@ async function recordNewest({ simulator, stores, clock }: Pipeline): Promise<voi
   const newest = toWebhookEvent(simulator.events().at(-1), 'snapshot');
   const deps = { verify: () => Promise.resolve(newest), inbox: stores.webhookInbox, ring: () => {}, clock };
   await recordWebhook(deps, { kind: 'snapshot', body: new Uint8Array(), signature: undefined });
+}
+
+function rethrow(_: string, error: unknown): never {
+  throw error;
 }

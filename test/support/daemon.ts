@@ -9,6 +9,8 @@ export const ADMIN_KEY = 'tly_test_admin_key_of_a_daemon';
 export interface LentDaemon {
   readonly url: string;
   readonly simulator: Simulator;
+  /** The daemon's settings, for the command line on its machine. */
+  readonly environment: Readonly<Record<string, string>>;
   /** A request as the administrator; the body is sent as JSON. */
   call(method: string, path: string, body?: unknown): Promise<Response>;
   /** The same, for the parsed answer of a request that has to succeed. */
@@ -25,25 +27,24 @@ export async function withDaemon(
   await withDatabase(async (db) => {
     const simulator = await startSimulator({ rateLimitPerSecond: 0, ...options.simulator });
     try {
-      const daemon = await startDaemon(
-        loadConfig({
-          MONGODB_URI: mongodbUri(),
-          MONGODB_DATABASE: db.databaseName,
-          REDIS_URL: redisUrl(),
-          STRIPE_SECRET_KEY: 'sk_test_daemon',
-          STRIPE_API_BASE: simulator.url,
-          STRIPE_CALLS_PER_SECOND_MAX: '10000',
-          WINDOW_SETTLE_MS: '0',
-          PORT: '0',
-          // Without schedules: a job runs when a test runs it, whatever the time of the day.
-          ROLES: 'http,worker',
-          ADMIN_API_KEY: ADMIN_KEY,
-          LOG_LEVEL: 'silent',
-          ...options.environment,
-        }),
-      );
+      const environment = {
+        MONGODB_URI: mongodbUri(),
+        MONGODB_DATABASE: db.databaseName,
+        REDIS_URL: redisUrl(),
+        STRIPE_SECRET_KEY: 'sk_test_daemon',
+        STRIPE_API_BASE: simulator.url,
+        STRIPE_CALLS_PER_SECOND_MAX: '10000',
+        WINDOW_SETTLE_MS: '0',
+        PORT: '0',
+        // Without schedules: a job runs when a test runs it, whatever the time of the day.
+        ROLES: 'http,worker',
+        ADMIN_API_KEY: ADMIN_KEY,
+        LOG_LEVEL: 'silent',
+        ...options.environment,
+      };
+      const daemon = await startDaemon(loadConfig(environment));
       try {
-        await use(lend(daemon.url, simulator));
+        await use(lend(daemon.url, { simulator, environment }));
       } finally {
         await daemon.stop();
       }
@@ -53,7 +54,7 @@ export async function withDaemon(
   });
 }
 
-function lend(url: string, simulator: Simulator): LentDaemon {
+function lend(url: string, lent: Pick<LentDaemon, 'simulator' | 'environment'>): LentDaemon {
   const call: LentDaemon['call'] = (method, path, body) =>
     fetch(url + path, {
       method,
@@ -77,5 +78,5 @@ function lend(url: string, simulator: Simulator): LentDaemon {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   };
-  return { url, simulator, call, get, run };
+  return { url, ...lent, call, get, run };
 }

@@ -3,6 +3,7 @@ import {
   compareRestored,
   type RestoredComparison,
   type RestoredProgress,
+  type UncomparedPair,
   type UnknownUsage,
 } from '../../../jobs/compare-restored.ts';
 import { systemClock } from '../../../src/clock.ts';
@@ -22,7 +23,7 @@ import { renderTable } from '../../lib/table.ts';
 import type { VerbContext } from '../../lib/verb.ts';
 
 /** What the comparison is worth. */
-type Conclusion = 'forgotten' | 'too-early' | 'clear';
+type Conclusion = 'forgotten' | 'not-compared' | 'too-early' | 'clear';
 
 /**
  * Compares a ledger that was restored from a backup with Stripe, while submitting is paused, and says whether it can go
@@ -43,15 +44,26 @@ export async function checkRestore({ output, signal }: VerbContext): Promise<Exi
     const conclusiveAtMs = pause.pausedAt.getTime() + parts.config.summaryLagMaxMs;
     const conclusion = conclude(found, conclusiveAtMs);
     output.result({ conclusion, conclusiveAt: new Date(conclusiveAtMs).toISOString(), ...toJson(found) }, () =>
-      found.unknown.length === 0 ? '' : render(found.unknown),
+      [
+        ...(found.unknown.length === 0 ? [] : [render(found.unknown)]),
+        ...(found.refused.length === 0 ? [] : [renderRefused(found.refused)]),
+      ].join('\n\n'),
     );
     say(output, { found, conclusion, conclusiveAtMs });
-    return { clear: EXIT.ok, 'too-early': EXIT.failure, forgotten: EXIT.driftFound }[conclusion];
+    return EXIT_CODES[conclusion];
   });
 }
 
-function conclude({ unknown }: RestoredComparison, conclusiveAtMs: number): Conclusion {
+const EXIT_CODES: Readonly<Record<Conclusion, ExitCode>> = {
+  clear: EXIT.ok,
+  'too-early': EXIT.failure,
+  'not-compared': EXIT.driftFound,
+  forgotten: EXIT.driftFound,
+};
+
+function conclude({ unknown, refused }: RestoredComparison, conclusiveAtMs: number): Conclusion {
   if (unknown.length > 0) return 'forgotten';
+  if (refused.length > 0) return 'not-compared';
   return Date.now() < conclusiveAtMs ? 'too-early' : 'clear';
 }
 
@@ -76,6 +88,13 @@ function say(
     );
     return;
   }
+  if (conclusion === 'not-compared') {
+    output.note(
+      `${compared} made, and ${found.refused.length} that Stripe refuses: of those nothing is known.${less} ` +
+        'Correct what is named (`tallystick customers put` maps a customer), and compare again.',
+    );
+    return;
+  }
   const clear = `${compared}: nowhere does Stripe hold more than this ledger knows to have sent.${less}`;
   if (conclusion === 'clear') {
     output.note(`${clear} Submitting can go on: \`tallystick submit --resume\`.`);
@@ -85,10 +104,11 @@ function say(
   output.note(`${clear} Stripe's summaries may lag: ask again after ${until}, before submitting goes on.`);
 }
 
-function toJson({ compared, less, reads, unknown }: RestoredComparison): object {
+function toJson({ compared, less, reads, unknown, refused }: RestoredComparison): object {
   const instant = (ms: number): string => new Date(ms).toISOString();
   return {
     compared,
+    notCompared: refused.map(({ item: stripeCustomerId, ...pair }) => ({ ...pair, stripeCustomerId })),
     less,
     reads,
     more: unknown.map(({ periodFromMs, periodToMs, sinceMs, ...figures }) => ({
@@ -123,6 +143,13 @@ function render(unknown: readonly UnknownUsage[]): string {
       row.sinceMs === undefined ? undefined : minuteOf(row.sinceMs),
       row.isFinal ? 'final' : 'open',
     ]),
+  );
+}
+
+function renderRefused(refused: readonly UncomparedPair[]): string {
+  return renderTable(
+    ['customer', 'meter', 'Stripe customer', 'not compared because', 'Stripe says'].map((heading) => ({ heading })),
+    refused.map(({ customerId, meter, item, reason, message }) => [customerId, meter, item, reason, message]),
   );
 }
 
