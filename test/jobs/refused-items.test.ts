@@ -186,7 +186,7 @@ describe('other runs over many', () => {
       expect(result).toMatchObject({ recorded: 2, listed: 3, refused: { count: 2 } });
       for (const id of ['sub_a', 'sub_c']) expect(await stores.subscriptions.find(id)).not.toBeNull();
       const waiting = await stores.webhookInbox.due(new Date(clock.now()), 9);
-      expect(waiting.map(({ objectId }) => objectId).sort()).toEqual(['sub_b', 'sub_d']);
+      expect(new Set(waiting.map(({ objectId }) => objectId))).toEqual(new Set(['sub_b', 'sub_d']));
     }));
 
   it('but a key that Stripe refuses stops the run: nothing else can be done with it', () =>
