@@ -11,6 +11,7 @@ import {
 import type { Invoice } from '../src/domain/invoice.ts';
 import { type GuardEvidence, isBilled } from '../src/domain/invoice-guard.ts';
 import { isAdditive, type Meter } from '../src/domain/meter.ts';
+import type { Period } from '../src/domain/period.ts';
 import { type EpochHour, epochHourOf } from '../src/domain/window.ts';
 import {
   compareBilledLine,
@@ -39,6 +40,8 @@ export interface LookAtInvoiceDeps extends CompareLinesDeps {
     /** Whether something of a range is still to be planned or sent. */
     isUnsent(scope: Scope, isAdditive: boolean): Promise<boolean>;
   };
+  /** The latest trial of a subscription. */
+  trialOf(subscriptionId: string): Promise<Period | undefined>;
   readonly summaryLagMaxMs: number;
 }
 
@@ -79,7 +82,9 @@ export async function lookAtInvoice(
   { record, catalogue }: { record: GuardRecord; catalogue: Catalogue },
 ): Promise<Look> {
   const customer = await findCustomer(deps, invoice.stripeCustomerId);
-  const lines = customer === undefined ? [] : usageLines(invoice, catalogue.keys);
+  const { subscriptionId } = invoice;
+  const trial = subscriptionId === undefined ? undefined : await deps.trialOf(subscriptionId);
+  const lines = customer === undefined ? [] : usageLines(invoice, catalogue.keys, trial);
   if (customer === undefined || lines.length === 0) return nothingOfOurs(customer);
   const context = { ...catalogue, customer };
   const { customerId } = customer;

@@ -9,6 +9,7 @@ import {
   isPeriodStart,
   isSameCalendar,
   isSameRhythm,
+  type Period,
   periodContaining,
 } from './period.ts';
 import { type HourCuts, offsetInHour } from './window.ts';
@@ -39,6 +40,8 @@ export interface CalendarChange extends Partial<StoredCalendar> {
 export interface MirroredCalendar extends HourCuts {
   /** From when on `calendar` holds; what held before then stays. Absent: it always held. */
   readonly sinceMs?: number;
+  /** A trial that ends where `calendar` begins to hold: one billing period, of any length. */
+  readonly trial?: Period;
   /** The subscription that decides. */
   readonly subscription?: string;
   /** Where its periods are anchored: what changed of them while it was known changed there. */
@@ -122,18 +125,46 @@ export function withMirroredCalendar(
   return append(changes, { ...next, ...fromCuts(cuts) }, MIRRORED_CHANGES_MAX);
 }
 
-/** The mirrored calendar, after the one that held before it began to. */
+/** The mirrored calendar, after its trial and after the one that held before it began to. */
 function following(last: Omit<CalendarChange, 'layout'>, mirrored: MirroredCalendar): BillingCalendar {
-  const { calendar, subscription, anchoredAtMs = Number.NEGATIVE_INFINITY } = mirrored;
+  const { calendar, subscription, trial, anchoredAtMs = Number.NEGATIVE_INFINITY } = mirrored;
   if (mirrored.sinceMs === undefined) return calendar;
   const present = toCuts(last).calendar;
   const isKnown = subscription !== undefined && last.subscription === subscription;
+  if (trial !== undefined && !(isKnown && hasTrial(present, trial))) return followingTrial(present, calendar, trial);
   if (isKnown && isSameRhythm(present, calendar)) return present;
   const sinceMs = isKnown ? Math.max(mirrored.sinceMs, anchoredAtMs) : mirrored.sinceMs;
-  const former = eraCalendars(present).find((era) => era.sinceMs === undefined || era.sinceMs < sinceMs);
+  const former = eraBefore(present, sinceMs);
   if (former === undefined) return { ...calendar, sinceMs };
   if (isSameRhythm(former, calendar) && isPeriodStart(former, sinceMs)) return former;
   return { ...calendar, sinceMs, former: limitEras(former, ERAS_MAX - 1) };
+}
+
+/**
+ * A trial is one period, which may be longer than those that follow: as an era of days, cut off where they begin. What
+ * held before must not reach into it, or its usage would be divided at boundaries that Stripe does not know.
+ */
+function followingTrial(present: BillingCalendar, calendar: BillingCalendar, trial: Period): BillingCalendar {
+  const former = eraBefore(present, trial.fromMs);
+  const during = { ...eraOf(trial), ...(former && { former: limitEras(former, ERAS_MAX - 2) }) };
+  return { ...calendar, sinceMs: trial.toMs, former: during };
+}
+
+/** Whether a calendar tells of the trial: another one of the same subscription may have been longer or shorter. */
+function hasTrial(calendar: BillingCalendar, trial: Period): boolean {
+  const during = eraOf(trial);
+  return eraCalendars(calendar).some(
+    ({ sinceMs, former }) =>
+      former !== undefined && sinceMs === trial.toMs && former.sinceMs === trial.fromMs && isSameRhythm(former, during),
+  );
+}
+
+function eraOf({ fromMs, toMs }: Period): BillingCalendar {
+  return { anchorMs: fromMs, interval: 'day', count: Math.ceil((toMs - fromMs) / DAY_MS), sinceMs: fromMs };
+}
+
+function eraBefore(calendar: BillingCalendar, instantMs: number): BillingCalendar | undefined {
+  return eraCalendars(calendar).find((era) => era.sinceMs === undefined || era.sinceMs < instantMs);
 }
 
 function limitEras(calendar: BillingCalendar, erasMax: number): BillingCalendar {

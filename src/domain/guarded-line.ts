@@ -1,4 +1,5 @@
 import type { Invoice } from './invoice.ts';
+import type { Period } from './period.ts';
 import {
   addQuantities,
   compareQuantities,
@@ -46,10 +47,12 @@ export type LinesVerdict = 'equal' | 'different' | 'unknown';
 
 /**
  * The lines of an invoice that bill usage of our meters in a period that has ended. Lines of one item, meter and period
- * are one: Stripe bills each tier of a price on a line of its own.
+ * are one: Stripe bills each tier of a price on a line of its own. Lines of a trial are left out: they are free, so their
+ * quantities say nothing of what was used.
  * @param meters our meters' keys by Stripe's meter ids.
+ * @param trial of the invoice's subscription.
  */
-export function usageLines(invoice: Invoice, meters: ReadonlyMap<string, string>): UsageLine[] {
+export function usageLines(invoice: Invoice, meters: ReadonlyMap<string, string>, trial?: Period): UsageLine[] {
   const lines = new Map<string, UsageLine>();
   for (const {
     id: lineId,
@@ -63,6 +66,7 @@ export function usageLines(invoice: Invoice, meters: ReadonlyMap<string, string>
     const meter = meters.get(stripeMeterId);
     const [fromMs, toMs] = [from.getTime(), to.getTime()];
     if (meter === undefined || fromMs >= toMs || toMs > invoice.createdAt.getTime()) continue;
+    if (trial !== undefined && fromMs >= trial.fromMs && toMs <= trial.toMs) continue;
     const key = JSON.stringify([stripeMeterId, subscriptionItemId ?? priceId ?? lineId, fromMs, toMs]);
     const line = lines.get(key) ?? { lineId, meter, stripeMeterId, fromMs, toMs };
     const billed = quantityDecimal === undefined ? undefined : addQuantities(line.billed ?? '0', quantityDecimal);

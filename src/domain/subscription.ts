@@ -1,6 +1,6 @@
 import { DateTime } from 'luxon';
 import type { MirroredCalendar } from './customer-calendar.ts';
-import { type BillingCalendar, type BillingInterval, periodContaining } from './period.ts';
+import { type BillingCalendar, type BillingInterval, type Period, periodContaining } from './period.ts';
 
 /** One price of a subscription. */
 export interface SubscriptionItem {
@@ -26,6 +26,9 @@ export interface Subscription {
   /** The day of the month that periods begin on, where it was chosen: the anchor may be a shorter month's last day. */
   readonly anchorDay?: number;
   readonly startAt: Date;
+  /** Its latest trial, which is one billing period of its own, however long; absent when it never had one. */
+  readonly trialStart?: Date;
+  readonly trialEnd?: Date;
   /** When it ended; absent while it has not. */
   readonly endedAt?: Date;
   /** When it is to end. */
@@ -58,33 +61,63 @@ export function mirroredCalendar(
   const [deciding] = billing;
   const [calendar, ...others] = calendars.values();
   if (deciding === undefined || calendar === undefined) return undefined;
-  const sinceMs = decidesFromMs(deciding, calendar, billing);
+  const trial = decidingTrial(deciding, billing);
+  const sinceMs = decidesFromMs(deciding, calendar, { billing, trial });
   // Its own hours were split before it came to decide, too.
-  const also = sinceMs > deciding.startAt.getTime() ? [calendar, ...others] : others;
-  const splits = billing.flatMap(({ startAt, endedAt }) => [startAt, ...(endedAt === undefined ? [] : [endedAt])]);
+  const also = (trial?.fromMs ?? sinceMs) > deciding.startAt.getTime() ? [calendar, ...others] : others;
+  const splits = billing.flatMap(({ startAt, trialStart, endedAt }) =>
+    [startAt, trialStart, endedAt].filter((instant) => instant !== undefined),
+  );
   const splitsMs = new Set([...splits, ...boundaries].map((instant) => instant.getTime()));
   return {
     calendar,
     also,
     splitsMs: [...splitsMs].sort((a, b) => a - b),
     sinceMs,
+    ...(trial?.toMs === sinceMs && { trial }),
     subscription: deciding._id,
     anchoredAtMs: deciding.billingCycleAnchor.getTime(),
   };
 }
 
 /**
- * From when on a subscription decides the billing periods: from its start, from the end of those that decided before it,
- * or from where its periods were anchored anew long after its start.
+ * From when on the regular periods of a subscription are the billing periods: from its start or the end of its trial, from
+ * the end of those that decided before it, or from where its periods were anchored anew long after all that.
  */
-function decidesFromMs(deciding: Subscription, calendar: BillingCalendar, billing: readonly Subscription[]): number {
-  const startMs = deciding.startAt.getTime();
+function decidesFromMs(
+  deciding: Subscription,
+  calendar: BillingCalendar,
+  { billing, trial }: { billing: readonly Subscription[]; trial: Period | undefined },
+): number {
+  // The periods of a trial are anchored where it ends: that is no anchor set anew.
+  const fromMs = trial?.toMs ?? deciding.startAt.getTime();
   const anchorMs = deciding.billingCycleAnchor.getTime();
-  const isReset = periodContaining(calendar, startMs).toMs < anchorMs;
-  const ends = billing.flatMap(({ startAt, endedAt }) =>
+  const isReset = periodContaining(calendar, fromMs).toMs < anchorMs;
+  return Math.max(fromMs, ...endsBefore(deciding, billing), ...(isReset ? [anchorMs] : []));
+}
+
+/** The latest trial of a subscription; undefined when it never had one. */
+export function trialPeriod({
+  trialStart,
+  trialEnd,
+}: Pick<Subscription, 'trialStart' | 'trialEnd'>): Period | undefined {
+  if (trialStart === undefined || trialEnd === undefined || trialStart >= trialEnd) return undefined;
+  return { fromMs: trialStart.getTime(), toMs: trialEnd.getTime() };
+}
+
+/** The trial of a subscription, as far as it decides the billing periods then. */
+function decidingTrial(deciding: Subscription, billing: readonly Subscription[]): Period | undefined {
+  const trial = trialPeriod(deciding);
+  if (trial === undefined) return undefined;
+  const fromMs = Math.max(deciding.startAt.getTime(), trial.fromMs, ...endsBefore(deciding, billing));
+  return fromMs < trial.toMs ? { fromMs, toMs: trial.toMs } : undefined;
+}
+
+/** When those ended that decided before. */
+function endsBefore(deciding: Subscription, billing: readonly Subscription[]): number[] {
+  return billing.flatMap(({ startAt, endedAt }) =>
     endedAt !== undefined && startAt < deciding.startAt ? [endedAt.getTime()] : [],
   );
-  return Math.max(startMs, ...ends, ...(isReset ? [anchorMs] : []));
 }
 
 /** Whether any usage is on its invoices. One that never became complete has none. */

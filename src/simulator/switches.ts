@@ -123,6 +123,8 @@ export interface BillingSwitches {
    * over the period that has just begun, or none. Such a line does not make that period final.
    */
   firstInvoiceMeteredLine: 'current-period' | 'none';
+  /** Not established: whether the line of a trial's usage, which is free, shows what was used or nothing. */
+  trialUsageLine: 'zero' | 'counted';
   /** Not established: when an invoice that was held beyond its time finalises once `auto_advance` is true again. */
   releasedInvoice: 'at-once' | 'after-grace';
   /** What becomes of a metered item's unfinished period when its subscription is cancelled at once, or it is removed. */
@@ -182,6 +184,7 @@ export const defaultSwitches: Readonly<Switches> = Object.freeze({
   invoiceGraceMs: hourMs,
   invoiceUsage: 'received',
   firstInvoiceMeteredLine: 'current-period',
+  trialUsageLine: 'zero',
   releasedInvoice: 'at-once',
   usageOfEndedItem: 'dropped',
   payments: 'succeed',

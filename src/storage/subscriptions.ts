@@ -13,6 +13,8 @@ export interface SubscriptionDocument {
   billingCycleAnchor: Date;
   anchorDay?: number;
   startAt: Date;
+  trialStart?: Date;
+  trialEnd?: Date;
   endedAt?: Date;
   cancelAt?: Date;
   /** Rises with every fetch that was stored, for compare-and-set. */

@@ -46,6 +46,7 @@ export class StripeSubscriptions {
 
   async #toSubscription(found: Stripe.Subscription): Promise<Subscription> {
     const { ended_at: endedAt, cancel_at: cancelAt, billing_cycle_anchor_config: config } = found;
+    const { trial_start: trialStart, trial_end: trialEnd } = found;
     return {
       _id: found.id,
       stripeCustomerId: idOf(found.customer),
@@ -54,6 +55,8 @@ export class StripeSubscriptions {
       billingCycleAnchor: toDate(found.billing_cycle_anchor),
       ...(config && { anchorDay: config.day_of_month }),
       startAt: toDate(found.start_date),
+      ...(typeof trialStart === 'number' && { trialStart: toDate(trialStart) }),
+      ...(typeof trialEnd === 'number' && { trialEnd: toDate(trialEnd) }),
       ...(typeof endedAt === 'number' && { endedAt: toDate(endedAt) }),
       ...(typeof cancelAt === 'number' && { cancelAt: toDate(cancelAt) }),
     };

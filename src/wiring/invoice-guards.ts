@@ -3,6 +3,7 @@ import { guardInvoices, type GuardInvoicesDeps, isGuarded } from '../../jobs/gua
 import type { WantedJob } from '../../jobs/look-at-invoice.ts';
 import { mirrorInvoice } from '../../jobs/mirror-invoice.ts';
 import type { Invoice } from '../domain/invoice.ts';
+import { trialPeriod } from '../domain/subscription.ts';
 import { DAY_MS } from '../durations.ts';
 import { registerInvoiceGuards } from '../http/invoice-guards.ts';
 import type { GaugeSource } from '../http/metrics.ts';
@@ -48,6 +49,10 @@ function guardDeps(parts: JobParts): GuardInvoicesDeps {
     lateUsage,
     summaries,
     summaryLagMaxMs,
+    trialOf: async (id) => {
+      const subscription = await stores.subscriptions.find(id);
+      return subscription === null ? undefined : trialPeriod(subscription);
+    },
     unbilled: (scope) => stores.unfinishedUsage.unbilled(scope),
     marginMs: config.invoiceGuardMarginMs,
     withoutVerdict: config.guardWithoutVerdict,

@@ -89,7 +89,9 @@ describe('subscriptions of the Stripe simulator', () => {
         subscribe({ items: [] }),
         subscribe({ customer: 'cus_none' }),
         subscribe({ items: [{ price: subscription.items.data[0]?.price.id ?? '', quantity: 2 }] }),
-        subscribe({ trial_period_days: 3 }),
+        subscribe({ trial_period_days: 731 }),
+        subscribe({ trial_end: startSeconds }),
+        subscribe({ trial_end: startSeconds + 60, trial_period_days: 3 }),
       ];
       for (const call of refusals) expect((await refusalOf(call))?.type).toBe('StripeInvalidRequestError');
     }));

@@ -148,6 +148,45 @@ describe('the billing calendar of a customer', () => {
       expect(days(after(first, second, first), '2026-11-10')).toEqual(['11-05 12-05']);
     });
 
+    const trialOf = (subscription: string, from: string, to: string): { mirrored: MirroredCalendar } => {
+      const { mirrored } = of(subscription, to, to);
+      return { mirrored: { ...mirrored, trial: { fromMs: ms(from), toMs: ms(to) } } };
+    };
+
+    it('has one period for a trial, not calendar months, and the one before ends where it begins', () => {
+      const trial = trialOf('sub_1', '2026-09-10T00:00:00Z', '2026-11-25T12:00:01Z');
+      const customer = after(trial);
+      const expected = ['09-01 09-10', '09-10 11-25', '09-10 11-25', '11-25 12-25'];
+      expect(days(customer, '2026-09-09', '2026-10-01', '2026-11-25T12:00:00Z', '2026-11-26')).toEqual(expected);
+      expect(after(trial, trial)).toEqual(customer);
+    });
+
+    it('follows a trial that is given, extended by whole months or ended at once in the midst of a subscription', () => {
+      const first = of('sub_1', '2026-09-05T00:00:00Z', '2026-09-05T00:00:00Z');
+      const trial = trialOf('sub_1', '2026-10-12T00:00:00Z', '2026-10-26T00:00:00Z');
+      const extended = trialOf('sub_1', '2026-10-12T00:00:00Z', '2026-12-26T00:00:00Z');
+      const ended = trialOf('sub_1', '2026-10-12T00:00:00Z', '2026-10-20T00:00:00Z');
+      const instants = ['2026-09-20', '2026-10-11', '2026-10-13', '2026-12-27'] as const;
+      expect(days(after(first, trial), ...instants)).toEqual([
+        '09-05 10-05',
+        '10-05 10-12',
+        '10-12 10-26',
+        '12-26 01-26',
+      ]);
+      expect(days(after(first, trial, extended), ...instants)[2]).toBe('10-12 12-26');
+      expect(days(after(first, trial, ended), ...instants).slice(2)).toEqual(['10-12 10-20', '12-20 01-20']);
+    });
+
+    it('keeps periods that were moved after a trial', () => {
+      const trial = trialOf('sub_1', '2026-10-12T00:00:00Z', '2026-11-01T00:00:00Z');
+      const moved = (to: string): { mirrored: MirroredCalendar } => ({
+        mirrored: { ...trial.mirrored, calendar: monthly(to), anchoredAtMs: ms(to) },
+      });
+      const customer = after(trial, moved('2026-11-12T00:00:00Z'), moved('2026-11-20T00:00:00Z'));
+      const expected = ['10-12 11-01', '11-01 11-12', '11-12 11-20', '11-20 12-20'];
+      expect(days(customer, '2026-10-20', '2026-11-10', '2026-11-15', '2026-11-25')).toEqual(expected);
+    });
+
     it('remembers only so many', () => {
       const steps = Array.from({ length: 40 }, (_, index) => {
         const at = new Date(ms('2026-01-01T00:00:00Z') + index * DAY_MS).toISOString();

@@ -80,6 +80,22 @@ describe('the calendar of a customer from its subscriptions', () => {
     expect(mirroredCalendar([subscription('sub_1', fields)])?.sinceMs).toBe(ms(since));
   });
 
+  it('holds from the end of a trial on, which is a period of its own however long it is', () => {
+    const fields = { trialStart: at('2026-01-31T10:23:45Z'), status: 'trialing' };
+    for (const end of ['2026-02-14T10:23:45Z', '2026-05-20T12:00:01Z', '2027-05-20T12:00:01Z']) {
+      const trialing = subscription('sub_1', { ...fields, trialEnd: at(end), billingCycleAnchor: at(end) });
+      const mirrored = mirroredCalendar([trialing]);
+      expect(mirrored).toMatchObject({
+        sinceMs: ms(end),
+        trial: { fromMs: ms('2026-01-31T10:23:45Z'), toMs: ms(end) },
+        also: [],
+      });
+      expect(mirroredCalendar([{ ...trialing, status: 'active' }])).toEqual(mirrored);
+    }
+    const moved = subscription('sub_1', { ...fields, trialEnd: at('2026-02-14T00:00:00Z') });
+    expect(mirroredCalendar([{ ...moved, billingCycleAnchor: at('2026-08-01T00:00:00Z') }])?.trial).toBeUndefined();
+  });
+
   it('holds from the end of the one that decided before, and splits its own hours before that', () => {
     const ended = subscription('sub_1', { startAt: at('2025-06-01T00:00:00Z'), endedAt: at('2026-03-01T00:00:00Z') });
     const fields = { startAt: at('2026-02-10T10:00:01Z'), billingCycleAnchor: at('2026-02-10T10:00:01Z') };

@@ -14,6 +14,8 @@ export interface BilledItem {
   period: BillingPeriod;
   /** Nothing of the period is billed: the line of a metered price on a first invoice. */
   isEmpty?: boolean;
+  /** Its amount is 0 whatever the quantity: of a trial. */
+  isFree?: boolean;
 }
 
 interface LinesDeps {
@@ -82,7 +84,7 @@ export class InvoiceLines {
     const counted = quantity.isNegative() ? zero : quantity;
     line.quantity = counted.truncated().toNumber();
     line.quantity_decimal = counted.toFixed();
-    line.amount = counted
+    line.amount = (billed.isFree === true ? zero : counted)
       .times(billed.item.price.unit_amount_decimal)
       .toDecimalPlaces(0, Exact.ROUND_HALF_UP)
       .toNumber();

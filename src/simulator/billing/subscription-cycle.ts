@@ -10,6 +10,7 @@ import type { Invoices } from './invoices.ts';
 import type { PaymentListener } from './payments.ts';
 import { recurrenceOf } from './prices.ts';
 import { isMetered } from './subscription-object.ts';
+import { freeOfCharge, isTrialing, noticeMs, trialEndAfter } from './trial.ts';
 import type { Subscription, SubscriptionItem } from './subscription-object.ts';
 
 /** An unpaid first invoice expires its subscription after 23 hours (Stripe docs, Subscription lifecycle). */
@@ -41,7 +42,7 @@ export class SubscriptionCycle implements PaymentListener {
     for (const item of subscription.items.data) {
       const period = { start: item.current_period_start, end: item.current_period_end };
       const elapsed = { start: subscription.start_date, end: item.current_period_start };
-      if (!isMetered(item.price)) billed.push({ subscription, item, period });
+      if (!isMetered(item.price)) billed.push(this.#charged({ subscription, item, period }));
       else {
         if (elapsed.start < elapsed.end) billed.push({ subscription, item, period: elapsed });
         const { firstInvoiceMeteredLine } = this.#deps.account.switches;
@@ -52,6 +53,7 @@ export class SubscriptionCycle implements PaymentListener {
     const record = this.#deps.invoices.create({ subscription, reason: 'subscription_create', billed, period }, atMs);
     this.#deps.invoiceCycle.finalise(record, atMs);
     this.schedule(subscription);
+    this.#announceTrialEnd(subscription, atMs);
   }
 
   /** Enters the next instant at which a period ends or the subscription does. */
@@ -64,14 +66,42 @@ export class SubscriptionCycle implements PaymentListener {
 
   /** The period of an item that begins at `start`. */
   periodFrom(subscription: Subscription, item: Pick<SubscriptionItem, 'price'>, start: number): BillingPeriod {
-    return { start, end: nextBoundary(subscription.billing_cycle_anchor, recurrenceOf(item.price), start) };
+    const regular = nextBoundary(subscription.billing_cycle_anchor, recurrenceOf(item.price), start);
+    return { start, end: trialEndAfter(subscription, start) ?? regular };
+  }
+
+  /**
+   * Gives the subscription a trial until `end`, or moves the end of the one it has: one period without charge, from whose
+   * end on periods are counted. An `end` that has come ends it at once.
+   */
+  setTrial(subscription: Subscription, end: number, atMs: number): void {
+    const at = Math.floor(atMs / 1000);
+    const items = subscription.items.data;
+    if (end <= at) {
+      if (isTrialing(subscription)) this.restart(subscription, items, atMs);
+      return;
+    }
+    if (!isTrialing(subscription)) {
+      this.#invoiceNow(subscription, this.#usageUntil(subscription, items, at), atMs);
+      subscription.trial_start = at;
+      subscription.status = 'trialing';
+      for (const item of items) item.current_period_start = at;
+    }
+    subscription.trial_end = end;
+    subscription.billing_cycle_anchor = end;
+    for (const item of items) item.current_period_end = end;
+    this.#announceTrialEnd(subscription, atMs);
   }
 
   /** Moves the anchor to `atMs`: the periods of the `former` items end there and are invoiced, and the next begin. */
   restart(subscription: Subscription, former: readonly SubscriptionItem[], atMs: number): void {
     const at = Math.floor(atMs / 1000);
-    const billed = usageUntil(subscription, former, at);
+    const billed = this.#usageUntil(subscription, former, at);
     subscription.billing_cycle_anchor = at;
+    if (isTrialing(subscription)) {
+      subscription.status = 'active';
+      subscription.trial_end = at;
+    }
     for (const item of subscription.items.data) {
       const next = this.#begin(subscription, item, at);
       if (!isMetered(item.price)) billed.push({ subscription, item, period: next });
@@ -103,7 +133,7 @@ export class SubscriptionCycle implements PaymentListener {
 
   /** Invoices what metered items have used since their period began; their periods are left as they are. */
   invoiceUsage(subscription: Subscription, items: readonly SubscriptionItem[], atMs: number): void {
-    this.#invoiceNow(subscription, usageUntil(subscription, items, Math.floor(atMs / 1000)), atMs);
+    this.#invoiceNow(subscription, this.#usageUntil(subscription, items, Math.floor(atMs / 1000)), atMs);
   }
 
   /** Tells how the subscription differs from `before`, if it does. */
@@ -164,7 +194,8 @@ export class SubscriptionCycle implements PaymentListener {
     if (ended.length === 0) return;
     const before = structuredClone(subscription);
     const start = Math.min(...ended.map((item) => item.current_period_start));
-    const billed = isLast ? usageUntil(subscription, ended, at) : this.#close(subscription, ended, at);
+    const billed = isLast ? this.#usageUntil(subscription, ended, at) : this.#close(subscription, ended, at);
+    if (isTrialing(subscription) && (subscription.trial_end ?? at) <= at) subscription.status = 'active';
     if (billed.length > 0) {
       const period = { start, end: at };
       const record = this.#deps.invoices.create({ subscription, reason: 'subscription_cycle', billed, period }, atMs);
@@ -180,7 +211,31 @@ export class SubscriptionCycle implements PaymentListener {
     return items.map((item) => {
       const ended = { start: item.current_period_start, end: at };
       const next = this.#begin(subscription, item, at);
-      return { subscription, item, period: isMetered(item.price) ? ended : next };
+      return isMetered(item.price)
+        ? this.#charged({ subscription, item, period: ended })
+        : { subscription, item, period: next };
+    });
+  }
+
+  /** What metered items have used from the beginning of their periods until `end`. */
+  #usageUntil(subscription: Subscription, items: readonly SubscriptionItem[], end: number): BilledItem[] {
+    return items
+      .filter((item) => isMetered(item.price) && item.current_period_start < end)
+      .map((item) => this.#charged({ subscription, item, period: { start: item.current_period_start, end } }));
+  }
+
+  /** As it is billed: free of charge while the subscription is on trial. */
+  #charged(billed: BilledItem): BilledItem {
+    return isTrialing(billed.subscription) ? freeOfCharge(billed, this.#deps.account.switches) : billed;
+  }
+
+  #announceTrialEnd(subscription: Subscription, atMs: number): void {
+    const { trial_end: end } = subscription;
+    if (!isTrialing(subscription) || end === null) return;
+    this.#deps.account.agenda.add(Math.max(atMs, end * 1000 - noticeMs), (dueMs) => {
+      // Another entry stands for a trial whose end was moved.
+      if (!isTrialing(subscription) || subscription.trial_end !== end) return;
+      this.#deps.events.emit({ type: 'customer.subscription.trial_will_end', object: subscription }, dueMs);
     });
   }
 
@@ -198,11 +253,4 @@ export class SubscriptionCycle implements PaymentListener {
     const record = this.#deps.invoices.create({ subscription, reason: 'subscription_update', billed, period }, atMs);
     this.#deps.invoiceCycle.finalise(record, atMs);
   }
-}
-
-/** What metered items have used from the beginning of their periods until `end`. */
-function usageUntil(subscription: Subscription, items: readonly SubscriptionItem[], end: number): BilledItem[] {
-  return items
-    .filter((item) => isMetered(item.price) && item.current_period_start < end)
-    .map((item) => ({ subscription, item, period: { start: item.current_period_start, end } }));
 }

@@ -19,6 +19,7 @@ const description: Fields = {
   description: { kind: 'text', max: 500 },
   metadata: { kind: 'map' },
   proration_behavior: prorations,
+  trial_end: { kind: 'text' },
   ...expand,
 };
 const createFields: Fields = {
@@ -26,6 +27,7 @@ const createFields: Fields = {
   items: { kind: 'groups', fields: item, required: true },
   backdate_start_date: { kind: 'integer' },
   billing_cycle_anchor: { kind: 'integer' },
+  trial_period_days: { kind: 'integer' },
   ...description,
 };
 const updateFields: Fields = {

@@ -10,6 +10,7 @@ import { recurrenceOf } from './prices.ts';
 import type { Prices } from './prices.ts';
 import type { SubscriptionCycle } from './subscription-cycle.ts';
 import { SubscriptionItems } from './subscription-items.ts';
+import { readTrialEnd } from './trial.ts';
 import { newSubscription } from './subscription-object.ts';
 import type { Subscription } from './subscription-object.ts';
 
@@ -42,10 +43,11 @@ export class Subscriptions {
     const created = Math.floor(atMs / 1000);
     const prices = this.#items.readNew(parameters.groups('items'));
     const anchor = parameters.integer('billing_cycle_anchor');
+    const trialEnd = readTrialEnd(parameters, created) ?? created;
     const startDate = parameters.integer('backdate_start_date') ?? created;
     for (const { price } of prices) {
-      const natural = nextBoundary(created, recurrenceOf(price), created);
-      if (anchor !== undefined) checkAnchor(anchor, created, natural);
+      const natural = nextBoundary(trialEnd, recurrenceOf(price), trialEnd);
+      if (anchor !== undefined) checkAnchor(anchor, trialEnd, natural);
     }
     if (startDate > created) {
       throw invalidRequest('backdate_start_date must be in the past.', { param: 'backdate_start_date' });
@@ -56,10 +58,13 @@ export class Subscriptions {
       currency: prices[0]?.price.currency ?? 'usd',
       created,
       startDate,
-      anchor: anchor ?? created,
+      anchor: anchor ?? trialEnd,
     });
+    if (trialEnd > created) {
+      Object.assign(subscription, { status: 'trialing', trial_start: created, trial_end: trialEnd });
+    }
     // With an anchor ahead, the first period reaches back to the start; without, what has passed is billed at once.
-    const start = anchor === undefined ? created : startDate;
+    const start = anchor === undefined || trialEnd > created ? created : startDate;
     subscription.items.data = prices.map((one) => this.#items.create(subscription, one, start));
     this.#describe(subscription, parameters);
     this.#setEnd(subscription, parameters);
@@ -101,7 +106,9 @@ export class Subscriptions {
     const atMs = account.clock.now();
     this.#describe(subscription, parameters);
     const removed = this.#items.change(subscription, parameters.groups('items'), Math.floor(atMs / 1000));
-    if (parameters.group('billing_cycle_anchor').text('type') === 'now' || removed.intervalChanged) {
+    const trialEnd = readTrialEnd(parameters, Math.floor(atMs / 1000));
+    if (trialEnd !== undefined) cycle.setTrial(subscription, trialEnd, atMs);
+    else if (parameters.group('billing_cycle_anchor').text('type') === 'now' || removed.intervalChanged) {
       cycle.restart(subscription, before.items.data, atMs);
     } else if (account.switches.usageOfEndedItem === 'invoiced') {
       cycle.invoiceUsage(subscription, removed.ended, atMs);
@@ -171,7 +178,7 @@ function readCancelAt(subscription: Subscription, text: string, now: number): nu
   return Number(text);
 }
 
-/** "A future timestamp" no later than the natural end of the first period (Stripe API, Create a subscription). */
+/** After the trial if there is one; "a future timestamp" no later than the natural end of the first period (Stripe API, Create a subscription). */
 function checkAnchor(anchor: number, now: number, naturalEnd: number): void {
   const param = 'billing_cycle_anchor';
   if (anchor <= now) throw invalidRequest('billing_cycle_anchor must be in the future.', { param });
