@@ -211,7 +211,9 @@ function report({ summary, skipped, keys, failure }: Outcome, isStrict: boolean,
   if (failure === undefined || summary.sent > 0) {
     const isComplete = failure === undefined;
     output.result({ ...summary.toJSON(), ...suspects, skipped, isComplete }, () =>
-      [`${isComplete ? '' : 'so far: '}${summary.toText()}`, ...renderSuspects(keys)].join('\n'),
+      summary.sent === 0 && skipped === 0
+        ? 'the file holds no events'
+        : [`${isComplete ? '' : 'so far: '}${summary.toText()}`, ...renderSuspects(keys)].join('\n'),
     );
   }
   if (failure !== undefined) throw failure;

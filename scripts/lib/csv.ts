@@ -8,6 +8,8 @@ export interface CsvRecord {
 }
 
 export const CSV_DELIMITERS = [',', ';', '\t', '|'] as const;
+/** A first line for spreadsheets, which some programs write. */
+const STATED_DELIMITER = /^"?sep=(.)"?$/i;
 export type CsvDelimiter = (typeof CSV_DELIMITERS)[number];
 
 /**
@@ -24,6 +26,11 @@ export async function* readCsv(
   let open: OpenRecord | undefined;
   for await (const { line, text } of lines) {
     if (open === undefined && text === '') continue;
+    const stated = line === 1 ? STATED_DELIMITER.exec(text)?.[1] : undefined;
+    if (stated !== undefined) {
+      between ??= CSV_DELIMITERS.find((known) => known === stated);
+      continue;
+    }
     between ??= findDelimiter(text);
     open ??= { line, cells: [], quoted: undefined, length: 0 };
     readLine(open, { line, text }, between);

@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { PassThrough, type Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
@@ -7,7 +7,7 @@ import { CommandError, usageError } from './command-error.ts';
 import { type CsvDelimiter, readCsv } from './csv.ts';
 import { type CsvLayout, readCsvHeader, toEventText } from './csv-events.ts';
 import type { FieldRule } from './field-map.ts';
-import { type FileName, readTextLines, type TextLine } from './file-text.ts';
+import { type FileName, readTextLines, startsWith, type TextLine } from './file-text.ts';
 import { jsonRules, mapJsonLine } from './json-events.ts';
 
 /** One event of a file as JSON text, unchecked, and the line it begins on (from 1). */
@@ -35,7 +35,19 @@ export interface EventFileOptions {
   readonly onIgnored?: (columns: readonly string[]) => void;
 }
 
-const GZIP_MAGIC = [0x1f, 0x8b];
+const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
+/** What people have instead of a file of text. */
+const FOREIGN: readonly { readonly magic: Buffer; readonly name: string; readonly todo: string }[] = [
+  {
+    magic: Buffer.from('PK\u0003\u0004'),
+    name: 'a ZIP archive or a spreadsheet',
+    todo: 'Unpack it, or save the sheet as CSV (UTF-8).',
+  },
+  { magic: Buffer.from([0x28, 0xb5, 0x2f, 0xfd]), name: 'compressed with zstd', todo: 'Decompress it: unzstd.' },
+  { magic: Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a]), name: 'compressed with xz', todo: 'Decompress it: unxz.' },
+  { magic: Buffer.from('BZh'), name: 'compressed with bzip2', todo: 'Decompress it: bunzip2.' },
+];
+const MAGIC_BYTES_MAX = 5;
 
 /**
  * Opens a file of usage events: NDJSON, or CSV when its name ends in `.csv` or `.csv.gz` (or `format` says so); gzip is
@@ -73,13 +85,17 @@ export async function openEventFile(path: string, options: EventFileOptions = {}
 
 async function inspect(path: string): Promise<{ bytes: number; isGzip: boolean }> {
   try {
+    const found = await stat(path);
+    if (found.isDirectory()) throw usageError(`${path} is a folder`, 'Name a file.');
+    // A pipe can be read once; an import reads to know the file again, and to go on in it.
+    if (!found.isFile()) throw usageError(`${path} is no file but a pipe or a device`, 'Write it to a file first.');
     const file = await open(path);
     try {
-      const start = Buffer.alloc(GZIP_MAGIC.length);
+      const start = Buffer.alloc(MAGIC_BYTES_MAX);
       await file.read(start, 0, start.length, 0);
-      const stat = await file.stat();
-      if (stat.isDirectory()) throw usageError(`${path} is a folder`, 'Name a file.');
-      return { bytes: stat.size, isGzip: start.equals(Buffer.from(GZIP_MAGIC)) };
+      const foreign = FOREIGN.find(({ magic }) => startsWith(start, magic));
+      if (foreign !== undefined) throw usageError(`${path} is ${foreign.name}`, foreign.todo);
+      return { bytes: found.size, isGzip: startsWith(start, GZIP_MAGIC) };
     } finally {
       await file.close();
     }
@@ -119,9 +135,18 @@ function unreadable({ path, isGzip }: FileName, error: unknown, line: number): C
 
 async function* jsonEvents(lines: AsyncIterable<TextLine>, { map = [] }: EventFileOptions): AsyncGenerator<EventLine> {
   const rules = map.length === 0 ? undefined : jsonRules(map);
+  let isFirst = true;
   for await (const { line, text } of lines) {
+    if (isFirst && text.trim() !== '') {
+      if (/^\s*(?:\[|\{\s*$)/.test(text)) throw oneDocument();
+      isFirst = false;
+    }
     if (text.trim() !== '') yield { line, text: rules === undefined ? text : mapJsonLine(text, rules) };
   }
+}
+
+function oneDocument(): CommandError {
+  return usageError('the file is one JSON document, and not one event a line', 'Make lines of it: jq -c ".[]"');
 }
 
 async function* csvEvents(lines: AsyncIterable<TextLine>, options: EventFileOptions): AsyncGenerator<EventLine> {

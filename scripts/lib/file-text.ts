@@ -106,7 +106,7 @@ function utf16DecoderFor(start: Buffer): TextDecoder | undefined {
   return encoding && new TextDecoder(encoding.label, { fatal: true });
 }
 
-function startsWith(bytes: Buffer, mark: Buffer): boolean {
+export function startsWith(bytes: Buffer, mark: Buffer): boolean {
   return bytes.subarray(0, mark.length).equals(mark);
 }
 

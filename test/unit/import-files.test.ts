@@ -112,7 +112,32 @@ describe('a file that ends too early', () => {
   });
 });
 
+describe('what is no file of events', () => {
+  it.each([
+    ['sheet.xlsx', Buffer.from('PK\u0003\u0004…'), 'is a ZIP archive or a spreadsheet'],
+    ['rows.zst', Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0]), 'is compressed with zstd'],
+    ['array.json', '\n[{"idempotencyKey":"a"}]', 'is one JSON document'],
+    ['pretty.json', '{\n  "events": []\n}', 'is one JSON document'],
+  ])('is named for what it is: %s', async (name, content, said) => {
+    await expect(eventsOf(name, content)).rejects.toMatchObject({
+      message: expect.stringContaining(said),
+      exitCode: 2,
+    });
+  });
+
+  it('is named for what it is: a folder, a pipe that can be read only once', async () => {
+    await expect(openEventFile(folder)).rejects.toThrow('is a folder');
+    await expect(openEventFile('/dev/null')).rejects.toThrow('is no file but a pipe or a device');
+  });
+});
+
 describe('CSV of other programs', () => {
+  it('may begin with the line that tells spreadsheets the delimiter', async () => {
+    const row = 'k;c;row;2026-11-01T00:00:00Z;1,5';
+    const content = `sep=;\r\n${HEADER.replaceAll(',', ';')}\r\n${row}`;
+    expect(await eventsOf('sep.csv', content)).toMatchObject([{ customerId: 'c', quantity: '1,5' }]);
+  });
+
   it.each([
     [';', undefined],
     ['\t', undefined],
