@@ -32,6 +32,12 @@ function troubleOf({ error, refused }: Status['lastRuns'][string]): string | und
   return `without ${first.item}: ${first.reason}${more}`;
 }
 
+function prunedText({ rejectedEventsPruned: pruned }: Status): string {
+  return pruned === undefined
+    ? ''
+    : `, ${pruned.count} were removed because there were too many (last ${pruned.lastAt})`;
+}
+
 function render(status: Status): string {
   const { journal, submissions, needsReview, lastRuns } = status;
   const oldest = journal.oldestOpenedAt === undefined ? '' : `, the oldest since ${journal.oldestOpenedAt}`;
@@ -44,7 +50,7 @@ function render(status: Status): string {
           `set aside        ${journal.setAside.customerHours} customer-hours, since ${journal.setAside.oldestAt} (${journal.setAside.reason})`,
         ]),
     `to be planned    ${status.planDue} windows and periods`,
-    `rejected events  ${status.rejectedEvents}`,
+    `rejected events  ${status.rejectedEvents}${prunedText(status)}`,
     `uncountable      ${status.uncountable}`,
     `calls to Stripe  ${callsToStripe(status)}`,
   ];

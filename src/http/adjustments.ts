@@ -1,7 +1,7 @@
 import { type Static, Type } from 'typebox';
 import type { Adjustment, AdjustmentInput } from '../domain/adjustment.ts';
 import { DAY_MS } from '../durations.ts';
-import { decodeCursor, encodeCursor, pageSchema, pagingQuery, readLimit } from './cursor.ts';
+import { CursorInstant, decodeCursor, encodeCursor, pageSchema, pagingQuery, readLimit } from './cursor.ts';
 import { AdjustmentReply, toAdjustmentReply } from './fact-entry.ts';
 import { CustomerId, MeterKey } from './fields.ts';
 import { problemResponse } from './problem.ts';
@@ -75,7 +75,7 @@ const PostQuery = Type.Object(
   { additionalProperties: false },
 );
 /** Where the page before ended: when its last adjustment was received, and its id. */
-const AfterAdjustment = Type.Tuple([Type.Integer({ minimum: 0, maximum: 8.64e15 }), Type.String()]);
+const AfterAdjustment = Type.Tuple([CursorInstant, Type.String()]);
 
 const common = { tags: ['adjustments'], security: needs('admin') };
 

@@ -6,10 +6,12 @@ import { shownName } from '../domain/schema-fault.ts';
 import { DaemonError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import { type AuthDeps, Authenticator, guardRoutes } from './auth.ts';
+import { boundBodies } from './body-budget.ts';
 import { answerClientError } from './client-error.ts';
 import { type HealthDeps, registerHealth } from './health.ts';
 import { type GaugeSource, type Metrics, registerMetrics } from './metrics.ts';
 import { registerOpenApi } from './openapi.ts';
+import { boundReadRequests } from './read-deadline.ts';
 import { PROBLEM_MEDIA_TYPE, toAnswer, toProblem } from './problem.ts';
 import type { App, RouteRegistrar } from './route.ts';
 import { drainUnread } from './unread-body.ts';
@@ -23,9 +25,13 @@ export interface AppDeps {
   readonly gauges?: readonly GaugeSource[];
   /** The routes under /v1. */
   readonly routes: readonly RouteRegistrar[];
+  /** The token that a scrape of `/metrics` has to bring; undefined: it is open. */
+  readonly metricsBearer?: string | undefined;
   readonly bodyBytesMax: number;
   /** A request that has not arrived completely after this long is answered 408. */
   readonly requestTimeoutMs: number;
+  /** How long a request that only reads may take; `READ_REQUEST_MS_MAX` when absent. */
+  readonly readRequestMsMax?: number;
   /** Shown in the OpenAPI document. */
   readonly version: string;
 }
@@ -34,6 +40,8 @@ export interface AppDeps {
 const KEEP_ALIVE_MS = 65_000;
 /** Silence on a connection with a request, which may wait that long for its answer. */
 const CONNECTION_MS_MAX = 120_000;
+/** Connections at once; a further one is closed. Each may hold a request whose headers have not arrived completely. */
+export const CONNECTIONS_MAX = 4_096;
 /** How often slow requests are looked for. */
 const CHECKS_MS_MAX = 2_000;
 /** A customer id has 255 bytes, each of which takes three characters in a path. */
@@ -57,9 +65,12 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     done();
   });
   guardRoutes(app, new Authenticator(deps.auth));
+  boundReadRequests(app, deps.readRequestMsMax);
+  boundBodies(app, deps.bodyBytesMax);
+  app.server.maxConnections = CONNECTIONS_MAX;
   await registerOpenApi(app, deps.version);
   for (const gauge of deps.gauges ?? []) deps.metrics.addGauge(gauge);
-  registerMetrics(app, deps.metrics);
+  registerMetrics(app, deps.metrics, deps.metricsBearer);
   registerHealth(app, deps.health, deps.version);
   for (const register of deps.routes) register(app);
   await app.ready();

@@ -24,6 +24,9 @@ export const pagingQuery = {
   ),
 };
 
+/** An instant in a cursor, in milliseconds: one that a date can hold. */
+export const CursorInstant = Type.Integer({ minimum: -8.64e15, maximum: 8.64e15 });
+
 /** The schema of a page. */
 export function pageSchema<T extends TSchema>(item: T) {
   return Type.Object({

@@ -1,7 +1,7 @@
 import { type Static, Type } from 'typebox';
 import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
-import { decodeCursor, encodeCursor, pageSchema, pagingQuery, readLimit } from './cursor.ts';
+import { CursorInstant, decodeCursor, encodeCursor, pageSchema, pagingQuery, readLimit } from './cursor.ts';
 import { FactEntry, type ShownFact, toFactEntry } from './fact-entry.ts';
 import { CustomerId, Instant, MeterKey } from './fields.ts';
 
@@ -9,7 +9,7 @@ const FactList = pageSchema(FactEntry);
 
 /** Where the page before ended: the instant, the id and the kind of its last fact. */
 const AfterFact = Type.Tuple([
-  Type.Integer(),
+  CursorInstant,
   Type.String(),
   Type.Union([Type.Literal('event'), Type.Literal('adjustment')]),
 ]);

@@ -1,6 +1,8 @@
 /** Prometheus metrics of one process: what this folder sees itself, and gauges that others can read. */
+import { createHash, timingSafeEqual } from 'node:crypto';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { IngestResult } from '../domain/ingest-result.ts';
+import { DaemonError } from '../errors.ts';
 import type { App } from './route.ts';
 
 /** A figure that is read when the metrics are asked for. Its name gets the prefix `tallystick_`. */
@@ -8,7 +10,7 @@ export interface GaugeSource {
   readonly name: string;
   readonly help: string;
   readonly labels?: readonly string[];
-  /** The samples of the moment. When it fails or takes too long, the gauge is left out of this answer. */
+  /** The samples of the moment. When it fails or takes too long, the gauge alone is left out of this answer. */
   read(): Promise<readonly GaugeSample[]> | readonly GaugeSample[];
 }
 
@@ -19,11 +21,15 @@ export interface GaugeSample {
 
 const PREFIX = 'tallystick_';
 const READ_MS_MAX = 3_000;
+/** Scrapes within this time of each other share one answer: whoever asks, and however often, costs one read of the store. */
+const SHARED_MS_MAX = 5_000;
 const LATENCY_BUCKETS = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 const DELAY_BUCKETS = [0.1, 1, 5, 30, 60, 300, 1_800, 3_600, 21_600, 86_400, 604_800, 2_592_000];
 
 export class Metrics {
   readonly registry = new Registry();
+  readonly #gauges: { readonly source: GaugeSource; readonly gauge: Gauge }[] = [];
+  #shared: { readonly atMs: number; readonly text: Promise<string> } | undefined;
   readonly #requests: Histogram<'method' | 'route' | 'status'>;
   readonly #ingest: Histogram;
   readonly #outcomes: Counter<'outcome'>;
@@ -83,38 +89,70 @@ export class Metrics {
     this.#requests.observe({ ...labels, status: `${Math.floor(labels.status / 100)}xx` }, elapsedMs / 1_000);
   }
 
+  /** Everything as text, as it was at most `SHARED_MS_MAX` ago. */
+  text(): Promise<string> {
+    const nowMs = performance.now();
+    if (this.#shared === undefined || nowMs - this.#shared.atMs >= SHARED_MS_MAX) {
+      this.#shared = { atMs: nowMs, text: this.#read() };
+    }
+    return this.#shared.text;
+  }
+
   addGauge(source: GaugeSource): void {
-    const failedReads = this.#failedReads;
-    const labelNames = [...(source.labels ?? [])];
-    // eslint-disable-next-line no-new -- it registers itself
-    new Gauge({
+    const gauge = new Gauge({
       name: `${PREFIX}${source.name}`,
       help: source.help,
-      labelNames,
+      labelNames: [...(source.labels ?? [])],
       registers: [this.registry],
-      async collect() {
-        this.reset();
-        try {
-          for (const { value, labels } of await within(READ_MS_MAX, source.read())) this.set({ ...labels }, value);
-        } catch {
-          failedReads.inc({ gauge: source.name });
-          this.remove();
-        }
-      },
     });
+    this.#gauges.push({ source, gauge });
+  }
+
+  async #read(): Promise<string> {
+    await Promise.all(this.#gauges.map((of) => this.#readGauge(of)));
+    return this.registry.metrics();
+  }
+
+  /** A gauge that cannot be read is left out, and counted; the others are told. Never throws. */
+  async #readGauge({ source, gauge }: { source: GaugeSource; gauge: Gauge }): Promise<void> {
+    let samples: readonly GaugeSample[] | undefined;
+    try {
+      samples = await within(READ_MS_MAX, (async () => source.read())());
+    } catch {
+      this.#failedReads.inc({ gauge: source.name });
+    }
+    // One without labels is 0 after `reset`, and no sample after `remove`.
+    gauge.reset();
+    if ((source.labels ?? []).length === 0) gauge.remove();
+    for (const { value, labels } of samples ?? []) gauge.set({ ...labels }, value);
   }
 }
 
-/** `/metrics`, and the duration of every request. */
-export function registerMetrics(app: App, metrics: Metrics): void {
+/**
+ * `/metrics`, and the duration of every request.
+ * @param bearer the token that a scrape has to bring; undefined: it is open.
+ */
+export function registerMetrics(app: App, metrics: Metrics, bearer?: string): void {
   app.addHook('onResponse', (request, reply, done) => {
     const route = request.routeOptions.url ?? 'unknown';
     metrics.observeRequest({ method: request.method, route, status: reply.statusCode }, reply.elapsedTime);
     done();
   });
-  app.get('/metrics', { schema: { hide: true } }, async (_request, reply) => {
-    const text = await metrics.registry.metrics();
+  app.get('/metrics', { schema: { hide: true } }, async (request, reply) => {
+    if (bearer !== undefined) requireBearer(request.headers.authorization, bearer);
+    const text = await metrics.text();
     return reply.type(metrics.registry.contentType).send(text);
+  });
+}
+
+/** Hashes are compared: their lengths are equal, whatever was sent. */
+function requireBearer(header: string | undefined, bearer: string): void {
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+  if (timingSafeEqual(digest(header ?? ''), digest(`Bearer ${bearer}`))) return;
+  throw new DaemonError({
+    kind: 'forbidden',
+    code: 'metrics_token_wrong',
+    message: 'Send the token of METRICS_BEARER: "Authorization: Bearer …".',
   });
 }
 

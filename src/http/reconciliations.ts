@@ -2,7 +2,7 @@ import { type Static, Type } from 'typebox';
 import { VERDICTS, type Verdict } from '../domain/reconciliation.ts';
 import { DaemonError } from '../errors.ts';
 import { type App, needs } from './route.ts';
-import { decodeCursor, type Page, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
+import { CursorInstant, decodeCursor, type Page, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
 import { Instant } from './fields.ts';
 
 /** A reconciliation run as it is stored. */
@@ -188,12 +188,12 @@ async function listRuns(
   query: Static<typeof ListQuery>,
 ): Promise<Page<Static<typeof RunReply>>> {
   const limit = readLimit(query.limit);
-  const before = query.cursor === undefined ? undefined : new Date(decodeCursor(query.cursor, Type.Number()));
+  const before = query.cursor === undefined ? undefined : new Date(decodeCursor(query.cursor, CursorInstant));
   const found = await deps.listReconciliations({ limit: limit + 1, ...(before && { before }) });
   return toPage(found, limit, { item: toRunReply, cursor: ({ startedAt }) => startedAt.getTime() });
 }
 
-const RowCursor = Type.Object({ customerId: Type.String(), meter: Type.String(), periodStartMs: Type.Number() });
+const RowCursor = Type.Object({ customerId: Type.String(), meter: Type.String(), periodStartMs: CursorInstant });
 
 async function listRows(
   deps: ReconciliationRoutesDeps,

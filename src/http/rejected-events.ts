@@ -2,7 +2,7 @@
 import { type Static, Type } from 'typebox';
 import { DAY_MS } from '../durations.ts';
 import { DaemonError } from '../errors.ts';
-import { decodeCursor, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
+import { CursorInstant, decodeCursor, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
 import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
 
@@ -39,7 +39,7 @@ export interface RejectedEventsRouteDeps {
 }
 
 /** A cursor: `lastAt` in milliseconds and the id. */
-const cursorSchema = Type.Tuple([Type.Integer({ minimum: 0, maximum: 8.64e15 }), Type.String()]);
+const cursorSchema = Type.Tuple([CursorInstant, Type.String()]);
 const paramsSchema = Type.Object({ id: Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$' }) });
 
 const entrySchema = Type.Object({

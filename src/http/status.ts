@@ -49,6 +49,8 @@ export interface Status {
   /** How the last run of each job over everything ended. */
   readonly lastRuns: Readonly<Record<string, LastRun>>;
   readonly rejectedEvents: number;
+  /** Those that were removed because there were too many, the oldest first. */
+  readonly rejectedEventsPruned?: { readonly count: number; readonly lastAt: string };
   readonly breaker?: string;
 }
 
@@ -115,6 +117,12 @@ const StatusReply = Type.Object({
     { description: 'The last run of each job over everything that ended; one over a single customer does not count.' },
   ),
   rejectedEvents: Type.Integer(),
+  rejectedEventsPruned: Type.Optional(
+    Type.Object(
+      { count: Type.Integer(), lastAt: Instant },
+      { description: 'Rejected events that were removed because more than 100,000 were kept, the oldest first.' },
+    ),
+  ),
   breaker: Type.Optional(Type.String()),
 });
 

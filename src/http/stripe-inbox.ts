@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox';
 import { DaemonError } from '../errors.ts';
-import { decodeCursor, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
+import { CursorInstant, decodeCursor, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
 import { Instant } from './fields.ts';
 import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
@@ -55,7 +55,7 @@ const EntryReply = Type.Object({
 
 const InboxList = pageSchema(EntryReply);
 const ListQuery = Type.Object({ state: Type.Optional(StateText), ...pagingQuery }, { additionalProperties: false });
-const Position = Type.Tuple([Type.Integer(), Type.String()]);
+const Position = Type.Tuple([CursorInstant, Type.String()]);
 const Path = Type.Object({ eventId: Type.String({ minLength: 1, maxLength: 255 }) });
 const RetryReply = Type.Object({ eventId: Type.String(), state: Type.Literal('pending') });
 

@@ -1,12 +1,16 @@
 /** Where Stripe delivers events. Public: the signature is what admits, over the bytes as they came. */
 import type { FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
+import type { Clock } from '../clock.ts';
 import type { WebhookKind } from '../domain/webhook.ts';
+import { checkSignatureHeader } from '../domain/webhook-signature.ts';
 import { DaemonError } from '../errors.ts';
+import { BodyBudget } from './body-budget.ts';
 import { problemResponse } from './problem.ts';
 import type { App } from './route.ts';
 
 export interface StripeWebhookDeps {
+  readonly clock: Pick<Clock, 'now'>;
   /** Verifies and records a delivery; durable when it returns. */
   receive(delivery: {
     kind: WebhookKind;
@@ -17,6 +21,8 @@ export interface StripeWebhookDeps {
 
 /** Events of Stripe's have some kilobytes; an invoice with many lines some hundred. */
 const BODY_BYTES_MAX = 1024 * 1024;
+/** Bytes of bodies that are held at once, of all who deliver: anybody can send a header that looks like a signature. */
+const BODIES_BYTES_MAX = 16 * 1024 * 1024;
 
 const ReceivedReply = Type.Object({
   received: Type.Literal(true),
@@ -43,6 +49,14 @@ const DESTINATIONS: readonly { kind: WebhookKind; url: string; operationId: stri
 export function registerStripeWebhooks(app: App, deps: StripeWebhookDeps): void {
   void app.register((scope, _options, done) => {
     scope.removeAllContentTypeParsers();
+    const bodies = new BodyBudget(BODIES_BYTES_MAX);
+    // Whoever it is: what cannot be a delivery of Stripe's is refused before a byte of its body is read.
+    scope.addHook('onRequest', (request, _reply, next) => {
+      refuseEncoded(request);
+      checkSignatureHeader(signatureOf(request), deps.clock.now());
+      next();
+    });
+    scope.addHook('preParsing', (_request, reply, payload, next) => next(null, bodies.count(payload, reply.raw)));
     scope.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, parsed) => parsed(null, body));
     for (const { kind, url, operationId, summary } of DESTINATIONS) {
       const schema = {
@@ -66,7 +80,7 @@ export function registerStripeWebhooks(app: App, deps: StripeWebhookDeps): void 
 }
 
 /** Stripe compresses nothing: what claims to be compressed is not what was signed, and is not unpacked. */
-function bytesOf(request: FastifyRequest): Uint8Array {
+function refuseEncoded(request: FastifyRequest): void {
   if (request.headers['content-encoding'] !== undefined) {
     throw new DaemonError({
       kind: 'invalid',
@@ -74,6 +88,9 @@ function bytesOf(request: FastifyRequest): Uint8Array {
       message: 'A webhook has to come as it was signed, without a Content-Encoding.',
     });
   }
+}
+
+function bytesOf(request: FastifyRequest): Uint8Array {
   return request.body instanceof Uint8Array ? request.body : new Uint8Array();
 }
 

@@ -1,4 +1,5 @@
 import { type ClientSession, type Db, MongoClient } from 'mongodb';
+import { boundReads } from './bounded-reads.ts';
 
 export interface DatabaseSettings {
   readonly uri: string;
@@ -36,7 +37,7 @@ export function openDatabase(settings: DatabaseSettings): Database {
     connectTimeoutMS: 5_000,
     socketTimeoutMS: OPERATION_MS_MAX + 10_000,
   });
-  return { client, db: client.db(settings.name), close: () => client.close() };
+  return { client, db: boundReads(client.db(settings.name)), close: () => client.close() };
 }
 
 /** Runs `work` in one explicit, causally consistent session: it sees its own writes and never goes back in time. */

@@ -80,7 +80,7 @@ export class RawFacts {
 
   async #listAdjustments(query: RawFactQuery): Promise<UsageAdjustmentDocument[]> {
     const { customerId, meter, fromMs, toMs, after } = query;
-    const firstHour = epochHourOf(after?.occurredAtMs ?? fromMs);
+    const firstHour = epochHourOf(Math.max(fromMs, after?.occurredAtMs ?? fromMs));
     const filter: Filter<UsageAdjustmentDocument> = {
       hour: { $gte: firstHour, $lte: epochHourOf(toMs - 1) },
       customerId,

@@ -31,12 +31,30 @@ export interface Rejection {
 }
 
 export const REJECTED_EVENTS = 'rejected_events';
+/** Rejected events that are kept: with 16 KiB of text each, some 1.6 GB before compression. */
+export const REJECTED_EVENTS_MAX = 100_000;
+/** Refusals of one process after which it looks whether there are too many, besides the sweep of each minute. */
+const LOOK_AFTER_MAX = 10_000;
+/** How many were removed because there were too many. */
+export const PRUNED_REJECTIONS = 'pruned_rejections';
+
+interface PrunedDocument {
+  _id: 'all';
+  count: number;
+  lastAt: Date;
+}
 
 export class RejectedEvents {
   readonly #collection: Collection<RejectedEventDocument>;
+  readonly #pruned: Collection<PrunedDocument>;
+  readonly #keptMax: number;
+  #untilLook: number;
 
-  constructor(db: Db) {
+  constructor(db: Db, keptMax = REJECTED_EVENTS_MAX) {
     this.#collection = db.collection<RejectedEventDocument>(REJECTED_EVENTS);
+    this.#pruned = db.collection<PrunedDocument>(PRUNED_REJECTIONS);
+    this.#keptMax = keptMax;
+    this.#untilLook = Math.min(LOOK_AFTER_MAX, keptMax);
   }
 
   /** Keeps refusals, durable when this returns. */
@@ -62,6 +80,10 @@ export class RejectedEvents {
       },
     }));
     await bySlices(updates, (slice) => translated(this.#collection.bulkWrite(slice, { ordered: false })));
+    this.#untilLook -= rejections.length;
+    if (this.#untilLook > 0) return;
+    this.#untilLook = Math.min(LOOK_AFTER_MAX, this.#keptMax);
+    await this.pruneExcess(at);
   }
 
   /** Newest first. `before` is the last entry of the page before. */
@@ -97,6 +119,32 @@ export class RejectedEvents {
 
   count(): Promise<number> {
     return translated(this.#collection.countDocuments({}));
+  }
+
+  /** Removes those that were refused longest ago, until there are not too many; returns how many. */
+  async pruneExcess(at: Date): Promise<number> {
+    const excess = (await this.count()) - this.#keptMax;
+    if (excess <= 0) return 0;
+    const oldest = this.#collection.find({}, { projection: { lastAt: 1 } }).sort({ lastAt: 1, _id: 1 });
+    const [last] = await translated(
+      oldest
+        .skip(excess - 1)
+        .limit(1)
+        .toArray(),
+    );
+    if (last === undefined) return 0;
+    const { lastAt, _id } = last;
+    const upTo = { $or: [{ lastAt: { $lt: lastAt } }, { lastAt, _id: { $lte: _id } }] };
+    const { deletedCount } = await translated(this.#collection.deleteMany(upTo));
+    const told = { $inc: { count: deletedCount }, $set: { lastAt: at } };
+    await translated(this.#pruned.updateOne({ _id: 'all' }, told, { upsert: true }));
+    return deletedCount;
+  }
+
+  /** How many were removed because there were too many, and when the last of them. */
+  async pruned(): Promise<{ count: number; lastAt: Date } | undefined> {
+    const found = await translated(this.#pruned.findOne({ _id: 'all' }, { projection: { _id: 0 } }));
+    return found ?? undefined;
   }
 
   /** Removes entries that were last refused before an instant; returns how many. */

@@ -177,7 +177,8 @@ export class UsageEvents {
       [`properties.${property}`]: { $in: values.map(toStoredProperty) },
     }));
     const lastHour = epochHourOf(query.toMs - 1);
-    let hour = epochHourOf(query.after?.occurredAtMs ?? query.fromMs);
+    // A position comes from outside: one before the range is no place to begin.
+    let hour = epochHourOf(Math.max(query.fromMs, query.after?.occurredAtMs ?? query.fromMs));
     while (hour <= lastHour && found.length < query.limit) {
       const hourTo = Math.min(hour + 24, lastHour + 1);
       const page = await translated(

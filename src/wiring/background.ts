@@ -138,7 +138,8 @@ function sweepDeps(
     nextRereadAt: () => stores.reconciliations.nextRereadAt(),
     lastReconciledAt: async () => (await stores.runs.lastSuccess('reconcile-usage'))?.startedAt,
     queuedRuns: (limit) => stores.runs.listQueued(limit),
-    pruneRejected: (before) => stores.rejectedEvents.prune(before),
+    pruneRejected: async (before) =>
+      (await stores.rejectedEvents.prune(before)) + (await stores.rejectedEvents.pruneExcess(new Date(clock.now()))),
     pruneRuns: (before) => stores.runs.prune(before),
     queue: context.queue,
     isSubmitting: parts.stripe !== undefined,

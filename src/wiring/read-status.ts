@@ -17,6 +17,7 @@ export async function readStatus(parts: JobParts, jobs: readonly string[]): Prom
     periods,
     uncountable,
     rejectedEvents,
+    pruned,
     pause,
     lastRuns,
     review,
@@ -30,6 +31,7 @@ export async function readStatus(parts: JobParts, jobs: readonly string[]): Prom
     stores.usagePeriods.countPlanDue(),
     stores.usageAggregates.countUncountable(),
     stores.rejectedEvents.count(),
+    stores.rejectedEvents.pruned(),
     stores.submittingPauses.find(),
     readLastRuns(parts, jobs),
     readNeedsReview({ stores, config, nowMs: clock.now() }),
@@ -59,6 +61,7 @@ export async function readStatus(parts: JobParts, jobs: readonly string[]): Prom
     ...(pause && { paused: { ...pause, pausedAt: pause.pausedAt.toISOString() } }),
     lastRuns,
     rejectedEvents,
+    ...(pruned && { rejectedEventsPruned: { count: pruned.count, lastAt: pruned.lastAt.toISOString() } }),
     ...(stripe && { breaker: stripe.meterEvents.breakerState }),
   };
 }

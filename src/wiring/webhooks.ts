@@ -40,6 +40,7 @@ export function webhookRoutes(parts: JobParts, queue: JobQueue): RouteRegistrar[
   return [
     (app) =>
       registerStripeWebhooks(app, {
+        clock,
         receive: (delivery) => recordWebhook({ verify, inbox: stores.webhookInbox, ring, clock }, delivery),
       }),
     (app) =>

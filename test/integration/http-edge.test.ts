@@ -259,9 +259,51 @@ describe('metrics', () => {
       expect(body).toContain('tallystick_queued{state="due"} 3');
       expect(body).toContain('tallystick_http_request_seconds_count{method="POST",route="/v1/events",status="2xx"} 1');
       expect(body).not.toMatch(/^tallystick_broken \d/m);
-      expect((await lent.app.inject({ url: '/metrics' })).body).toContain(
-        'tallystick_metric_read_failures_total{gauge="broken"}',
-      );
+      expect(body).toContain('tallystick_metric_read_failures_total{gauge="broken"} 1');
+    });
+  });
+
+  it('tell what can be read while gauges with and without labels fail, at once or later', async () => {
+    const away = (): never => {
+      throw new Error('away');
+    };
+    const gauges = [
+      { name: 'plain', help: 'x', read: () => Promise.reject(new Error('away')) },
+      { name: 'labelled', help: 'x', labels: ['state'], read: () => Promise.reject(new Error('away')) },
+      { name: 'thrown', help: 'x', labels: ['state', 'reason'], read: away },
+      { name: 'known', help: 'x', read: () => [{ value: 7 }] },
+    ];
+    await withEventsApp({ gauges }, async (lent) => {
+      const { statusCode, body } = await lent.app.inject({ url: '/metrics' });
+      expect(statusCode).toBe(200);
+      expect(body).toContain('tallystick_known 7');
+      for (const name of ['plain', 'labelled', 'thrown']) {
+        expect(body).not.toMatch(new RegExp(`^tallystick_${name}[ {]`, 'm'));
+        expect(body).toContain(`tallystick_metric_read_failures_total{gauge="${name}"} 1`);
+      }
+    });
+  });
+
+  it('are read once for many scrapes', async () => {
+    let reads = 0;
+    const gauges = [{ name: 'counted', help: 'x', read: () => [{ value: (reads += 1) }] }];
+    await withEventsApp({ gauges }, async (lent) => {
+      const scrapes = await Promise.all(Array.from({ length: 50 }, () => lent.app.inject({ url: '/metrics' })));
+      expect(scrapes.every(({ body }) => body.includes('tallystick_counted 1'))).toBe(true);
+      expect(reads).toBe(1);
+    });
+  });
+
+  it('ask for a token where there is one', async () => {
+    await withEventsApp({ metricsBearer: 'a-token-of-the-scraper' }, async ({ app }) => {
+      const scrape = async (authorization?: string) =>
+        app.inject({ url: '/metrics', headers: authorization === undefined ? {} : { authorization } });
+      for (const wrong of [undefined, '', 'Bearer', 'Bearer a-token-of-the-scrape', `Bearer ${ADMIN_KEY}`]) {
+        const refused = await scrape(wrong);
+        expect(refused.statusCode).toBe(401);
+        expect(refused.json()).toMatchObject({ code: 'metrics_token_wrong' });
+      }
+      expect((await scrape('Bearer a-token-of-the-scraper')).statusCode).toBe(200);
     });
   });
 });

@@ -58,6 +58,7 @@ function withApp(settings: Partial<WebhookSettings>, use: (lent: LentApp) => Pro
       routes: [
         (scope) =>
           registerStripeWebhooks(scope, {
+            clock,
             receive: (delivery) =>
               recordWebhook(
                 {

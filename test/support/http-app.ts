@@ -36,6 +36,8 @@ export interface EventsAppOptions {
   readonly bodyBytesMax?: number;
   readonly queueBytesMax?: number;
   readonly requestTimeoutMs?: number;
+  readonly readRequestMsMax?: number;
+  readonly metricsBearer?: string;
   readonly metered?: ReadonlySet<string>;
   readonly health?: AppDeps['health'];
   readonly gauges?: AppDeps['gauges'];
@@ -105,6 +107,8 @@ function wire(
     gauges: options.gauges ?? [],
     bodyBytesMax,
     requestTimeoutMs: options.requestTimeoutMs ?? 30_000,
+    ...(options.readRequestMsMax !== undefined && { readRequestMsMax: options.readRequestMsMax }),
+    metricsBearer: options.metricsBearer,
     version: '0.0.0',
     routes: options.routes ?? [
       (app) =>

@@ -13,6 +13,7 @@ const FOUNDATION = [
   'src/logger.ts',
   'src/boundary.ts',
   'src/event-loop.ts',
+  'src/read-scope.ts',
 ];
 
 const ADAPTER = ['src/domain', ...FOUNDATION];
@@ -24,6 +25,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[] | 'anything'>> = {
   'src/boundary.ts': [],
   'src/version.ts': [],
   'src/event-loop.ts': [],
+  'src/read-scope.ts': [],
   'src/logger.ts': ['src/errors.ts', 'src/clock.ts'],
   'src/config.ts': ['src/errors.ts', 'src/durations.ts'],
   'src/domain': ['src/errors.ts', 'src/durations.ts'],

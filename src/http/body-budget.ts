@@ -1,0 +1,94 @@
+/** How many bytes of bodies one process holds at once, whoever sends them. */
+import type { ServerResponse } from 'node:http';
+import { Transform, type Readable } from 'node:stream';
+import { DaemonError } from '../errors.ts';
+import { type App, API_KEY_SCHEME } from './route.ts';
+
+/** Bodies of those who have an API key, at once; at least so many of the largest that are allowed. */
+const GUARDED_BYTES_MAX = 256 * 1024 * 1024;
+const GUARDED_BODIES_MIN = 4;
+
+/** Bytes that are held, and the most that may be. */
+export class BodyBudget {
+  readonly #bytesMax: number;
+  #bytes = 0;
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /**
+   * Sets bytes aside until the answer is out, or the connection is gone.
+   * @throws DaemonError `bodies_too_many`
+   */
+  take(bytes: number, response: ServerResponse): void {
+    if (this.#bytes + bytes > this.#bytesMax) throw tooMany();
+    this.#bytes += bytes;
+    onceOver(response, () => (this.#bytes -= bytes));
+  }
+
+  /**
+   * The same body, counted as it arrives: what is only announced takes nothing from others.
+   * @returns a stream that fails with `bodies_too_many`.
+   */
+  count(payload: Readable, response: ServerResponse): Transform {
+    let held = 0;
+    let isOver = false;
+    onceOver(response, () => {
+      isOver = true;
+      this.#bytes -= held;
+    });
+    const counted = new Transform({
+      transform: (chunk: Buffer, _encoding, next) => {
+        if (isOver || this.#bytes + chunk.length > this.#bytesMax) {
+          next(tooMany());
+          return;
+        }
+        held += chunk.length;
+        this.#bytes += chunk.length;
+        next(null, chunk);
+      },
+    });
+    payload.once('error', (error) => counted.destroy(error));
+    return payload.pipe(counted);
+  }
+}
+
+/**
+ * Sets the announced size of each body aside, of those who have shown an API key. Others are refused before their body
+ * is read, or counted where it is (see stripe-webhooks).
+ */
+export function boundBodies(app: App, bodyBytesMax: number): void {
+  const budget = new BodyBudget(Math.max(GUARDED_BYTES_MAX, GUARDED_BODIES_MIN * bodyBytesMax));
+  app.addHook('preParsing', (request, reply, _payload, next) => {
+    const isGuarded = request.routeOptions.schema?.security?.some((scheme) => API_KEY_SCHEME in scheme) === true;
+    if (isGuarded && request.method !== 'GET') {
+      const announced = Number(request.headers['content-length'] ?? bodyBytesMax);
+      budget.take(Math.min(announced, bodyBytesMax), reply.raw);
+    }
+    next();
+  });
+}
+
+/** Calls back once, when the answer is out or the connection is gone. */
+function onceOver(response: ServerResponse, release: () => void): void {
+  let isOver = false;
+  const end = (): void => {
+    if (!isOver) release();
+    isOver = true;
+  };
+  response.once('finish', end);
+  response.once('close', end);
+}
+
+function tooMany(): DaemonError {
+  return new DaemonError({
+    kind: 'transient',
+    code: 'bodies_too_many',
+    message: 'More bodies are being read than this process may hold. Send it again.',
+  });
+}
