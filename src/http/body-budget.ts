@@ -64,13 +64,12 @@ export class BodyBudget {
  */
 export function boundBodies(app: App, bodyBytesMax: number): void {
   const budget = new BodyBudget(Math.max(GUARDED_BYTES_MAX, GUARDED_BODIES_MIN * bodyBytesMax));
-  app.addHook('preParsing', (request, reply, _payload, next) => {
+  app.addHook('preParsing', async (request, reply) => {
     const isGuarded = request.routeOptions.schema?.security?.some((scheme) => API_KEY_SCHEME in scheme) === true;
     if (isGuarded && request.method !== 'GET') {
       const announced = Number(request.headers['content-length'] ?? bodyBytesMax);
       budget.take(Math.min(announced, bodyBytesMax), reply.raw);
     }
-    next();
   });
 }
 

@@ -56,7 +56,7 @@ export function registerStripeWebhooks(app: App, deps: StripeWebhookDeps): void 
       checkSignatureHeader(signatureOf(request), deps.clock.now());
       next();
     });
-    scope.addHook('preParsing', (_request, reply, payload, next) => next(null, bodies.count(payload, reply.raw)));
+    scope.addHook('preParsing', async (_request, reply, payload) => bodies.count(payload, reply.raw));
     scope.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, parsed) => parsed(null, body));
     for (const { kind, url, operationId, summary } of DESTINATIONS) {
       const schema = {

@@ -36,9 +36,8 @@ function boundCollection<T extends Document>(collection: Collection<T>): Collect
     find(filter, bounded(options))) as Collection<T>['find'];
   collection.findOne = ((filter: Parameters<typeof findOne>[0], options?: ReadOptions) =>
     findOne(filter, bounded(options))) as Collection<T>['findOne'];
-  collection.aggregate = ((pipeline?: Document[], options?: ReadOptions) =>
-    aggregate(pipeline, bounded(options))) as Collection<T>['aggregate'];
-  collection.countDocuments = ((filter?: Parameters<typeof countDocuments>[0], options?: ReadOptions) =>
-    countDocuments(filter, bounded(options))) as Collection<T>['countDocuments'];
+  collection.aggregate = (pipeline?: Document[], options?: ReadOptions) => aggregate(pipeline, bounded(options));
+  collection.countDocuments = (filter?: Parameters<typeof countDocuments>[0], options?: ReadOptions) =>
+    countDocuments(filter, bounded(options));
   return collection;
 }

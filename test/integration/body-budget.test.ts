@@ -141,7 +141,7 @@ describe('rejected events', () => {
       expect(kept).toEqual(
         all
           .slice(30)
-          .reverse()
+          .toReversed()
           .map((index) => `event ${index}`),
       );
       expect(await rejected.pruned()).toMatchObject({ count: 30 });

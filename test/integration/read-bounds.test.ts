@@ -52,8 +52,11 @@ describe('a position that a client made up', () => {
           return (of: string) => {
             const collection = target.collection(of);
             const find = collection.find.bind(collection);
-            if (of === USAGE_EVENTS) collection.find = ((...given: []) => ((finds += 1), find(...given))) as never;
-            return collection;
+            const countedFind = (...given: Parameters<typeof find>) => {
+              finds += 1;
+              return find(...given);
+            };
+            return of === USAGE_EVENTS ? Object.assign(collection, { find: countedFind }) : collection;
           };
         },
       });
