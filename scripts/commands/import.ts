@@ -213,7 +213,11 @@ function report({ summary, skipped, keys, failure }: Outcome, isStrict: boolean,
     output.result({ ...summary.toJSON(), ...suspects, skipped, isComplete }, () =>
       summary.sent === 0 && skipped === 0
         ? 'the file holds no events'
-        : [`${isComplete ? '' : 'so far: '}${summary.toText()}`, ...renderSuspects(keys)].join('\n'),
+        : [
+            `${isComplete ? '' : 'so far: '}${summary.toText()}`,
+            ...(skipped > 0 ? [`  ${skipped} events were answered in an earlier run`] : []),
+            ...renderSuspects(keys),
+          ].join('\n'),
     );
   }
   if (failure !== undefined) throw failure;

@@ -1,5 +1,6 @@
+import { isUtf8 } from 'node:buffer';
 import { readFile } from 'node:fs/promises';
-import { text } from 'node:stream/consumers';
+import { buffer } from 'node:stream/consumers';
 import { parseJson, repeatedNames } from '../../src/domain/exact-json.ts';
 import { usageError } from './command-error.ts';
 
@@ -23,12 +24,21 @@ export async function readJsonArgument(argument: string): Promise<Record<string,
 }
 
 async function readSource(argument: string): Promise<string> {
-  if (argument === '-') return text(process.stdin);
+  if (argument === '-') return toText(await buffer(process.stdin), 'standard input');
   if (!argument.startsWith('@')) return argument;
+  const path = argument.slice(1);
+  let bytes: Buffer;
   try {
-    return await readFile(argument.slice(1), 'utf8');
+    bytes = await readFile(path);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw usageError(`${argument.slice(1)} cannot be read: ${reason}`, 'Name a file with a JSON object.');
+    throw usageError(`${path} cannot be read: ${reason}`, 'Name a file with a JSON object.');
   }
+  return toText(bytes, path);
+}
+
+/** Decoding what is not UTF-8 would turn letters into U+FFFD, and make another id of an id. */
+function toText(bytes: Buffer, name: string): string {
+  if (isUtf8(bytes)) return bytes.toString('utf8').replace(/^\ufeff/, '');
+  throw usageError(`${name} is not UTF-8`, 'Convert it, for example from Latin-1: iconv -f WINDOWS-1252 -t UTF-8.');
 }

@@ -159,6 +159,7 @@ describe('putCustomer', () => {
     ['/currency', { currency: 'euro' }],
     ['/email', { email: 'nobody' }],
     ['/name', { name: 'a\u0000b' }],
+    ['/name', { name: 'M\ufffdller' }],
     ['/submitFrom', { submitFrom: 'yesterday' }],
   ] as [string, CustomerChange][])('refuses what breaks a rule at %s: %o', async (pointer, change) => {
     await withDatabase(async (db) => {

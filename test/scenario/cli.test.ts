@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { loadConfig } from '../../src/config.ts';
 import { type Daemon, startDaemon } from '../../src/daemon.ts';
 import { DAY_MS, HOUR_MS } from '../../src/durations.ts';
@@ -11,6 +11,9 @@ import { type Simulator, startSimulator } from '../../src/simulator/simulator.ts
 import { openStripe } from '../../src/stripe/client.ts';
 import { type CommandResult, tallystick } from '../support/command-line.ts';
 import { mongodbUri, redisUrl, withDatabase } from '../support/services.ts';
+
+/** Each test starts many processes, which take seconds each on a busy machine. */
+vi.setConfig({ testTimeout: 180_000 });
 
 const ADMIN_KEY = 'tly_command_line_test_key_0001';
 /** Queues of other test files are in the first database of the same Redis. */

@@ -3,11 +3,14 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { HOUR_MS } from '../../src/durations.ts';
 import { findFreePorts } from '../../src/embedded/ports.ts';
 import { type CommandOptions, type CommandResult, tallystick } from '../support/command-line.ts';
 import { ADMIN_KEY, type LentDaemon, withDaemon } from '../support/daemon.ts';
+
+/** Each test starts many processes, which take seconds each on a busy machine. */
+vi.setConfig({ testTimeout: 180_000 });
 
 let folder: string;
 

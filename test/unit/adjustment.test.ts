@@ -61,6 +61,8 @@ describe('parseAdjustment', () => {
   it.each([
     [{ idempotencyKey: '' }, 'field_length', '/idempotencyKey'],
     [{ customerId: 'a\u001fb' }, 'text_control_character', '/customerId'],
+    [{ customerId: 'M\ufffdller' }, 'text_replacement_character', '/customerId'],
+    [{ actor: 'M\ufffdller' }, 'adjustment_text_invalid', '/actor'],
     [{ occurredAt: '2026-11-20T05:00:00' }, 'occurred_at_invalid', '/occurredAt'],
     [{ occurredAt: '2026-11-21T05:36:00Z' }, 'occurred_at_in_future', '/occurredAt'],
     [{ occurredAt: '2026-10-18T05:29:59Z' }, 'occurred_at_too_old', '/occurredAt'],

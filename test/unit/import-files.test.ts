@@ -11,6 +11,7 @@ import { parseFieldMap } from '../../scripts/lib/field-map.ts';
 import { LINE_BYTES_MAX, readTextLines } from '../../scripts/lib/file-text.ts';
 import { readTime } from '../../scripts/lib/foreign-time.ts';
 import { ImportState } from '../../scripts/lib/import-state.ts';
+import { readJsonArgument } from '../../scripts/lib/json-argument.ts';
 import { KeyWatch } from '../../scripts/lib/key-watch.ts';
 
 let folder: string;
@@ -97,6 +98,15 @@ describe('the lines of a file', () => {
         /gunzip -c '.*it is\.csv\.gz' \| iconv -f WINDOWS-1252 -t UTF-8 > '.*it is-utf8\.csv'$/,
       ),
     });
+  });
+});
+
+describe('a file that is an argument', () => {
+  it('changes no letter either, and may begin with a byte order mark', async () => {
+    await writeFile(join(folder, 'customer.json'), Buffer.from('{"name":"Müller"}', 'latin1'));
+    await expect(readJsonArgument(`@${join(folder, 'customer.json')}`)).rejects.toThrow('is not UTF-8');
+    await writeFile(join(folder, 'customer.json'), '\ufeff{"name":"Müller"}');
+    expect(await readJsonArgument(`@${join(folder, 'customer.json')}`)).toEqual({ name: 'Müller' });
   });
 });
 
