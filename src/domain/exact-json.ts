@@ -17,6 +17,9 @@ export type ParsedJson =
     }
   | { readonly fault: JsonFault };
 
+/** Names that are remembered of one object. No event and no body may have as many: those are refused for that. */
+const NAMES_MAX = 1_000;
+
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const COLON = 0x3a;
@@ -137,7 +140,7 @@ export function repeatedNames(
       if (frame?.names !== undefined && isName(text, end)) {
         const name = nameIn(text, at, end);
         const isRepeated = frame.names.has(name);
-        frame.names.add(name);
+        if (frame.names.size < NAMES_MAX) frame.names.add(name);
         frame.name = name;
         if (isRepeated && frames.length > depth) tell(frames, depth);
         else if (isRepeated) outside ??= { name, path: frames.map((above) => tokenOf(above)) };

@@ -1,6 +1,7 @@
 import { type Static, Type } from 'typebox';
 import { VERDICTS, type Verdict } from '../domain/reconciliation.ts';
 import { DaemonError } from '../errors.ts';
+import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
 import { CursorInstant, decodeCursor, type Page, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
 import { Instant } from './fields.ts';
@@ -151,7 +152,7 @@ export function registerReconciliations(app: App, deps: ReconciliationRoutesDeps
         summary: 'Reconciliation runs, newest first.',
         tags: ['reconciliations'],
         querystring: ListQuery,
-        response: { 200: RunList },
+        response: { 200: RunList, default: problemResponse },
       },
     },
     async (request) => listRuns(deps, request.query),
@@ -166,7 +167,7 @@ export function registerReconciliations(app: App, deps: ReconciliationRoutesDeps
         tags: ['reconciliations'],
         params: Path,
         querystring: OneQuery,
-        response: { 200: RunWithRows },
+        response: { 200: RunWithRows, default: problemResponse },
       },
     },
     async (request) => {

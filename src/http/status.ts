@@ -1,4 +1,5 @@
 import { Type } from 'typebox';
+import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
 import type { RefusedItems } from '../domain/stripe-refusal.ts';
 import { Instant } from './fields.ts';
@@ -136,7 +137,7 @@ export function registerStatus(app: App, readStatus: () => Promise<Status>): voi
         operationId: 'getStatus',
         summary: 'Where the pipeline stands: what waits, what is sent, what is stuck.',
         tags: ['operation'],
-        response: { 200: StatusReply },
+        response: { 200: StatusReply, default: problemResponse },
       },
     },
     async () => {

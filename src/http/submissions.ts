@@ -3,6 +3,7 @@ import { type Cancellation, showCancellation } from '../domain/cancellation.ts';
 import { SUBMISSION_STATES, type SubmissionMode, type SubmissionState } from '../domain/submission.ts';
 import { DaemonError } from '../errors.ts';
 import { CancellationReply, OffsetBy } from './cancellation.ts';
+import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
 import { decodeCursor, type Page, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
 import { Actor, Instant, Reason } from './fields.ts';
@@ -139,7 +140,7 @@ export function registerSubmissions(app: App, deps: SubmissionRoutesDeps): void 
         summary: 'Meter events planned, sent and settled, in order of identifier.',
         tags: ['submissions'],
         querystring: ListQuery,
-        response: { 200: SubmissionList },
+        response: { 200: SubmissionList, default: problemResponse },
       },
     },
     async (request) => list(deps, request.query),
@@ -153,7 +154,7 @@ export function registerSubmissions(app: App, deps: SubmissionRoutesDeps): void 
         summary: 'One submission.',
         tags: ['submissions'],
         params: Path,
-        response: { 200: SubmissionReply },
+        response: { 200: SubmissionReply, default: problemResponse },
       },
     },
     async (request) => find(deps, request.params.identifier),
@@ -173,7 +174,7 @@ function registerDecisions(app: App, deps: SubmissionRoutesDeps): void {
         tags: ['submissions'],
         params: Path,
         body: Decision,
-        response: { 200: SubmissionReply },
+        response: { 200: SubmissionReply, default: problemResponse },
       },
     },
     async (request) => {
@@ -192,7 +193,7 @@ function registerDecisions(app: App, deps: SubmissionRoutesDeps): void {
         tags: ['submissions'],
         params: Path,
         body: Resend,
-        response: { 200: SubmissionReply },
+        response: { 200: SubmissionReply, default: problemResponse },
       },
     },
     async (request) => {
