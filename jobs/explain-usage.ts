@@ -14,6 +14,7 @@ import {
 import {
   type Between,
   bySequence,
+  type ExplainedBilling,
   type ExplainedLateUsage,
   type ExplainedSubmission,
   holdAgainst,
@@ -41,6 +42,12 @@ interface OfMeter extends Period {
   readonly meter: string;
 }
 
+/** Where submissions went. */
+interface AtStripe {
+  readonly stripeCustomerIds: readonly string[];
+  readonly stripeMeterIds: readonly string[];
+}
+
 /** The reads of one explanation, none older than the one before: see storage/usage-audit. */
 export interface ExplanationReads extends Pick<AuditReads, 'customers' | 'meters' | 'rawHours' | 'derive'> {
   storedWindows(range: FigureQuery): Promise<PlannedFigure[]>;
@@ -54,6 +61,8 @@ export interface ExplainUsageDeps<Fact> {
   submissions(of: OfMeter): Promise<ExplainedSubmission[]>;
   /** Likewise, late usage. */
   lateUsage(of: OfMeter): Promise<ExplainedLateUsage[]>;
+  /** What became of the usage at Stripe, of these customers and meters there. */
+  billing(of: OfMeter & AtStripe): Promise<ExplainedBilling>;
   readonly rawFacts: {
     page(query: {
       customerId: string;
@@ -89,6 +98,7 @@ export interface UsageExplanation<Fact> {
   readonly from: string;
   readonly to: string;
   readonly asOf: string;
+  readonly billing: ExplainedBilling;
   readonly totals: Totals;
   readonly between: Between;
   /** Whether every level comes to the same. */
@@ -138,11 +148,22 @@ export async function explainUsage<Fact>(
     to: toText(range.toMs),
     asOf: toText(asOfMs),
     ...holdAgainst({ range, rows: found.rows, submissions, late, raw }),
+    billing: await deps.billing({ ...of, ...destinationsOf(submissions) }),
     submissions,
     lateUsage: late,
     ...(periods && { periods }),
     windows: found.windows,
     facts,
+  };
+}
+
+function destinationsOf(submissions: readonly ExplainedSubmission[]): AtStripe {
+  const distinct = (ids: readonly (string | undefined)[]): string[] => [
+    ...new Set(ids.filter((id): id is string => id !== undefined)),
+  ];
+  return {
+    stripeCustomerIds: distinct(submissions.map(({ stripeCustomerId }) => stripeCustomerId)),
+    stripeMeterIds: distinct(submissions.map(({ stripeMeterId }) => stripeMeterId)),
   };
 }
 

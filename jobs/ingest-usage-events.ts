@@ -5,6 +5,7 @@ import type { EventInput } from '../src/domain/event-input.ts';
 import type { AppendOutcome, EventResult, IngestResult, IngestWarning } from '../src/domain/ingest-result.ts';
 import { cutRejectedText, type RejectedText, toRejectedText } from '../src/domain/rejected-text.ts';
 import { type EventFault, ID_BYTES_MAX, parseUsageEvent, type UsageEvent } from '../src/domain/usage-event.ts';
+import { countWithMapped, findMappedElsewhere, type MappedElsewhereDeps, mappingWarnings } from './mapped-elsewhere.ts';
 
 /** Input that was refused, in the form in which it is kept. */
 export interface RefusedEvent extends RejectedText, EventFault {
@@ -12,7 +13,7 @@ export interface RefusedEvent extends RejectedText, EventFault {
   readonly customerId?: string;
 }
 
-export interface IngestUsageEventsDeps {
+export interface IngestUsageEventsDeps extends MappedElsewhereDeps {
   /** Stores events; durable when it returns. `bytes` is the size of the input they came from. */
   append(events: readonly UsageEvent[], bytes: number): Promise<readonly AppendOutcome[]>;
   /** Of each event the one that is durably stored under its key, if there is one. */
@@ -49,7 +50,9 @@ export async function ingestUsageEvents(
 ): Promise<IngestResult> {
   const nowMs = deps.clock.now();
   const judged = judge(input, nowMs);
-  const { accepted, results, refused } = judged;
+  const { results, refused } = judged;
+  const elsewhere = await findMappedElsewhere(deps, judged.accepted);
+  const accepted = countWithMapped(judged.accepted, elsewhere);
   const events = accepted.map(({ event }) => event);
   const rejected = refused.length;
   const outcomes = await deps.append(events, input.bytes);
@@ -73,7 +76,11 @@ export async function ingestUsageEvents(
     await deps.keepRejected(refused, new Date(nowMs));
     await boundary('ingest.refusals-kept');
   }
-  const warnings = [...typeWarnings(deps, events), ...timeWarnings(input.events, accepted)];
+  const warnings = [
+    ...typeWarnings(deps, events),
+    ...timeWarnings(input.events, accepted),
+    ...mappingWarnings(elsewhere),
+  ];
   return summarise({ results, accepted: outcomes.length, rejected, warnings });
 }
 

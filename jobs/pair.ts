@@ -14,6 +14,7 @@ import type {
   Verdict,
 } from '../src/domain/reconciliation.ts';
 import type { SubmissionMode } from '../src/domain/submission.ts';
+import type { UnbilledReason } from '../src/domain/unbilled-usage.ts';
 
 /** One customer's meter over one billing period. */
 export interface Pair {
@@ -59,6 +60,8 @@ export interface Comparison {
   /** A plan waits for a person. */
   readonly waits: boolean;
   readonly needsReread: boolean;
+  /** Usage of the range that is at Stripe and that nothing bills, but for what is meant to be so. */
+  readonly unbilled?: { readonly quantity: Quantity; readonly reasons: readonly UnbilledReason[] };
   /** Stripe was not asked: nothing has changed here since the last match, or nothing was ever sent. */
   readonly isRemembered: boolean;
 }

@@ -114,7 +114,11 @@ function mappingTaken(customer: Customer): DaemonError {
   return new DaemonError({
     kind: 'conflict',
     code: 'stripe_customer_taken',
-    message: 'Another customer is mapped to this Stripe customer.',
+    message:
+      customer._id === customer.stripeCustomerId
+        ? 'Another customer is mapped to this Stripe customer, so its own id cannot map to itself. POST ' +
+          '/v1/customers/{customerId}/decide (`tallystick customers decide`) says what becomes of usage under it.'
+        : 'Another customer is mapped to this Stripe customer, or usage came under its own id.',
     context: { customerId: customer._id, stripeCustomerId: customer.stripeCustomerId, pointer: '/stripeCustomerId' },
   });
 }

@@ -6,6 +6,7 @@ import { HOUR_MS } from '../src/durations.ts';
 import { type AggregateCheck, type CheckAggregatesDeps, checkAggregates } from './check-aggregates.ts';
 import { comparePair } from './compare-pair.ts';
 import { CUSTOMERS_PER_BATCH, listPairs, type ListPairsDeps } from './list-pairs.ts';
+import { type UnbilledUsage, unbilledOfPair } from './find-unbilled-usage.ts';
 import type { ComparePairDeps, Pair, PairMemory, PairResult } from './pair.ts';
 
 /** A run waits this long for second reads; beyond it a later run makes them. */
@@ -30,6 +31,11 @@ export interface ReconcileUsageDeps extends ComparePairDeps, CheckAggregatesDeps
   /** An id for a run, never used before. */
   newId(): string;
   readonly log: { info(fields: object, phrase: string): void; error(fields: object, phrase: string): void };
+}
+
+/** Also looks for usage that nothing bills: of everybody, or of one customer. */
+export interface ReconcileWithBillingDeps extends ReconcileUsageDeps {
+  findUnbilled(of: { customerId?: string; signal?: AbortSignal }): Promise<readonly UnbilledUsage[]>;
 }
 
 /** What one run came to. */
@@ -63,7 +69,7 @@ export interface ReconcileUsageInput {
  * Stripe's event summaries. Stores both numbers of each comparison, and mends what is settled and within bounds.
  */
 export async function reconcileUsage(
-  deps: ReconcileUsageDeps,
+  deps: ReconcileWithBillingDeps,
   input: ReconcileUsageInput = {},
 ): Promise<ReconciliationRun> {
   const { signal, ...stated } = input;
@@ -73,7 +79,12 @@ export async function reconcileUsage(
   run.aggregates = await checkAggregates(deps, { pairs, apply: run.mode === 'heal' });
   await boundary('reconcile.aggregates-checked');
   const found = new Map<string, PairResult>();
-  const comparing = { found, mayFinish: input.dryRun !== true, signal };
+  const { customerId } = input;
+  const unbilled = await deps.findUnbilled({
+    ...(customerId !== undefined && { customerId }),
+    ...(signal && { signal }),
+  });
+  const comparing = { found, mayFinish: input.dryRun !== true, signal, unbilled: byCustomerAndMeter(unbilled) };
   await comparePairs(deps, run, { ...comparing, pairs });
   const open = pairsWhere(found, ({ needsReread }) => needsReread);
   if (open.length > 0 && deps.summaryRereadMs <= REREAD_WAIT_MS_MAX && signal?.aborted !== true) {
@@ -138,6 +149,7 @@ interface PairsToCompare {
   /** By pair, what the last comparison of this run came to. */
   readonly found: Map<string, PairResult>;
   readonly mayFinish: boolean;
+  readonly unbilled: ReadonlyMap<string, UnbilledUsage>;
   readonly signal: AbortSignal | undefined;
   /** They match as far as we know: read again as far as the budget goes, so that a loss at Stripe is noticed. */
   readonly isLeftOver?: boolean;
@@ -154,7 +166,7 @@ async function comparePairs(deps: ReconcileUsageDeps, run: ReconciliationRun, wo
     const memory = memories.get(keyOf(pair));
     const mayRead = run.reads < deps.summaryReadsMax;
     if (isLeftOver && (!mayRead || deps.clock.now() - readAtMs(pair) < MATCH_AGE_MS_MIN)) break;
-    const result = await comparePair(deps, pair, {
+    const compared = await comparePair(deps, pair, {
       ...(memory && { memory }),
       mayRead,
       isReadAnyway: isLeftOver,
@@ -162,6 +174,7 @@ async function comparePairs(deps: ReconcileUsageDeps, run: ReconciliationRun, wo
       mayFinish: work.mayFinish,
       bounds: deps.bounds,
     });
+    const result = await withUnbilled(deps, compared, work.unbilled);
     run.reads += result.reads;
     run.healed += result.healed;
     await saveResult(deps, run.id, result);
@@ -169,6 +182,24 @@ async function comparePairs(deps: ReconcileUsageDeps, run: ReconciliationRun, wo
     failures = result.failure === undefined ? (result.reads > 0 ? 0 : failures) : failures + 1;
     if (failures >= FAILURES_IN_A_ROW_MAX) throw result.failure;
   }
+}
+
+/** Equal figures are a match only if something bills them. */
+async function withUnbilled(
+  deps: ReconcileUsageDeps,
+  result: PairResult,
+  found: ReadonlyMap<string, UnbilledUsage>,
+): Promise<PairResult> {
+  const { customer, meter } = result.pair;
+  const usage = found.get(`${customer.customerId}\u001f${meter.key}`);
+  if (usage === undefined || usage.accepted !== undefined) return result;
+  const unbilled = await unbilledOfPair(deps, result.pair, usage.parts);
+  if (unbilled === undefined) return result;
+  return { ...result, unbilled, verdict: result.verdict === 'match' ? 'unbilled' : result.verdict };
+}
+
+function byCustomerAndMeter(found: readonly UnbilledUsage[]): Map<string, UnbilledUsage> {
+  return new Map(found.map((usage) => [`${usage.customerId}\u001f${usage.meter}`, usage]));
 }
 
 /** Stores a comparison, and what the next one of the pair needs to know of it. */

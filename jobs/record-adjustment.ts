@@ -86,6 +86,15 @@ async function checkMeter<Entry>(deps: RecordAdjustmentDeps<Entry>, adjustment: 
     });
   }
   const customer = (await deps.billingOf([customerId])).get(customerId) ?? unknownCustomer(customerId);
+  if (customer.mappedElsewhere !== undefined) {
+    const { mappedElsewhere } = customer;
+    throw new DaemonError({
+      kind: 'conflict',
+      code: 'customer_mapped_elsewhere',
+      message: `${mappedElsewhere} is mapped to this Stripe customer: adjust the usage of ${mappedElsewhere}.`,
+      context: { customerId, mappedTo: mappedElsewhere, pointer: '/customerId' },
+    });
+  }
   assertAdjustable(adjustment, meter, countsFromMs(meter, customer));
 }
 

@@ -21,6 +21,7 @@ import { startCommand } from './commands/start.ts';
 import { statusCommand } from './commands/status.ts';
 import { submissionsCommand } from './commands/submissions.ts';
 import { submitCommand } from './commands/submit.ts';
+import { unbilledCommand } from './commands/unbilled.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { EXIT } from './lib/exit-codes.ts';
 import { nameWhatThereIs } from './lib/refusal-text.ts';
@@ -46,6 +47,7 @@ const more = [
   lateCommand,
   submissionsCommand,
   inboxCommand,
+  unbilledCommand,
 ];
 const facts = [adjustCommand, explainCommand, verifyCommand];
 for (const createCommand of [...verbs, ...more, ...facts, configCommand]) program.addCommand(createCommand());

@@ -5,6 +5,8 @@ import { CommandError } from '../lib/command-error.ts';
 import { readJsonArgument } from '../lib/json-argument.ts';
 import { takeRows } from '../lib/list-option.ts';
 import { renderTable } from '../lib/table.ts';
+import { explainUnbilled } from '../../src/domain/unbilled-usage.ts';
+import { decideCommand } from './customers-decide.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 
 /** Events of this age show that a customer is there. */
@@ -16,6 +18,17 @@ interface CustomerReply {
   readonly name?: string;
   readonly billingAnchor?: string;
   readonly billingInterval?: string;
+  readonly unbilledReason?: string;
+  readonly unbilled?: readonly {
+    readonly meter: string;
+    readonly unit: string;
+    readonly parts: readonly {
+      readonly reason: string;
+      readonly from: string;
+      readonly to: string;
+      readonly quantity: string;
+    }[];
+  }[];
 }
 
 /** A customer as `GET /v1/unmapped-customers` gives it. */
@@ -37,7 +50,8 @@ export function customersCommand(): Command {
     .addHelpText('after', '\nExample:\n  $ tallystick customers list --unmapped')
     .addCommand(listCommand())
     .addCommand(putCommand())
-    .addCommand(showCommand());
+    .addCommand(showCommand())
+    .addCommand(decideCommand());
 }
 
 function listCommand(): Command {
@@ -129,6 +143,7 @@ function showCommand(): Command {
             [{ heading: 'meter' }, { heading: 'quantity', align: 'right' }, { heading: 'unit' }],
             usage.meters.map(({ meter, quantity, unit }) => [meter, quantity, unit]),
           ),
+          ...renderUnbilled(customer),
         ].join('\n\n'),
       );
     });
@@ -175,6 +190,20 @@ function render(customers: readonly CustomerReply[]): string {
       return [customerId, stripeCustomerId, name, billingAnchor, billingInterval];
     }),
   );
+}
+
+/** Usage that is at Stripe and that nothing bills. */
+function renderUnbilled({ unbilled = [], unbilledReason }: CustomerReply): string[] {
+  if (unbilled.length === 0) return [];
+  const rows = unbilled.flatMap(({ meter, unit, parts }) =>
+    parts.map(({ reason, from, to, quantity }) => [meter, quantity, unit, explainUnbilled(reason), from, to]),
+  );
+  const columns = ['unit', 'why', 'from', 'to'].map((heading) => ({ heading }));
+  const meant = unbilledReason === undefined ? '' : `, as it is meant to be (${unbilledReason})`;
+  return [
+    `at Stripe, and nothing bills it${meant}:`,
+    renderTable([{ heading: 'meter' }, { heading: 'quantity', align: 'right' }, ...columns], rows),
+  ];
 }
 
 function pathOf(id: string): string {

@@ -13,6 +13,7 @@ const CHECK_NAMES = [
   'review',
   'submissions',
   'usage',
+  'unbilled',
   'invoices',
   'reconciliation',
   'jobs',

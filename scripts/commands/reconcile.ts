@@ -6,6 +6,7 @@ import { usageError } from '../lib/command-error.ts';
 import { EXIT } from '../lib/exit-codes.ts';
 import { runJob } from '../lib/job-run.ts';
 import { renderTable } from '../lib/table.ts';
+import { explainUnbilled } from '../../src/domain/unbilled-usage.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 import { renderPlan, type PlanAction } from '../lib/heal-plan-text.ts';
 import { approveCommand } from './reconcile-approve.ts';
@@ -27,6 +28,7 @@ interface Comparison {
   readonly verdict: string;
   readonly local: string;
   readonly stripe?: string;
+  readonly unbilled?: { readonly quantity: string; readonly reasons: readonly string[] };
   readonly plan: readonly PlanAction[];
 }
 
@@ -106,9 +108,16 @@ function renderDrift(drifting: readonly Comparison[]): string[] {
   const rows = drifting.map(({ customerId, meter, periodStart, verdict, local, stripe }) => {
     return [customerId, meter, periodStart.slice(0, 10), verdict, local, stripe];
   });
+  const unbilled = drifting.flatMap(({ customerId, meter, unbilled: found }) =>
+    found === undefined
+      ? []
+      : [
+          `nothing bills ${found.quantity} of ${customerId}'s ${meter}: ${found.reasons.map(explainUnbilled).join('; ')}`,
+        ],
+  );
   const columns = ['customer', 'meter', 'period from', 'verdict'].map((heading) => ({ heading }));
   const figures = ['ours', "Stripe's"].map((heading) => ({ heading, align: 'right' as const }));
-  return [renderTable([...columns, ...figures], rows)];
+  return [renderTable([...columns, ...figures], rows), ...(unbilled.length === 0 ? [] : [unbilled.join('\n')])];
 }
 
 function renderWaiting(run: string, waiting: readonly Comparison[]): string[] {

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { Status } from '../../src/http/status.ts';
+import { explainUnbilled, explainUnknown } from '../../src/domain/unbilled-usage.ts';
 import { renderTable } from '../lib/table.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 
@@ -38,6 +39,14 @@ function prunedText({ rejectedEventsPruned: pruned }: Status): string {
     : `, ${pruned.count} were removed because there were too many (last ${pruned.lastAt})`;
 }
 
+function unbilledText({ unbilled }: Status): string {
+  const { unknown, checkedAt = 'never', accepted } = unbilled;
+  if (unknown !== undefined) return `not known: ${explainUnknown(unknown)}`;
+  const meant = accepted === 0 ? '' : `, and ${accepted} that are meant to be so`;
+  const counts = unbilled.reasons.map(({ reason, count }) => `${count}: ${explainUnbilled(reason)}`);
+  return `${counts.length === 0 ? 'none' : counts.join('; ')}${meant} (as of ${checkedAt})`;
+}
+
 function render(status: Status): string {
   const { journal, submissions, needsReview, lastRuns } = status;
   const oldest = journal.oldestOpenedAt === undefined ? '' : `, the oldest since ${journal.oldestOpenedAt}`;
@@ -53,6 +62,7 @@ function render(status: Status): string {
     `rejected events  ${status.rejectedEvents}${prunedText(status)}`,
     `uncountable      ${status.uncountable}`,
     `calls to Stripe  ${callsToStripe(status)}`,
+    `unbilled usage   ${unbilledText(status)}`,
   ];
   const right = { heading: 'count', align: 'right' as const };
   const tables = [

@@ -20,6 +20,12 @@ const CSV_HEADINGS = [
 /** Every row of every level; `level` says which. */
 export function renderExplanationCsv(of: Explanation): string {
   const rows: (string | undefined)[][] = LEVELS.map(([level]) => [level, of.from, of.to, of.totals[level]]);
+  for (const { invoiceId, status, from, to, quantity } of of.billing.invoices) {
+    rows.push(['invoice', from, to, quantity, undefined, invoiceId, status]);
+  }
+  for (const { reason, from, to, quantity } of of.billing.unbilled) {
+    rows.push(['unbilled', from, to, quantity, undefined, undefined, undefined, reason]);
+  }
   for (const submission of of.submissions) {
     const { timestamp, value, identifier, state, reason, attempts, acceptedAt, cancellation, offsetBy } = submission;
     rows.push([

@@ -1,3 +1,4 @@
+import { explainUnbilled, explainUnknown } from '../../src/domain/unbilled-usage.ts';
 import { type Column, renderTable } from './table.ts';
 
 /** The answer of `GET /v1/customers/{customerId}/explain`, as far as it is shown. */
@@ -8,7 +9,23 @@ export interface Explanation {
   readonly aggregation: string;
   readonly from: string;
   readonly to: string;
-  readonly totals: Readonly<Record<'billed' | 'submitted' | 'windows' | 'raw', string>>;
+  readonly billing: {
+    readonly invoices: readonly {
+      readonly invoiceId: string;
+      readonly status: string;
+      readonly from: string;
+      readonly to: string;
+      readonly quantity?: string;
+    }[];
+    readonly unbilled: readonly {
+      readonly reason: string;
+      readonly from: string;
+      readonly to: string;
+      readonly quantity: string;
+    }[];
+    readonly unbilledUnknown?: string;
+  };
+  readonly totals: Readonly<Record<'sent' | 'submitted' | 'windows' | 'raw', string>>;
   readonly between: Readonly<Record<string, string>>;
   readonly equal: boolean;
   readonly submissions: readonly ExplainedSubmission[];
@@ -69,7 +86,7 @@ const GAP = 2;
 const ROWS_SHOWN = 24;
 /** What a figure comes to, from the bill down to the facts. */
 export const LEVELS = [
-  ['billed', 'what Stripe took and invoices'],
+  ['sent', 'sent to Stripe, and taken in time for its invoice'],
   ['submitted', 'meter events'],
   ['windows', 'what was derived'],
   ['raw', 'usage events and adjustments'],
@@ -99,6 +116,7 @@ export function renderExplanation(whole: Explanation, show: { all: boolean; fact
   const sections = [
     head,
     renderLevels(of),
+    renderBilling(of),
     section(`meter events (${of.submissions.length})`, show.all, submissionTable(of)),
     section(`late usage (${of.lateUsage.length})`, show.all, lateTable(of)),
     section(`billing periods (${of.periods?.length ?? 0})`, show.all, periodTable(of)),
@@ -131,6 +149,21 @@ function renderLevels({ totals, between, equal }: Explanation): string {
     gaps.map(([name, quantity]) => [quantity, NAMES[name] ?? name]),
   );
   return `${table}\n${verdict}\n\n${reasons}`;
+}
+
+/** On which invoices it is, as Stripe told; and what nothing bills. */
+function renderBilling({ billing }: Explanation): string {
+  const { invoices, unbilled, unbilledUnknown } = billing;
+  const lines = invoices.map(({ invoiceId, status, from, to, quantity = '?' }) => {
+    const state = status === 'draft' ? 'a draft: Stripe computes it anew when it finalises' : status;
+    return `on invoice ${invoiceId} (${state}): ${quantity} from ${shortInstant(from)} to ${shortInstant(to)}`;
+  });
+  const nothing = unbilled.map(({ reason, from, to, quantity }) => {
+    return `nothing bills ${quantity} from ${shortInstant(from)} to ${shortInstant(to)}: ${explainUnbilled(reason)}`;
+  });
+  const unknown =
+    unbilledUnknown === undefined ? [] : [`whether anything bills it is not known: ${explainUnknown(unbilledUnknown)}`];
+  return [...(lines.length === 0 ? ['on no invoice so far'] : lines), ...nothing, ...unknown].join('\n');
 }
 
 interface TableParts {

@@ -18,6 +18,8 @@ export interface CalendarRevision extends HourCuts {
 export interface BillingCustomer {
   readonly customerId: string;
   readonly stripeCustomerId?: string;
+  /** Its id is Stripe's own, and this customer is mapped to it. */
+  readonly mappedElsewhere?: string;
   /** Usage before this instant is never planned. */
   readonly submitFromMs?: number;
   /** Oldest first; the last one is in force. Never empty. */
@@ -29,13 +31,14 @@ export const CALENDAR_MONTH_REVISION: CalendarRevision = { layout: 0, calendar: 
 
 /**
  * A customer nobody has told us about: calendar months, and mapped only if the id is Stripe's own.
- * @param isTaken whether another customer is mapped to that id of Stripe's.
+ * @param takenBy the customer that is mapped to that id of Stripe's.
  */
-export function unknownCustomer(customerId: string, isTaken = false): BillingCustomer {
+export function unknownCustomer(customerId: string, takenBy?: string): BillingCustomer {
   return {
     customerId,
     calendars: [CALENDAR_MONTH_REVISION],
-    ...(isStripeCustomerId(customerId) && !isTaken && { stripeCustomerId: customerId }),
+    ...(isStripeCustomerId(customerId) &&
+      (takenBy === undefined ? { stripeCustomerId: customerId } : { mappedElsewhere: takenBy })),
   };
 }
 

@@ -30,6 +30,8 @@ export interface Customer {
   readonly billingInterval?: StatedInterval;
   /** Usage before this instant is never planned. */
   readonly submitFrom?: Date;
+  /** Why nothing is to bill this customer's usage: a free plan, an account of one's own. */
+  readonly unbilledReason?: string;
   /** Every change of the calendar, oldest first; the last is in force. */
   readonly calendars: readonly CalendarChange[];
   /** Hours from this instant on are still to be queued after a change. */
@@ -51,6 +53,7 @@ export interface CustomerChange {
   readonly billingInterval?: StatedInterval | null;
   /** RFC 3339. Cleared, it returns to the start of the open billing period. */
   readonly submitFrom?: string | null;
+  readonly unbilledReason?: string | null;
 }
 
 type Settings = Omit<Customer, '_id' | 'calendars' | 'requeueFrom' | 'revision' | 'createdAt' | 'updatedAt'>;
@@ -133,6 +136,7 @@ function settingsAfter(before: Customer | undefined, customerId: string, change:
   const timeZone = pick(change.timeZone, before?.timeZone, readTimeZone);
   const currency = pick(change.currency, before?.currency, readCurrency);
   const billingAnchor = pick(change.billingAnchor, before?.billingAnchor, readAnchor);
+  const unbilledReason = pick(change.unbilledReason, before?.unbilledReason, (text) => checkText(text, reasonRule));
   const intervalBefore = change.billingAnchor === null ? undefined : before?.billingInterval;
   const billingInterval = pick(change.billingInterval, intervalBefore, (interval) => interval);
   if (billingInterval !== undefined && billingAnchor === undefined) {
@@ -146,6 +150,7 @@ function settingsAfter(before: Customer | undefined, customerId: string, change:
     ...(currency !== undefined && { currency }),
     ...(billingAnchor !== undefined && { billingAnchor }),
     ...(billingInterval !== undefined && { billingInterval }),
+    ...(unbilledReason !== undefined && { unbilledReason }),
   };
 }
 
@@ -214,6 +219,7 @@ function contentOf(customer: Customer): string {
     customer.billingAnchor,
     customer.billingInterval,
     customer.submitFrom,
+    customer.unbilledReason,
     customer.calendars.length,
     customer.calendars.at(-1)?.source,
     customer.calendars.at(-1)?.subscription,
@@ -228,6 +234,7 @@ function checkNewId(customerId: string): void {
   if (fault !== undefined) throw invalid(`customerId ${fault.phrase}.`, '');
 }
 
+const reasonRule = { name: 'unbilledReason', pointer: '/unbilledReason', bytesMax: 255 };
 const nameRule = { name: 'name', pointer: '/name', bytesMax: 255 };
 
 function checkText(text: string, rule: { name: string; pointer: string; bytesMax: number }): string {

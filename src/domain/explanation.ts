@@ -2,6 +2,7 @@ import { compareTexts } from './audited-figure.ts';
 import type { ShownCancellation } from './cancellation.ts';
 import { groupBy } from './grouping.ts';
 import { isWithin, type Period } from './period.ts';
+import type { UnbilledPart, UnbilledUnknown } from './unbilled-usage.ts';
 import { addQuantities, equalQuantities, type Quantity, subtractQuantities } from './quantity.ts';
 import { DELIVERED_STATES, type SubmissionMode, type SubmissionState, type SubmissionSubject } from './submission.ts';
 
@@ -47,13 +48,33 @@ export interface ExplainedLateUsage {
 
 /** What a figure comes to at every level. */
 export interface Totals {
-  readonly billed: Quantity;
+  /** What Stripe took in time for its invoice. Whether anything bills it is another matter: see `ExplainedBilling`. */
+  readonly sent: Quantity;
   readonly submitted: Quantity;
   readonly windows: Quantity;
   readonly raw: Quantity;
 }
 
-/** What lies between two levels; all zero when everything was billed. */
+/** What an invoice at Stripe bills of the meter, as it was last mirrored. */
+export interface ExplainedInvoice {
+  readonly invoiceId: string;
+  /** Of a `draft` the quantity is not final: Stripe computes it anew when it finalises. */
+  readonly status: string;
+  readonly from: string;
+  readonly to: string;
+  readonly quantity?: Quantity;
+}
+
+/** What became of the usage at Stripe. */
+export interface ExplainedBilling {
+  readonly invoices: readonly ExplainedInvoice[];
+  /** Usage of the range that nothing bills, as of the last look. */
+  readonly unbilled: readonly UnbilledPart[];
+  /** Why nothing can be said of that. */
+  readonly unbilledUnknown?: UnbilledUnknown;
+}
+
+/** What lies between two levels; all zero when everything was sent. */
 export interface Between {
   /** Of what was submitted: on its way, or in doubt. */
   readonly inFlight: Quantity;
@@ -83,7 +104,7 @@ export interface PlannedRow {
 /**
  * Holds the levels of a figure against each other:
  *
- *     billed    + inFlight + blocked + rejected + notInvoiced           = submitted
+ *     sent      + inFlight + blocked + rejected + notInvoiced           = submitted
  *     submitted − carriedIn + late + notPlanned + unexplained           = windows
  *     windows   + notDerived                                            = raw
  *
@@ -126,7 +147,7 @@ export function holdAgainst(of: {
   const carriedIn = addQuantities('0', ...byStateOf(carried).map(([, value]) => value));
   const notPlanned = subtractQuantities(windows, addQuantities('0', ...of.rows.map(({ planned }) => planned)));
   const expected = subtractQuantities(addQuantities(submitted, late, notPlanned), carriedIn);
-  const totals = { billed: subtractQuantities(delivered, notInvoiced), submitted, windows, raw: of.raw };
+  const totals = { sent: subtractQuantities(delivered, notInvoiced), submitted, windows, raw: of.raw };
   const between = {
     inFlight: subtractQuantities(submitted, addQuantities(delivered, blocked, rejected)),
     blocked,

@@ -56,6 +56,8 @@ export const JOB_INPUTS = {
   'guard-invoices': none,
   'process-webhooks': none,
   'catch-up-events': none,
+  'find-unbilled-usage': none,
+  'settle-mapped-ids': none,
 } satisfies Record<string, TSchema>;
 
 export type JobName = keyof typeof JOB_INPUTS;

@@ -12,8 +12,10 @@ import { epochHourOf, windowsOfHour } from './window.ts';
  *   docs, Finalization grace period).
  * - `too_old`: Stripe takes no timestamp beyond 35 days.
  * - `accepted_after_finalization`: Stripe took it, but only after the invoice was final.
+ * - `customer_mapped_elsewhere`: it came under a Stripe customer's own id while another customer is mapped to it, and a
+ *   person decided what becomes of it.
  */
-export type LateReason = 'invoice_final' | 'too_old' | 'accepted_after_finalization';
+export type LateReason = 'invoice_final' | 'too_old' | 'accepted_after_finalization' | 'customer_mapped_elsewhere';
 
 /** `waiting` for a decision; `submitted` with a stamp in the open period; `dismissed`: never to be billed. */
 export type LateUsageState = 'waiting' | 'submitted' | 'dismissed';

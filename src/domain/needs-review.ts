@@ -3,11 +3,14 @@
  * was found; the table below says in words what it means and which command helps.
  */
 
-export type ReviewArea = 'submissions' | 'usage' | 'invoices' | 'reconciliation' | 'webhooks' | 'jobs';
+import { explainUnbilled, explainUnknown } from './unbilled-usage.ts';
+
+export type ReviewArea = 'submissions' | 'usage' | 'unbilled' | 'invoices' | 'reconciliation' | 'webhooks' | 'jobs';
 
 export const REVIEW_AREAS: readonly ReviewArea[] = [
   'submissions',
   'usage',
+  'unbilled',
   'invoices',
   'reconciliation',
   'webhooks',
@@ -48,6 +51,9 @@ interface Wording {
 const BLOCKED_TODO: Readonly<Record<string, string>> = {
   customer_not_mapped:
     'map each with `tallystick customers put <id> \'{"stripeCustomerId":"cus_…"}\'`; `tallystick customers list --unmapped` lists them',
+  customer_mapped_elsewhere:
+    'another customer is mapped to each of these ids: send under that one, and say what becomes of what came with ' +
+    '`tallystick customers decide <id> --as count|set_aside --actor <name> --reason <why>`',
   customer_not_found: 'map an existing Stripe customer with `tallystick customers put`',
   meter_without_stripe: 'give the meter a stripe.eventName with `tallystick meters put`',
   meter_missing: 'run `tallystick meters sync`',
@@ -106,6 +112,21 @@ const WORDINGS = {
       `${many(fact.count, 'piece of usage', 'pieces of usage')} came too late for the invoice (${fact.reason ?? ''})${since(fact)}`,
     todo: () => '`tallystick late list` shows them; decide with `tallystick late decide`',
   },
+  usage_unbilled: {
+    area: 'unbilled',
+    what: ({ count, reason = '' }) =>
+      `nothing bills usage of ${many(count, 'meter of a customer', 'meters of customers')} that Stripe holds: ${explainUnbilled(reason)}`,
+    todo: () =>
+      '`tallystick unbilled` lists it, docs/runbook.md says what each reason needs; where it is meant to be so, ' +
+      'tallystick customers put <id> \'{"unbilledReason":"…"}\'',
+  },
+  billing_unknown: {
+    area: 'unbilled',
+    what: ({ reason = '' }) =>
+      `it is not known whether anything bills the usage that was sent: ${explainUnknown(reason)}`,
+    todo: () =>
+      'the daemon reads the subscriptions within a minute of its start: `tallystick doctor jobs` says why it did not',
+  },
   invoices_held: {
     area: 'invoices',
     what: ({ count }) => `${many(count, 'invoice is', 'invoices are')} held: usage and event summaries differ`,
@@ -162,7 +183,12 @@ const WORDINGS = {
 export type ReviewKind = keyof typeof WORDINGS;
 
 /** Kinds whose examples are named beside the finding; elsewhere they are a part of its sentence. */
-const NAMED: ReadonlySet<ReviewKind> = new Set(['submissions_blocked', 'submissions_rejected', 'plans_waiting']);
+const NAMED: ReadonlySet<ReviewKind> = new Set([
+  'usage_unbilled',
+  'submissions_blocked',
+  'submissions_rejected',
+  'plans_waiting',
+]);
 
 /** Puts a finding into words. */
 export function toReviewItem(fact: ReviewFact): ReviewItem {

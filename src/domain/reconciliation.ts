@@ -13,7 +13,8 @@ import {
 
 /**
  * What a comparison of one customer's meter over one billing period came to. `customer_not_found`: Stripe has no such
- * customer; `refused`: Stripe refuses to tell, for another reason.
+ * customer; `refused`: Stripe refuses to tell, for another reason; `unbilled`: both sides are equal, and nothing bills some
+ * of it.
  */
 export type Verdict =
   | 'match'
@@ -25,6 +26,7 @@ export type Verdict =
   | 'late'
   | 'stale'
   | 'not_read'
+  | 'unbilled'
   | 'customer_not_found'
   | 'refused';
 
@@ -38,6 +40,7 @@ export const VERDICTS: readonly Verdict[] = [
   'late',
   'stale',
   'not_read',
+  'unbilled',
   'customer_not_found',
   'refused',
 ];
@@ -45,8 +48,15 @@ export const VERDICTS: readonly Verdict[] = [
 /** Verdicts of what could not be compared, and will not be before a person has mended the cause. */
 export const REFUSED_VERDICTS: readonly Verdict[] = ['customer_not_found', 'refused'];
 
-/** Verdicts that a person or a heal has to deal with: the figures drift, or nobody can tell. */
-export const DRIFT_VERDICTS: readonly Verdict[] = ['missing', 'surplus', 'rejected', 'late', ...REFUSED_VERDICTS];
+/** Verdicts that a person or a heal has to deal with: the figures drift, come to no invoice, or nobody can tell. */
+export const DRIFT_VERDICTS: readonly Verdict[] = [
+  'missing',
+  'surplus',
+  'rejected',
+  'late',
+  'unbilled',
+  ...REFUSED_VERDICTS,
+];
 
 /** What our submissions of a range come to. */
 export interface SubmittedFigures {

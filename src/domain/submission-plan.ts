@@ -193,5 +193,6 @@ export function blockedReason(
 ): BlockedReason | undefined {
   if (customer.submitFromMs !== undefined && timestampMs < customer.submitFromMs) return 'before_submit_from';
   if (isTooOld(timestampMs, nowMs)) return 'timestamp_too_old';
-  return customer.stripeCustomerId === undefined ? 'customer_not_mapped' : undefined;
+  if (customer.stripeCustomerId !== undefined) return undefined;
+  return customer.mappedElsewhere === undefined ? 'customer_not_mapped' : 'customer_mapped_elsewhere';
 }

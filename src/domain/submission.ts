@@ -202,6 +202,8 @@ export type SendOutcome =
 
 export type BlockedReason =
   | 'customer_not_mapped'
+  /** It is Stripe's own id, and another customer is mapped to it. */
+  | 'customer_mapped_elsewhere'
   | 'customer_not_found'
   | 'meter_without_stripe'
   | 'meter_missing'

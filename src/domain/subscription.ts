@@ -1,6 +1,7 @@
 import { DateTime } from 'luxon';
 import type { MirroredCalendar } from './customer-calendar.ts';
 import { type BillingCalendar, type BillingInterval, type Period, periodContaining } from './period.ts';
+import { MINUTE_MS } from '../durations.ts';
 
 /** One price of a subscription. */
 export interface SubscriptionItem {
@@ -13,6 +14,8 @@ export interface SubscriptionItem {
   readonly intervalCount: number;
   readonly currentPeriodStart: Date;
   readonly currentPeriodEnd: Date;
+  /** When it was added; absent in what was mirrored before this was kept. */
+  readonly createdAt?: Date;
 }
 
 /** A subscription at Stripe, as it was when it was last fetched. */
@@ -29,6 +32,8 @@ export interface Subscription {
   /** Its latest trial, which is one billing period of its own, however long; absent when it never had one. */
   readonly trialStart?: Date;
   readonly trialEnd?: Date;
+  /** When it was made: later than its start where that was put into the past. */
+  readonly createdAt?: Date;
   /** When it ended; absent while it has not. */
   readonly endedAt?: Date;
   /** When it is to end. */
@@ -37,6 +42,8 @@ export interface Subscription {
 
 /** From short to long. */
 const INTERVALS: readonly BillingInterval[] = ['day', 'week', 'month', 'year'];
+/** An item made this soon after its subscription was made with it. */
+const MADE_TOGETHER_MS = MINUTE_MS;
 /** How many periods are looked through for a month that has the anchor's day. */
 const ANCHOR_STEPS_MAX = 12;
 
@@ -65,9 +72,10 @@ export function mirroredCalendar(
   const sinceMs = decidesFromMs(deciding, calendar, { billing, trial });
   // Its own hours were split before it came to decide, too.
   const also = (trial?.fromMs ?? sinceMs) > deciding.startAt.getTime() ? [calendar, ...others] : others;
-  const splits = billing.flatMap(({ startAt, trialStart, endedAt }) =>
-    [startAt, trialStart, endedAt].filter((instant) => instant !== undefined),
-  );
+  const splits = billing.flatMap((subscription) => {
+    const { startAt, trialStart, endedAt } = subscription;
+    return [startAt, trialStart, endedAt, ...laterItems(subscription)].filter((instant) => instant !== undefined);
+  });
   const splitsMs = new Set([...splits, ...boundaries].map((instant) => instant.getTime()));
   return {
     calendar,
@@ -78,6 +86,27 @@ export function mirroredCalendar(
     subscription: deciding._id,
     anchoredAtMs: deciding.billingCycleAnchor.getTime(),
   };
+}
+
+/**
+ * From when on an item bills usage: from the start of its subscription, or from when it was added to it (Stripe docs,
+ * Manage billing setup: items added in mid-period bill from then on).
+ * @returns UTC milliseconds.
+ */
+export function itemFromMs(subscription: Subscription, item: SubscriptionItem): number {
+  const startMs = subscription.startAt.getTime();
+  const addedMs = item.createdAt?.getTime() ?? startMs;
+  const madeMs = subscription.createdAt?.getTime() ?? startMs;
+  return addedMs <= madeMs + MADE_TOGETHER_MS ? startMs : Math.max(startMs, addedMs);
+}
+
+/** Where items that bill usage were added to a subscription: usage before is not on its invoices. */
+function laterItems(subscription: Subscription): Date[] {
+  return subscription.items
+    .filter(({ stripeMeterId }) => stripeMeterId !== undefined)
+    .map((item) => itemFromMs(subscription, item))
+    .filter((fromMs) => fromMs > subscription.startAt.getTime())
+    .map((fromMs) => new Date(fromMs));
 }
 
 /**

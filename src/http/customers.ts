@@ -5,6 +5,7 @@ import { DaemonError } from '../errors.ts';
 import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
 import { decodeCursor, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
+import { type StoredUnbilled, toUnbilledReply, UnbilledReply } from './unbilled-usage.ts';
 import { AfterId, CustomerId, Instant, NullableText } from './fields.ts';
 
 export interface CustomerRoutesDeps {
@@ -14,6 +15,8 @@ export interface CustomerRoutesDeps {
     isUnchecked: boolean;
   }): Promise<{ customer: Customer; isMappingUnverified?: true }>;
   findCustomer(customerId: string): Promise<Customer | null>;
+  /** Usage of a customer that is at Stripe and that nothing bills, as of the last look. */
+  unbilledOf(customerId: string): Promise<readonly StoredUnbilled[]>;
   /** In order of id, after an id. */
   listCustomers(query: { after?: string; unmapped?: boolean; limit: number }): Promise<readonly Customer[]>;
 }
@@ -31,6 +34,9 @@ const BillingCalendarReply = Type.Object(
   { description: 'The billing periods in force: they begin at the anchor and every so many intervals from it.' },
 );
 
+const UNBILLED_REASON =
+  "Why nothing is to bill this customer's usage (a free plan, an account of your own): it alarms nobody then.";
+
 const CustomerReply = Type.Object({
   customerId: CustomerId,
   stripeCustomerId: Type.Optional(Type.String()),
@@ -41,6 +47,7 @@ const CustomerReply = Type.Object({
   billingAnchor: Type.Optional(Instant),
   billingInterval: Type.Optional(Type.String()),
   submitFrom: Type.Optional(Instant),
+  unbilledReason: Type.Optional(Type.String({ description: UNBILLED_REASON })),
   billingCalendar: BillingCalendarReply,
   createdAt: Instant,
   updatedAt: Instant,
@@ -56,6 +63,7 @@ const CustomerBody = Type.Object(
     billingAnchor: Type.Optional(NullableText),
     billingInterval: Type.Optional(Type.Unsafe<'month' | 'year' | null>({ enum: ['month', 'year', null] })),
     submitFrom: Type.Optional(NullableText),
+    unbilledReason: Type.Optional(Type.Union([Type.String(), Type.Null()], { description: UNBILLED_REASON })),
   },
   { additionalProperties: false },
 );
@@ -79,6 +87,12 @@ const PutQuery = Type.Object(
   },
   { additionalProperties: false },
 );
+/** One customer, with what nothing bills. */
+const CustomerWithUnbilled = Type.Object({
+  ...CustomerReply.properties,
+  unbilled: Type.Optional(Type.Array(UnbilledReply)),
+});
+
 const Path = Type.Object({ customerId: CustomerId });
 const CustomerList = pageSchema(CustomerReply);
 const ListQuery = Type.Object(
@@ -122,7 +136,7 @@ export function registerCustomers(app: App, deps: CustomerRoutesDeps): void {
         tags: ['customers'],
         security: needs('usage:read'),
         params: Path,
-        response: { 200: CustomerReply, default: problemResponse },
+        response: { 200: CustomerWithUnbilled, default: problemResponse },
       },
     },
     (request) => show(deps, request.params.customerId),
@@ -157,10 +171,11 @@ const UNVERIFIED = {
     'Stripe could not be asked whether it has this customer. If it has not, reconciliation says customer_not_found.',
 };
 
-async function show(deps: CustomerRoutesDeps, customerId: string): Promise<Static<typeof CustomerReply>> {
+async function show(deps: CustomerRoutesDeps, customerId: string): Promise<Static<typeof CustomerWithUnbilled>> {
   const customer = await deps.findCustomer(customerId);
   if (customer === null) throw notFound(customerId);
-  return toReply(customer);
+  const unbilled = await deps.unbilledOf(customerId);
+  return { ...toReply(customer), ...(unbilled.length > 0 && { unbilled: unbilled.map(toUnbilledReply) }) };
 }
 
 async function list(deps: CustomerRoutesDeps, query: Static<typeof ListQuery>): Promise<Static<typeof CustomerList>> {
@@ -184,6 +199,7 @@ function notFound(customerId: string): DaemonError {
 
 function toReply(customer: Customer): Static<typeof CustomerReply> {
   const { stripeCustomerId, name, email, timeZone, currency, billingAnchor, billingInterval, submitFrom } = customer;
+  const { unbilledReason } = customer;
   const { source, calendar } = calendarInForce(customer.calendars);
   return {
     customerId: customer._id,
@@ -195,6 +211,7 @@ function toReply(customer: Customer): Static<typeof CustomerReply> {
     ...(billingAnchor !== undefined && { billingAnchor: billingAnchor.toISOString() }),
     ...(billingInterval !== undefined && { billingInterval }),
     ...(submitFrom !== undefined && { submitFrom: submitFrom.toISOString() }),
+    ...(unbilledReason !== undefined && { unbilledReason }),
     billingCalendar: {
       source,
       anchor: new Date(calendar.anchorMs).toISOString(),

@@ -1,7 +1,13 @@
 import { type Static, Type } from 'typebox';
 import { countedValue } from '../domain/counted-value.ts';
 import type { ExplainedPeriod, ExplainedWindow } from '../domain/explained-figures.ts';
-import type { Between, ExplainedLateUsage, ExplainedSubmission, Totals } from '../domain/explanation.ts';
+import type {
+  Between,
+  ExplainedBilling,
+  ExplainedLateUsage,
+  ExplainedSubmission,
+  Totals,
+} from '../domain/explanation.ts';
 import type { Meter } from '../domain/meter.ts';
 import { CancellationReply, OffsetBy } from './cancellation.ts';
 import { pagingQuery, readLimit } from './cursor.ts';
@@ -10,6 +16,7 @@ import { FactEntry, type ShownFact, toFactEntry } from './fact-entry.ts';
 import { CustomerId, DecimalText, Instant, MeterKey } from './fields.ts';
 import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
+import { UnbilledReply } from './unbilled-usage.ts';
 
 /** An explanation as the job gives it. */
 interface Explanation {
@@ -18,6 +25,7 @@ interface Explanation {
   readonly from: string;
   readonly to: string;
   readonly asOf: string;
+  readonly billing: ExplainedBilling;
   readonly totals: Totals;
   readonly between: Between;
   readonly equal: boolean;
@@ -107,6 +115,23 @@ const FactReply = Type.Object({
     description: 'What the meter takes from it; null when it cannot count it.',
   }),
 });
+const BillingReply = Type.Object(
+  {
+    invoices: Type.Array(
+      Type.Object({
+        invoiceId: Type.String(),
+        status: Type.String({ description: 'Of a draft the quantity is not final.' }),
+        from: Instant,
+        to: Instant,
+        quantity: Type.Optional(DecimalText),
+      }),
+      { description: 'What invoices at Stripe bill of the meter in periods that touch the range, as last mirrored.' },
+    ),
+    unbilled: UnbilledReply.properties.parts,
+    unbilledUnknown: Type.Optional(Type.String({ description: 'Why it is not known whether anything bills it.' })),
+  },
+  { description: 'What became of the usage at Stripe. Without an invoice here it is sent, and not billed yet.' },
+);
 const Reply = Type.Object({
   customerId: CustomerId,
   meter: MeterKey,
@@ -115,7 +140,8 @@ const Reply = Type.Object({
   from: Instant,
   to: Instant,
   asOf: Instant,
-  totals: decimals(['billed', 'submitted', 'windows', 'raw']),
+  billing: BillingReply,
+  totals: decimals(['sent', 'submitted', 'windows', 'raw']),
   between: decimals([
     'inFlight',
     'blocked',
@@ -172,7 +198,7 @@ export function registerExplain(app: App, deps: ExplainRoutesDeps): void {
         description:
           'The range (the current billing period without one) is widened to whole windows, and to whole billing ' +
           'periods for a meter whose windows do not add up. `totals` says what each level comes to; `between` what ' +
-          'lies between two: billed + inFlight + blocked + rejected + notInvoiced = submitted; submitted − carriedIn ' +
+          'lies between two: sent + inFlight + blocked + rejected + notInvoiced = submitted; submitted − carriedIn ' +
           '+ late + notPlanned + unexplained = windows; windows + notDerived = raw.',
         tags: ['usage'],
         security: needs('usage:read'),
@@ -194,13 +220,22 @@ export function registerExplain(app: App, deps: ExplainRoutesDeps): void {
   );
 }
 
-function toReply({ meter, facts, periods, ...rest }: Explanation): Static<typeof Reply> {
+function toReply({ meter, facts, periods, billing, ...rest }: Explanation): Static<typeof Reply> {
   const { page, next, ...told } = facts;
   return {
     ...rest,
     meter: meter.key,
     unit: meter.unit,
     aggregation: meter.aggregation,
+    billing: {
+      ...billing,
+      invoices: [...billing.invoices],
+      unbilled: billing.unbilled.map(({ fromMs, toMs, ...part }) => ({
+        ...part,
+        from: new Date(fromMs).toISOString(),
+        to: new Date(toMs).toISOString(),
+      })),
+    },
     submissions: [...rest.submissions],
     lateUsage: [...rest.lateUsage],
     windows: [...rest.windows],

@@ -50,6 +50,7 @@ export interface StoredComparison {
   readonly late?: string;
   readonly stripe?: string;
   readonly note?: string;
+  readonly unbilled?: { readonly quantity: string; readonly reasons: readonly string[] };
   readonly hours: readonly {
     readonly hourMs: number;
     readonly delivered: string;
@@ -118,6 +119,12 @@ const ComparisonReply = Type.Object({
   late: Type.String({ description: 'Late usage: counted here, and not sent with the stamp of its window.' }),
   stripe: Type.Optional(Type.String({ description: "Stripe's total; absent when it was not read." })),
   note: Type.Optional(Type.String()),
+  unbilled: Type.Optional(
+    Type.Object(
+      { quantity: Type.String(), reasons: Type.Array(Type.String()) },
+      { description: 'Usage that is at Stripe and that nothing bills; see GET /v1/unbilled-usage.' },
+    ),
+  ),
   hours: Type.Array(
     Type.Object({ hour: Instant, delivered: Type.String(), stripe: Type.String(), isSettled: Type.Boolean() }),
   ),
@@ -240,7 +247,7 @@ function toRunReply(run: StoredReconciliation): Static<typeof RunReply> {
 }
 
 function toRowReply(row: StoredComparison): Static<typeof ComparisonReply> {
-  const { _id, from, to, hours, plan, late = '0', waits, ...rest } = row;
+  const { _id, from, to, hours, plan, late = '0', waits, unbilled, ...rest } = row;
   return {
     ...rest,
     late,
@@ -252,5 +259,6 @@ function toRowReply(row: StoredComparison): Static<typeof ComparisonReply> {
     to: to.toISOString(),
     hours: hours.map(({ hourMs, ...hour }) => ({ ...hour, hour: new Date(hourMs).toISOString() })),
     plan: [...plan],
+    ...(unbilled && { unbilled: { quantity: unbilled.quantity, reasons: [...unbilled.reasons] } }),
   };
 }

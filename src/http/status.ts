@@ -1,5 +1,6 @@
 import { Type } from 'typebox';
 import { problemResponse } from './problem.ts';
+import type { UnbilledReason, UnbilledUnknown } from '../domain/unbilled-usage.ts';
 import { type App, needs } from './route.ts';
 import type { RefusedItems } from '../domain/stripe-refusal.ts';
 import { Instant } from './fields.ts';
@@ -43,6 +44,17 @@ export interface Status {
   }[];
   readonly blocked: readonly { readonly reason: string; readonly count: number }[];
   readonly lateUsage: readonly { readonly reason: string; readonly count: number; readonly oldestAt: string }[];
+  /** Customers' meters with usage at Stripe that nothing bills. */
+  readonly unbilled: {
+    readonly reasons: readonly { readonly reason: UnbilledReason; readonly count: number }[];
+    /** Those that are meant to be so. */
+    readonly accepted: number;
+    /** Why nothing can be said. */
+    readonly unknown?: UnbilledUnknown;
+    readonly checkedAt?: string;
+    /** Up to when what happened to subscriptions and invoices is known. */
+    readonly mirroredTo?: string;
+  };
   readonly planDue: number;
   /** While a person has stopped submitting. */
   readonly paused?: { readonly pausedAt: string; readonly reason?: string };
@@ -88,6 +100,20 @@ const StatusReply = Type.Object({
   lateUsage: Type.Array(Type.Object({ reason: Type.String(), count: Type.Integer(), oldestAt: Instant }), {
     description: 'Usage that came too late for its invoice and waits for a decision.',
   }),
+  unbilled: Type.Object(
+    {
+      reasons: Type.Array(Type.Object({ reason: Type.String(), count: Type.Integer() })),
+      accepted: Type.Integer({ description: 'Those that are meant to be so: their customer has an unbilledReason.' }),
+      unknown: Type.Optional(
+        Type.String({
+          description: 'not_checked, subscriptions_not_read, stripe_not_configured: nothing can be said.',
+        }),
+      ),
+      checkedAt: Type.Optional(Instant),
+      mirroredTo: Type.Optional(Instant),
+    },
+    { description: "Customers' meters with usage at Stripe that nothing bills; see GET /v1/unbilled-usage." },
+  ),
   planDue: Type.Integer({ description: 'Windows and periods whose figure may not be planned yet.' }),
   paused: Type.Optional(
     Type.Object(
@@ -151,6 +177,7 @@ export function registerStatus(app: App, readStatus: () => Promise<Status>): voi
         submissions: [...status.submissions],
         blocked: [...status.blocked],
         lateUsage: [...status.lateUsage],
+        unbilled: { ...status.unbilled, reasons: [...status.unbilled.reasons] },
       };
     },
   );

@@ -17,6 +17,7 @@ export interface CustomerDocument {
   billingAnchor?: Date;
   billingInterval?: StatedInterval;
   submitFrom?: Date;
+  unbilledReason?: string;
   /** Every change of the calendar, oldest first; the last is in force. */
   calendars: readonly CalendarChange[];
   /** Set with a change that alters how usage is derived or planned; unset once the hours concerned are queued. */
@@ -91,6 +92,16 @@ export class Customers {
     });
   }
 
+  /** Of these customers those whose usage nothing is to bill, and why. */
+  async unbilledReasons(customerIds: readonly string[]): Promise<Map<string, string>> {
+    const options = { projection: { unbilledReason: 1 } };
+    const found = await findBySlices(customerIds, (slice) => {
+      const filter = { _id: { $in: slice }, unbilledReason: { $exists: true } };
+      return translated(this.#collection.find(filter, options).toArray());
+    });
+    return new Map(found.map(({ _id, unbilledReason = '' }) => [_id, unbilledReason]));
+  }
+
   list(query: { after?: string; unmapped?: boolean; limit: number }): Promise<CustomerDocument[]> {
     const filter: Filter<CustomerDocument> = {
       ...(query.after !== undefined && { _id: { $gt: query.after } }),
@@ -131,8 +142,8 @@ export class Customers {
     );
     const found = [...byId, ...byStripeId];
     const known = new Map(found.map((document) => [document._id, toBillingCustomer(document)]));
-    const taken = new Set(found.map((document) => document.stripeCustomerId));
-    return new Map(customerIds.map((id) => [id, known.get(id) ?? unknownCustomer(id, taken.has(id))]));
+    const taken = new Map(found.map((document) => [document.stripeCustomerId, document._id]));
+    return new Map(customerIds.map((id) => [id, known.get(id) ?? unknownCustomer(id, taken.get(id))]));
   }
 
   /** All mapped customers that have a document, in order of id, in batches. */

@@ -1,5 +1,6 @@
 import { type Collection, type Db, Decimal128 } from 'mongodb';
 import { type FinalPeriod, finalPeriods, type Invoice, type InvoiceLine } from '../domain/invoice.ts';
+import { groupBy } from '../domain/grouping.ts';
 import { canonicalQuantity } from '../domain/quantity.ts';
 import { isDuplicateKey, toStorageError, translated } from './errors.ts';
 import { findBySlices } from './slices.ts';
@@ -70,6 +71,15 @@ export class InvoiceMirror {
     const found = await translated(query.sort({ usageTo: -1 }).limit(BOUNDARY_INVOICES_MAX).toArray());
     const lines = found.flatMap((invoice) => invoice.lines.filter(({ stripeMeterId }) => stripeMeterId !== undefined));
     return lines.flatMap(({ from, to }) => [from, to]);
+  }
+
+  /** Invoices of each of these customers at Stripe that bill usage up to an instant or later. */
+  async billingUsage(stripeCustomerIds: readonly string[], since: Date): Promise<Map<string, Invoice[]>> {
+    const found = await findBySlices(stripeCustomerIds, (slice) => {
+      const filter = { stripeCustomerId: { $in: slice }, usageTo: { $gte: since } };
+      return translated(this.#collection.find(filter).toArray());
+    });
+    return groupBy(found.map(toInvoice), ({ stripeCustomerId }) => stripeCustomerId);
   }
 
   /**

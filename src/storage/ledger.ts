@@ -84,6 +84,11 @@ export class Ledger {
     return (await translated(found.toArray())).map(({ _id }) => _id);
   }
 
+  /** The meters of which a customer has submissions: read from the index alone. */
+  submittedMeters(customerId: string): Promise<string[]> {
+    return translated(this.#collection.distinct('meter', { customerId }, { maxTimeMS: OPERATION_MS_MAX }));
+  }
+
   /** Sums over a scope. Heals make up for values that Stripe lost, so they do not count as delivered once more. */
   async sums(scope: LedgerScope): Promise<LedgerSums> {
     const found = this.#collection.aggregate<StateSum>(

@@ -1,6 +1,7 @@
 import type { Collection, Db, Filter } from 'mongodb';
 import type { HealAction } from '../domain/heal-plan.ts';
 import type { HourDifference, Verdict } from '../domain/reconciliation.ts';
+import type { UnbilledReason } from '../domain/unbilled-usage.ts';
 import { translated } from './errors.ts';
 import { bySlices, findBySlices } from './slices.ts';
 
@@ -56,6 +57,8 @@ export interface ReconciliationRow {
   stripe?: string;
   hours: HourDifference[];
   note?: string;
+  /** Usage of the range that is at Stripe and that nothing bills. */
+  unbilled?: { quantity: string; reasons: UnbilledReason[] };
   late: string;
   plan: HealAction[];
   applied: boolean;

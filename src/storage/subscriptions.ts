@@ -1,7 +1,8 @@
 import type { Collection, Db } from 'mongodb';
+import { groupBy } from '../domain/grouping.ts';
 import type { Subscription, SubscriptionItem } from '../domain/subscription.ts';
 import { isDuplicateKey, toStorageError, translated } from './errors.ts';
-import { bySlices } from './slices.ts';
+import { bySlices, findBySlices } from './slices.ts';
 
 /** A subscription at Stripe as it was last fetched. */
 export interface SubscriptionDocument {
@@ -15,6 +16,7 @@ export interface SubscriptionDocument {
   startAt: Date;
   trialStart?: Date;
   trialEnd?: Date;
+  createdAt?: Date;
   endedAt?: Date;
   cancelAt?: Date;
   /** Rises with every fetch that was stored, for compare-and-set. */
@@ -68,6 +70,14 @@ export class SubscriptionMirror {
   ofCustomer(stripeCustomerId: string): Promise<SubscriptionDocument[]> {
     const query = this.#collection.find({ stripeCustomerId });
     return translated(query.sort({ startAt: -1, _id: 1 }).limit(PER_CUSTOMER_MAX).toArray());
+  }
+
+  /** Every subscription of each of these customers at Stripe; those without have no entry. */
+  async ofCustomers(stripeCustomerIds: readonly string[]): Promise<Map<string, SubscriptionDocument[]>> {
+    const found = await findBySlices(stripeCustomerIds, (slice) =>
+      translated(this.#collection.find({ stripeCustomerId: { $in: slice } }).toArray()),
+    );
+    return groupBy(found, ({ stripeCustomerId }) => stripeCustomerId);
   }
 
   /** Customers at Stripe whose calendar is not known to say what their subscriptions say, in order, after one. */

@@ -4,6 +4,7 @@ import { canonicalQuantity } from '../domain/quantity.ts';
 import { fingerprintOf, type PropertyValue, type UsageEvent } from '../domain/usage-event.ts';
 import { type EpochHour, epochHourOf } from '../domain/window.ts';
 import { DURABLE } from './database.ts';
+import { inBatches } from './cursor.ts';
 import { toDecimal128 } from './decimal128.ts';
 import { DUPLICATE_KEY_CODE, toStorageError, translated } from './errors.ts';
 import { findBySlices } from './slices.ts';
@@ -21,6 +22,8 @@ export interface UsageEventDocument {
   /** UTC epoch hour of `occurredAt`. */
   hour: EpochHour;
   receivedAt: Date;
+  /** The id that it came under, where a person decided that its usage counts with this customer. */
+  recordedAs?: string;
   /** 16 bytes over the canonical content: the same key with another fingerprint is a conflict. */
   fingerprint: Binary;
 }
@@ -75,6 +78,17 @@ function toUsageEvent(document: UsageEventDocument): UsageEvent {
 
 function toPropertyValue(value: StoredPropertyValue): PropertyValue {
   return value instanceof Decimal128 ? { number: canonicalQuantity(value.toString()) } : value;
+}
+
+/** The same event for another customer: same key and content, and so the same fingerprint. */
+export function usageEventFor(customerId: string, event: UsageEventDocument, receivedAtMs: number): UsageEventDocument {
+  return {
+    ...event,
+    _id: usageEventId(idempotencyKeyOf(event._id), customerId),
+    customerId,
+    receivedAt: new Date(receivedAtMs),
+    recordedAs: event.customerId,
+  };
 }
 
 function toStoredProperties(properties: NonNullable<UsageEvent['properties']>): Record<string, StoredPropertyValue> {
@@ -168,6 +182,11 @@ export class UsageEvents {
       translated(this.#collection.find({ _id: { $in: slice } }).toArray()),
     );
     return new Map(found.map((document) => [document._id, toUsageEvent(document)]));
+  }
+
+  /** The events of a customer's hour, in batches, in no order. */
+  ofHour(customerId: string, hour: EpochHour, batchSize: number): AsyncGenerator<UsageEventDocument[]> {
+    return inBatches(this.#collection.find({ hour, customerId }), batchSize);
   }
 
   /** A customer's raw events in time order, then by key. Reads day by day, so that a page costs what it returns. */

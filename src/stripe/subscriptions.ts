@@ -57,6 +57,7 @@ export class StripeSubscriptions {
       startAt: toDate(found.start_date),
       ...(typeof trialStart === 'number' && { trialStart: toDate(trialStart) }),
       ...(typeof trialEnd === 'number' && { trialEnd: toDate(trialEnd) }),
+      createdAt: toDate(found.created),
       ...(typeof endedAt === 'number' && { endedAt: toDate(endedAt) }),
       ...(typeof cancelAt === 'number' && { cancelAt: toDate(cancelAt) }),
     };
@@ -82,5 +83,6 @@ function toItem(item: Stripe.SubscriptionItem): SubscriptionItem {
     intervalCount: recurring?.interval_count ?? 1,
     currentPeriodStart: toDate(item.current_period_start),
     currentPeriodEnd: toDate(item.current_period_end),
+    createdAt: toDate(item.created),
   };
 }

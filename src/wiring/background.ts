@@ -7,14 +7,18 @@ import { startTicks } from '../queue/ticks.ts';
 import { dueGuardJobs, ringForGuards } from './invoice-guards.ts';
 import type { JobParts } from './job-parts.ts';
 import { PipelineAlarms } from './pipeline-alarms.ts';
+import { dueMappedIdJobs } from './mapped-ids.ts';
 import { dueLateJobs } from './late-usage.ts';
 import { dueResolveJobs } from './submission-jobs.ts';
 import { isSubmittingPaused } from './submitting-pause.ts';
+import { ringForUnbilled } from './unbilled-usage.ts';
 import { dueWebhookJobs } from './webhooks.ts';
 
 const EVERY_MINUTE = '* * * * *';
 /** Hourly, and not when everybody else does. */
 const CATCH_UP_CRON = '41 * * * *';
+/** After events were caught up. */
+const UNBILLED_CRON = '49 * * * *';
 const RESOLVE_CRON = '4-59/10 * * * *';
 
 /** Something that runs until it is stopped. */
@@ -39,6 +43,7 @@ export function startWorker(parts: JobParts, queue: JobQueue, handlers: Record<s
       if (next !== undefined) await queue.addOnce(next);
       if (hasMirroredInvoices(job, result)) await queue.addOnce('settle-late-usage');
       await ringForGuards({ parts, queue }, job, result);
+      await ringForUnbilled({ parts, queue }, job, result);
     },
     clock: parts.clock,
     log: parts.log,
@@ -57,6 +62,7 @@ function followUpOf(job: string, result: Record<string, unknown>, isSubmitting: 
   if (job === 'resolve-submissions')
     return result['replaced'] === 0 && result['mended'] === 0 ? undefined : 'submit-meter-events';
   if (job === 'settle-late-usage') return result['submitted'] === 0 ? undefined : 'submit-meter-events';
+  if (job === 'settle-mapped-ids') return result['counted'] === 0 ? undefined : 'aggregate-usage';
   if (job === 'requeue-usage') return result['hours'] === 0 ? undefined : 'aggregate-usage';
   return undefined;
 }
@@ -96,6 +102,11 @@ export function startTicker(parts: JobParts, queue: JobQueue, jobNames: readonly
               cron: CATCH_UP_CRON,
               ring: (minute: string) => queue.addTick('catch-up-events', minute),
             },
+            {
+              name: 'find-unbilled-usage',
+              cron: UNBILLED_CRON,
+              ring: (minute: string) => queue.addTick('find-unbilled-usage', minute),
+            },
           ]),
       {
         name: 'sweep',
@@ -134,6 +145,7 @@ function sweepDeps(
       ...(await dueLateJobs(parts, nowMs)),
       ...(await dueGuardJobs(parts, nowMs)),
       ...(await dueResolveJobs(parts, nowMs)),
+      ...(await dueMappedIdJobs(parts)),
     ],
     nextRereadAt: () => stores.reconciliations.nextRereadAt(),
     lastReconciledAt: async () => (await stores.runs.lastSuccess('reconcile-usage'))?.startedAt,

@@ -10,10 +10,12 @@ import { toPairText } from '../storage/dirty-hours.ts';
 import { toMeter } from '../storage/meters.ts';
 import { withUsageAudit } from '../storage/usage-audit.ts';
 import type { JobParts } from './job-parts.ts';
+import { explainBilling } from './unbilled-usage.ts';
 import type { Stores } from './stores.ts';
 
 /** The routes of raw facts: what is behind a figure, corrections of it, and how it came to be billed. */
-export function factRoutes({ stores, clock, config }: JobParts): RouteRegistrar[] {
+export function factRoutes(parts: JobParts): RouteRegistrar[] {
+  const { stores, clock, config } = parts;
   const findMeter = (key: string) => meterByKey(stores, key);
   return [
     (app) =>
@@ -36,6 +38,7 @@ export function factRoutes({ stores, clock, config }: JobParts): RouteRegistrar[
               withAudit: (work) => withUsageAudit(stores.database.db, work),
               submissions: (of) => stores.explanations.submissions(of),
               lateUsage: (of) => stores.explanations.lateUsage(of),
+              billing: (of) => explainBilling(parts, of),
               rawFacts: stores.rawFacts,
             },
             input,

@@ -6,6 +6,7 @@ import { lateUsageGauges } from './late-usage.ts';
 import { reviewGauges } from './needs-review.ts';
 import { readLastOutcomes } from './read-status.ts';
 import { pauseGauges } from './submitting-pause.ts';
+import { unbilledGauges } from './unbilled-usage.ts';
 import { webhookGauges } from './webhooks.ts';
 
 const BREAKER_STATES = ['closed', 'half-open', 'open'] as const;
@@ -18,6 +19,7 @@ export function gaugesOf(parts: JobParts, queue: JobQueue, jobNames: readonly st
     ...pauseGauges(parts),
     ...lateUsageGauges(parts),
     ...guardGauges(parts),
+    ...unbilledGauges(parts),
     ...webhookGauges(parts),
     ...reviewGauges(parts),
     ...operationGauges(parts, queue, jobNames),

@@ -1,4 +1,5 @@
 import { aggregateUsage } from '../../jobs/aggregate-usage.ts';
+import { findUnbilledUsage, type UnbilledUsage } from '../../jobs/find-unbilled-usage.ts';
 import { mirrorCalendar } from '../../jobs/mirror-calendar.ts';
 import { reconcileUsage, type ReconcileUsageInput } from '../../jobs/reconcile-usage.ts';
 import { requeueUsage } from '../../jobs/requeue-usage.ts';
@@ -11,10 +12,21 @@ import { guardJobs } from './invoice-guards.ts';
 import { auditJobs } from './audit-jobs.ts';
 import { type JobParts, listMeters, requireStripe, withInput } from './job-parts.ts';
 import { lateUsageJobs } from './late-usage.ts';
+import { mappedIdJobs } from './mapped-ids.ts';
 import { reconciliationDeps } from './reconciliation-deps.ts';
 import { submissionJobs } from './submission-jobs.ts';
 import { isSubmittingPaused, unlessPaused } from './submitting-pause.ts';
+import { unbilledDeps, unbilledJobs } from './unbilled-usage.ts';
 import { calendarDeps, webhookJobs } from './webhooks.ts';
+
+/** More than a run compares. */
+const UNBILLED_PAIRS_MAX = 100_000;
+
+/** Whose unbilled usage a run looks for. */
+interface FindUnbilledInput {
+  readonly customerId?: string;
+  readonly signal?: AbortSignal;
+}
 
 /** The jobs by name: what the queue runs, and what `POST /v1/runs` accepts. */
 export function jobHandlers(parts: JobParts): Record<string, JobHandler> {
@@ -27,6 +39,8 @@ export function jobHandlers(parts: JobParts): Record<string, JobHandler> {
     ...lateUsageJobs(parts),
     ...guardJobs(parts),
     ...webhookJobs(parts),
+    ...unbilledJobs(parts),
+    ...mappedIdJobs(parts),
     ...unlessPaused(parts, submissionJobs(parts)),
     'sync-meters': withInput('sync-meters', async ({ input }) => {
       const { meters } = requireStripe(parts);
@@ -37,9 +51,20 @@ export function jobHandlers(parts: JobParts): Record<string, JobHandler> {
       await parts.stores.ledger.finishReplacements(new Date(parts.clock.now()));
       // What is paused is not to be mended behind a person's back either.
       const only = (await isSubmittingPaused(parts)) ? { dryRun: true } : {};
-      return reconcileUsage(reconciliationDeps(parts), { ...toReconcileInput(input), ...only, signal });
+      const deps = { ...reconciliationDeps(parts), findUnbilled: (of: FindUnbilledInput) => unbilledOf(parts, of) };
+      return reconcileUsage(deps, { ...toReconcileInput(input), ...only, signal });
     }),
   } satisfies Record<JobName, JobHandler>;
+}
+
+/** Looks for usage that nothing bills, and returns what was found of those asked for. */
+async function unbilledOf(parts: JobParts, input: FindUnbilledInput): Promise<UnbilledUsage[]> {
+  await findUnbilledUsage(unbilledDeps(parts), input);
+  const { customerId } = input;
+  return parts.stores.unbilledUsage.list({
+    ...(customerId !== undefined && { customerId }),
+    limit: UNBILLED_PAIRS_MAX,
+  });
 }
 
 function aggregationDeps({ stores, clock, log }: JobParts): Parameters<typeof aggregateUsage>[0] {

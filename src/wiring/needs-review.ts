@@ -8,6 +8,8 @@ import {
   type ReviewLimits,
   toReviewItem,
 } from '../domain/needs-review.ts';
+import { addQuantities } from '../domain/quantity.ts';
+import { DELIVERED_STATES } from '../domain/submission.ts';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../durations.ts';
 import type { RefusedItems } from '../domain/stripe-refusal.ts';
 import type { GaugeSource } from '../http/metrics.ts';
@@ -29,6 +31,8 @@ export interface ReviewParts {
 const DIFFERING_MS_MAX = 35 * DAY_MS;
 /** Reconciliation runs that are looked through for the last one over all customers. */
 const RUNS_LISTED_MAX = 50;
+/** Read for examples of each reason. */
+const UNBILLED_LISTED_MAX = 100;
 const PLANS_LISTED_MAX = 1_000;
 const HOURLY_CRON = /^\d+ \* \* \* \*$/;
 
@@ -39,6 +43,7 @@ function limitsOf(config: Config): ReviewLimits {
     'reconcile-usage': DAY_MS + 2 * HOUR_MS,
     'resolve-submissions': HOUR_MS,
     'catch-up-events': 3 * HOUR_MS,
+    'find-unbilled-usage': 3 * HOUR_MS,
   };
   return {
     jobs: { 'aggregate-usage': aggregateMs, ...(config.stripeSecretKey !== undefined && withStripe) },
@@ -53,6 +58,7 @@ export async function readNeedsReview(parts: ReviewParts): Promise<ReviewItem[]>
   const groups = await Promise.all([
     submissionFacts(parts),
     usageFacts(parts),
+    unbilledFacts(parts),
     invoiceFacts(parts),
     reconciliationFacts(parts),
     webhookFacts(parts),
@@ -120,6 +126,34 @@ async function usageFacts({ stores, config, nowMs }: ReviewParts): Promise<Revie
       return { kind: 'late_usage' as const, count, reason, sinceMs: oldestAt.getTime() };
     }),
   ];
+}
+
+/** Usage that nothing bills; where that is not known, it is a matter only once something was sent. */
+async function unbilledFacts({ stores, config }: ReviewParts): Promise<ReviewFact[]> {
+  if (config.stripeSecretKey === undefined) return [];
+  const check = await stores.unbilledUsage.lastCheck();
+  const unknown = check === undefined ? 'not_checked' : check.unknown;
+  if (unknown !== undefined) {
+    const census = await stores.submissions.census();
+    const sent = census.filter(({ state }) => DELIVERED_STATES.includes(state));
+    return sent.some(({ count }) => count > 0) ? [{ kind: 'billing_unknown', count: 1, reason: unknown }] : [];
+  }
+  const [reasons, found] = await Promise.all([
+    stores.unbilledUsage.census(),
+    stores.unbilledUsage.list({ accepted: false, limit: UNBILLED_LISTED_MAX }),
+  ]);
+  return reasons.map(({ reason, count }) => ({
+    kind: 'usage_unbilled' as const,
+    count,
+    reason,
+    examples: found
+      .filter(({ parts }) => parts.some((part) => part.reason === reason))
+      .slice(0, REVIEW_EXAMPLES_MAX + 1)
+      .map(({ customerId, meter, unit, parts }) => {
+        const ofReason = parts.filter((part) => part.reason === reason).map(({ quantity }) => quantity);
+        return `${customerId}: ${addQuantities('0', ...ofReason)} ${unit} of ${meter}`;
+      }),
+  }));
 }
 
 async function invoiceFacts({ stores, nowMs }: ReviewParts): Promise<ReviewFact[]> {

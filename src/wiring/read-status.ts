@@ -3,6 +3,7 @@ import type { Status } from '../http/status.ts';
 import { packageVersion } from '../version.ts';
 import type { JobParts } from './job-parts.ts';
 import { readNeedsReview } from './needs-review.ts';
+import { readUnbilled } from './unbilled-usage.ts';
 
 /** Gathers where the pipeline stands. */
 export async function readStatus(parts: JobParts, jobs: readonly string[]): Promise<Status> {
@@ -21,6 +22,7 @@ export async function readStatus(parts: JobParts, jobs: readonly string[]): Prom
     pause,
     lastRuns,
     review,
+    unbilled,
   ] = await Promise.all([
     stores.dirtyHours.backlog(),
     stores.submissions.census(),
@@ -35,6 +37,7 @@ export async function readStatus(parts: JobParts, jobs: readonly string[]): Prom
     stores.submittingPauses.find(),
     readLastRuns(parts, jobs),
     readNeedsReview({ stores, config, nowMs: clock.now() }),
+    readUnbilled(parts),
   ]);
   return {
     version: packageVersion(),
@@ -56,6 +59,7 @@ export async function readStatus(parts: JobParts, jobs: readonly string[]): Prom
     }),
     blocked,
     lateUsage: late.map(({ oldestAt, ...rest }) => ({ ...rest, oldestAt: oldestAt.toISOString() })),
+    unbilled,
     planDue: windows + periods,
     uncountable,
     ...(pause && { paused: { ...pause, pausedAt: pause.pausedAt.toISOString() } }),

@@ -217,6 +217,9 @@ function toRow(run: string, result: PairResult): ReconciliationRow {
     ...(result.stripe !== undefined && { stripe: result.stripe }),
     hours: [...result.hours],
     ...(result.note !== undefined && { note: result.note }),
+    ...(result.unbilled && {
+      unbilled: { quantity: result.unbilled.quantity, reasons: [...result.unbilled.reasons] },
+    }),
     plan: [...result.plan],
     applied: result.applied,
     ...(result.waits && { waits: true }),

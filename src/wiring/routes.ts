@@ -22,13 +22,17 @@ import { factRoutes } from './fact-routes.ts';
 import { guardRoutes } from './invoice-guards.ts';
 import type { JobParts } from './job-parts.ts';
 import { lateUsageRoutes } from './late-usage.ts';
+import { mappedIdRoutes, rememberMappings } from './mapped-ids.ts';
 import { readStatus } from './read-status.ts';
 import { reconciliationRoutes } from './reconciliation-routes.ts';
 import { submissionRoutes } from './submission-jobs.ts';
+import { unbilledRoutes } from './unbilled-usage.ts';
 import { webhookRoutes } from './webhooks.ts';
 
 /** How long the event types that meters count are remembered. */
 const EVENT_TYPES_REMEMBERED_MS = 2_000;
+/** Of one customer: more than anybody has. */
+const METERS_SHOWN_MAX = 1_000;
 
 export interface RouteParts {
   readonly jobs: JobParts;
@@ -46,6 +50,8 @@ export function routesOf(parts: RouteParts): RouteRegistrar[] {
     ...webhookRoutes(parts.jobs, parts.queue),
     ...lateUsageRoutes(parts.jobs, parts.queue),
     ...guardRoutes(parts.jobs, parts.queue),
+    ...unbilledRoutes(parts.jobs),
+    ...mappedIdRoutes(parts.jobs, parts.queue),
     ...operationRoutes(parts),
   ];
 }
@@ -60,6 +66,7 @@ function ingestRoutes({ jobs, metrics }: RouteParts): RouteRegistrar[] {
     );
   };
   const eventTypes = rememberEventTypes(jobs);
+  const mappedElsewhere = rememberMappings(jobs);
   return [
     (app) =>
       registerEvents(app, {
@@ -72,6 +79,7 @@ function ingestRoutes({ jobs, metrics }: RouteParts): RouteRegistrar[] {
               findStored: (found) => stores.usageLog.findStored(found),
               keepRejected: (refused, at) => stores.rejectedEvents.keep(refused, at),
               meteredEventTypes: eventTypes,
+              mappedElsewhere,
               observeDelay: (delayMs) => metrics.observeDelay(delayMs),
               clock,
             },
@@ -115,10 +123,12 @@ function rememberEventTypes({ stores, clock, log }: JobParts): () => ReadonlySet
 function catalogueRoutes({ jobs, queue }: RouteParts): RouteRegistrar[] {
   const { stores, clock, log, stripe } = jobs;
   const { db } = stores.database;
+  const ring = (job: string): void => {
+    queue.addOnce(job).catch((err: unknown) => log.warn({ err, job }, 'could not ring for a job'));
+  };
   /** The mark on the document is what counts; without the bell the sweep finds it within a minute. */
   const ringIfMarked = (document: { requeueFrom?: Date }): void => {
-    if (document.requeueFrom === undefined) return;
-    queue.addOnce('requeue-usage').catch((err: unknown) => log.warn({ err }, 'could not ring for requeue-usage'));
+    if (document.requeueFrom !== undefined) ring('requeue-usage');
   };
   return [
     (app) =>
@@ -134,10 +144,12 @@ function catalogueRoutes({ jobs, queue }: RouteParts): RouteRegistrar[] {
             input,
           );
           ringIfMarked(put.customer);
+          if (jobs.stripe !== undefined && input.change.unbilledReason !== undefined) ring('find-unbilled-usage');
           return put;
         },
         findCustomer: (customerId) => stores.customers.find(customerId),
         listCustomers: (query) => stores.customers.list(query),
+        unbilledOf: (customerId) => stores.unbilledUsage.list({ customerId, limit: METERS_SHOWN_MAX }),
       }),
     (app) =>
       registerMeters(app, {

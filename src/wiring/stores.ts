@@ -16,6 +16,7 @@ import { LateUsage } from '../storage/late-usage.ts';
 import { Lanes } from '../storage/lanes.ts';
 import { Leases } from '../storage/leases.ts';
 import { Ledger } from '../storage/ledger.ts';
+import { MappedIds } from '../storage/mapped-ids.ts';
 import { Meters } from '../storage/meters.ts';
 import { MeterSubmissions } from '../storage/meter-submissions.ts';
 import { Outbox } from '../storage/outbox.ts';
@@ -29,6 +30,7 @@ import { ReviewCounts } from '../storage/review-counts.ts';
 import { Runs } from '../storage/runs.ts';
 import { SubmittingPauses } from '../storage/submitting-pause.ts';
 import { SubscriptionMirror } from '../storage/subscriptions.ts';
+import { UnbilledUsageList } from '../storage/unbilled-usage.ts';
 import { UnfinishedUsage } from '../storage/unfinished-usage.ts';
 import { UsageAdjustments } from '../storage/usage-adjustments.ts';
 import { UsageAggregates } from '../storage/usage-aggregates.ts';
@@ -56,6 +58,7 @@ export interface Stores {
   readonly explanations: Explanations;
   readonly leases: Leases;
   readonly ledger: Ledger;
+  readonly mappedIds: MappedIds;
   readonly meters: Meters;
   readonly outbox: Outbox;
   readonly outboxEntries: OutboxEntries;
@@ -68,6 +71,7 @@ export interface Stores {
   readonly submissions: MeterSubmissions;
   readonly submittingPauses: SubmittingPauses;
   readonly subscriptions: SubscriptionMirror;
+  readonly unbilledUsage: UnbilledUsageList;
   readonly unfinishedUsage: UnfinishedUsage;
   readonly usageAdjustments: UsageAdjustments;
   readonly usageAggregates: UsageAggregates;
@@ -103,6 +107,7 @@ export function openStores(
     lanes: new Lanes(leases, settings.clock),
     leases,
     ledger: new Ledger(db),
+    mappedIds: new MappedIds(db),
     meters: new Meters(db),
     outbox: new Outbox(db),
     outboxEntries: new OutboxEntries(db),
@@ -116,6 +121,7 @@ export function openStores(
     submissions: new MeterSubmissions(db),
     submittingPauses: new SubmittingPauses(db),
     subscriptions: new SubscriptionMirror(db),
+    unbilledUsage: new UnbilledUsageList(db),
     unfinishedUsage: new UnfinishedUsage(db),
     usageAdjustments: new UsageAdjustments(db),
     usageAggregates: new UsageAggregates(db),

@@ -17,6 +17,7 @@ import { Customers } from '../../src/storage/customers.ts';
 import { ensureIndexes } from '../../src/storage/indexes.ts';
 import { withLiveUsage } from '../../src/storage/live-usage.ts';
 import { Meters, toMeter } from '../../src/storage/meters.ts';
+import { UnbilledUsageList } from '../../src/storage/unbilled-usage.ts';
 import { UsageAggregates } from '../../src/storage/usage-aggregates.ts';
 import { RawFacts } from '../../src/storage/raw-facts.ts';
 import { withDatabase } from '../support/services.ts';
@@ -45,6 +46,7 @@ function withRoutes(use: (call: Call, db: Db) => Promise<void>): Promise<void> {
       putCustomer: (input) => putCustomer({ clock, customers, usage }, input),
       findCustomer: (customerId) => customers.find(customerId),
       listCustomers: (query) => customers.list(query),
+      unbilledOf: (customerId) => new UnbilledUsageList(db).list({ customerId, limit: 10 }),
     });
     registerMeters(app, {
       putMeter: (input) => putMeter({ clock, meters }, input),

@@ -103,7 +103,10 @@ describe('the air minutes of an airline', () => {
 
       const path = `/v1/customers/${AIRLINE}/explain?meter=air_minutes`;
       const whole = await daemon.get<Explanation>(`${path}&limit=1`);
-      expect(whole).toMatchObject({ equal: true, totals: { billed, submitted: billed, windows: billed, raw: billed } });
+      expect(whole).toMatchObject({
+        equal: true,
+        totals: { sent: billed, submitted: billed, windows: billed, raw: billed },
+      });
       expect(sumOf(whole.submissions.map(({ value }) => value))).toBe(billed);
       expect(sumOf(whole.windows.map(({ quantity }) => quantity))).toBe(billed);
       expect(whole.submissions.every(({ state }) => state === 'accepted' || state === 'confirmed')).toBe(true);
@@ -137,7 +140,7 @@ describe('the air minutes of an airline', () => {
       // A running figure: which window set it.
       const longest = await daemon.get<Explanation>(`/v1/customers/${AIRLINE}/explain?meter=longest_flight`);
       const figure = longestMinutes ?? '';
-      expect(longest).toMatchObject({ equal: true, totals: { billed: figure, windows: figure, raw: figure } });
+      expect(longest).toMatchObject({ equal: true, totals: { sent: figure, windows: figure, raw: figure } });
       const [period] = longest.periods ?? [];
       const setter = longest.windows.find(({ from }) => from === period?.setBy?.from);
       expect(setter).toMatchObject({ quantity: figure, figure, setsFigure: true });

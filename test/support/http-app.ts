@@ -95,6 +95,7 @@ function wire(
     findStored: (events: readonly UsageEvent[]) => usageLog.findStored(events),
     keepRejected: (refused: Parameters<RejectedEvents['keep']>[0], at: Date) => rejected.keep(refused, at),
     meteredEventTypes: () => options.metered,
+    mappedElsewhere: async () => new Map(),
     observeDelay: (delayMs: number) => metrics.observeDelay(delayMs),
     clock,
   };

@@ -55,7 +55,7 @@ describe('holdAgainst', () => {
       submission({ value: '12', subject: 'heal' }),
     ];
     const found = holdAgainst({ range: RANGE, rows, submissions, late: [], raw: '10.5' });
-    expect(found.totals).toEqual({ billed: '10.5', submitted: '10.5', windows: '10.5', raw: '10.5' });
+    expect(found.totals).toEqual({ sent: '10.5', submitted: '10.5', windows: '10.5', raw: '10.5' });
     expect(found).toMatchObject({ between: NOTHING_BETWEEN, equal: true });
   });
 
@@ -77,7 +77,7 @@ describe('holdAgainst', () => {
     ];
     const rows = [{ quantity: '239', planned: '111' }];
     const { totals, between, equal } = holdAgainst({ range: RANGE, rows, submissions, late: lateUsage, raw: '240' });
-    expect(totals).toEqual({ billed: '16.5', submitted: '31', windows: '239', raw: '240' });
+    expect(totals).toEqual({ sent: '16.5', submitted: '31', windows: '239', raw: '240' });
     expect(between).toEqual({
       inFlight: '2',
       blocked: '4',
@@ -104,7 +104,7 @@ describe('holdAgainst', () => {
     const of = (submissions: ExplainedSubmission[]): unknown => {
       const rows = [{ quantity: '9', planned: '9' }];
       const { totals, between } = holdAgainst({ range: RANGE, rows, submissions, late: [], raw: '9' });
-      return [totals.billed, totals.submitted, between.rejected, between.inFlight, between.unexplained];
+      return [totals.sent, totals.submitted, between.rejected, between.inFlight, between.unexplained];
     };
     const all = [running(1, '4', 'accepted'), running(2, '7', 'rejected'), running(3, '9', 'confirmed')];
     expect(of(all)).toEqual(['9', '9', '0', '0', '0']);

@@ -129,6 +129,7 @@ export class World {
           findStored: (found) => stores.usageLog.findStored(found),
           keepRejected: (refused, at) => stores.rejectedEvents.keep(refused, at),
           meteredEventTypes: () => undefined,
+          mappedElsewhere: async () => new Map(),
           observeDelay: () => {},
           clock,
         },

@@ -73,6 +73,7 @@ export class InProcessTarget implements Target {
           findStored: (found) => stores.usageLog.findStored(found),
           keepRejected: (refused, at) => stores.rejectedEvents.keep(refused, at),
           meteredEventTypes: () => undefined,
+          mappedElsewhere: async () => new Map(),
           observeDelay: () => {},
           clock,
         },
