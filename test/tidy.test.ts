@@ -124,6 +124,33 @@ describe('what enters through one file', () => {
   });
 });
 
+describe('calls to Stripe', () => {
+  const DOOR = 'src/stripe/writes.ts';
+  /** Calls of the package on a client, by their last name, that change nothing. */
+  const READS: readonly string[] = ['list', 'retrieve', 'listEventSummaries', 'listLineItems'];
+  const callsOf = (files: readonly SourceFile[]): string[] =>
+    files.flatMap(({ path, text }) =>
+      [...withoutComments(text).matchAll(/\bstripe((?:\s*\.\s*\w+)+)\s*\(/g)].map(
+        ([, names = '']) => `${path} ${names.replaceAll(/\s/g, '').slice(1)}`,
+      ),
+    );
+  const isWrite = (call: string): boolean => !READS.some((name) => call.endsWith(`.${name}`));
+
+  it('change something in one place only, which numbers the keys', () => {
+    const adapters = running.filter(({ path }) => path.startsWith('src/stripe/'));
+    const calls = callsOf(adapters.filter(({ path }) => path !== DOOR));
+    expect(calls.length).toBeGreaterThan(5);
+    expect(calls.filter(isWrite)).toEqual([]);
+    expect(callsOf(adapters.filter(({ path }) => path === DOOR)).filter(isWrite).length).toBeGreaterThan(3);
+  });
+
+  it('past that place would be noticed', () => {
+    const text =
+      'await this.#stripe.invoices\n  .update(id, {});\nstripe.rawRequest("POST", "/v1/x");\nstripe.events.list();';
+    expect(callsOf([{ path: 'x', text }]).filter(isWrite)).toEqual(['x invoices.update', 'x rawRequest']);
+  });
+});
+
 describe('statements', () => {
   /** Lists that are neither a slice nor a constant, and what bounds them. */
   const BOUNDED: Readonly<Record<string, string>> = {

@@ -65,7 +65,9 @@ export function registerRuns(app: App, deps: RunRoutesDeps): void {
       schema: {
         security: needs('admin'),
         operationId: 'requestRun',
-        summary: 'Run a job now. It begins when a worker is free; ask for its state by the id that is returned.',
+        summary:
+          'Run a job now. It begins when a worker is free; ask for its state by the id that is returned. What passes by ' +
+          'itself (a 500 of Stripe, a store that is away) is tried again for half a minute before the run fails.',
         tags: ['runs'],
         body: RunBody,
         response: { 202: Requested, default: problemResponse },

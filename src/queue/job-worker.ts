@@ -39,6 +39,7 @@ export interface JobWorkerDeps {
     ): Promise<void>;
     report(id: string, progress: JobProgress): Promise<void>;
     succeed(id: string, result: Record<string, unknown>, at: Date): Promise<void>;
+    requeue(id: string): Promise<void>;
     fail(id: string, error: { code: string; message: string }, at: Date): Promise<void>;
   };
   readonly leases: {
@@ -57,6 +58,10 @@ export interface JobWorkerDeps {
 
 /** Jobs that run at the same time in one process. */
 const CONCURRENCY = 4;
+/** A requested run is tried again for at least this long before it fails for something that passes by itself. */
+export const REQUESTED_SPAN_MS = 30_000;
+const REQUESTED_WAIT_MS_MIN = 500;
+const REQUESTED_WAIT_MS_MAX = 8_000;
 const LEASE_MS = 60_000;
 const RENEW_MS = 20_000;
 /** How long a requested run waits before it asks for the lease again. */
@@ -144,21 +149,61 @@ export class JobWorker {
     const startedAtMs = clock.now();
     const trigger = job.data.run === undefined ? ('tick' as const) : ('request' as const);
     await runs.start({ _id: id, job: job.name, trigger, input }, new Date(startedAtMs));
+    let result: Record<string, unknown>;
     try {
-      const result = await handler({ input, signal: this.#stopping.signal, report: this.#reporter(id) });
+      const context = { input, signal: this.#stopping.signal, report: this.#reporter(id) };
+      const work = (): Promise<Record<string, unknown>> => handler(context);
+      result = requested === undefined ? await work() : await this.#patiently(work, { id, job: job.name, startedAtMs });
       await runs.succeed(id, result, new Date(clock.now()));
-      log.info({ job: job.name, run: id, durationMs: clock.now() - startedAtMs, result }, 'job done');
-      const { refused } = result;
-      if (refused !== undefined) log.error({ job: job.name, run: id, refused }, 'job went on without what was refused');
-      await this.#deps.followUp(job.name, result);
     } catch (err) {
-      const isTransient = err instanceof DaemonError && err.kind === 'transient';
+      const isTransient = isPassing(err);
+      if (isTransient && requested !== undefined && this.#stopping.signal.aborted) {
+        // Another process does it.
+        await runs.requeue(id);
+        throw err;
+      }
       const code = err instanceof DaemonError ? err.code : 'job_failed';
       const message = err instanceof Error ? err.message : String(err);
       log[isTransient ? 'warn' : 'error']({ err, job: job.name, run: id }, 'job failed');
       await runs.fail(id, { code, message }, new Date(clock.now()));
-      if (isTransient) throw err;
+      // Somebody waits for the end of a requested run: once it is told, it is the end.
+      if (isTransient && requested === undefined) throw err;
       throw new UnrecoverableError(message);
+    }
+    log.info({ job: job.name, run: id, durationMs: clock.now() - startedAtMs, result }, 'job done');
+    const { refused } = result;
+    if (refused !== undefined) log.error({ job: job.name, run: id, refused }, 'job went on without what was refused');
+    await this.#ring(job.name, result);
+  }
+
+  /**
+   * Does the work of a run that somebody asked for and waits for, again and again while what is in its way passes by
+   * itself. A tick's work needs no such patience: the next tick, or the sweep, finds it.
+   */
+  async #patiently(
+    work: () => Promise<Record<string, unknown>>,
+    run: { id: string; job: string; startedAtMs: number },
+  ): Promise<Record<string, unknown>> {
+    const { clock, log } = this.#deps;
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await work();
+      } catch (err) {
+        const isOver = clock.now() - run.startedAtMs >= REQUESTED_SPAN_MS || this.#stopping.signal.aborted;
+        if (!isPassing(err) || isOver) throw err;
+        log.warn({ err, job: run.job, run: run.id, tries }, 'job is tried again');
+        const waitMs = Math.min(REQUESTED_WAIT_MS_MIN * 2 ** (tries - 1), REQUESTED_WAIT_MS_MAX);
+        await clock.sleep(waitMs, this.#stopping.signal);
+      }
+    }
+  }
+
+  /** What follows is due in MongoDB as well, where the sweep finds it: a bell that fails makes no failure of what was done. */
+  async #ring(job: string, result: Record<string, unknown>): Promise<void> {
+    try {
+      await this.#deps.followUp(job, result);
+    } catch (err) {
+      this.#deps.log.warn({ err, job }, 'could not ring for what follows');
     }
   }
 
@@ -171,6 +216,11 @@ export class JobWorker {
       await runs.report(id, progress);
     };
   }
+}
+
+/** Whether an error says: try again later. */
+function isPassing(err: unknown): boolean {
+  return err instanceof DaemonError && err.kind === 'transient';
 }
 
 function leaseOf(job: string): string {

@@ -63,6 +63,11 @@ export class Runs {
     await translated(this.#collection.updateOne({ _id: id }, { $set: { state: 'succeeded', result, endedAt: at } }));
   }
 
+  /** Has a run that began wait to be begun again. */
+  async requeue(id: string): Promise<void> {
+    await translated(this.#collection.updateOne({ _id: id, state: 'running' }, { $set: { state: 'queued' } }));
+  }
+
   async fail(id: string, error: { code: string; message: string }, at: Date): Promise<void> {
     await translated(this.#collection.updateOne({ _id: id }, { $set: { state: 'failed', error, endedAt: at } }));
   }

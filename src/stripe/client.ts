@@ -4,6 +4,8 @@ export interface StripeSettings {
   readonly secretKey: string;
   /** Another address than Stripe's: the simulator's. */
   readonly apiBase?: string;
+  /** How often a read is made at most until Stripe answers it; default 1. */
+  readonly readTriesMax?: number;
 }
 
 /** How long a call may take. A lost answer is a stored state, so waiting longer gains nothing. */
@@ -17,7 +19,7 @@ export function openStripe(settings: StripeSettings): Stripe {
     timeout: STRIPE_CALL_MS_MAX,
     telemetry: false,
     appInfo: { name: 'tallystick' },
-    httpClient: sendingOnce(Stripe.createNodeHttpClient()),
+    httpClient: readingAgain(sendingOnce(Stripe.createNodeHttpClient()), settings.readTriesMax ?? 1),
     ...(base !== undefined && {
       host: base.hostname,
       port: base.port === '' ? (base.protocol === 'https:' ? 443 : 80) : Number(base.port),
@@ -49,4 +51,27 @@ function sendingOnce(client: Stripe.HttpClient): Stripe.HttpClient {
     }
   };
   return client;
+}
+
+/** How long the first wait before a read is made again is; doubled each time, with full jitter over its half. */
+const READ_WAIT_MS = 250;
+
+/** Makes a read again that Stripe did not answer, or answered with 5xx, 409 or 429. What comes last is passed on. */
+function readingAgain(client: Stripe.HttpClient, triesMax: number): Stripe.HttpClient {
+  const makeRequest = client.makeRequest.bind(client);
+  client.makeRequest = async (...call) => {
+    const [, , , method] = call;
+    for (let tries = 1; method === 'GET' && tries < triesMax; tries += 1) {
+      const response = await makeRequest(...call).catch(() => undefined);
+      if (response !== undefined && !isPassing(response.getStatusCode())) return response;
+      const waitMs = (READ_WAIT_MS * 2 ** (tries - 1) * (1 + Math.random())) / 2;
+      await new Promise((resolve) => setTimeout(resolve, waitMs));
+    }
+    return makeRequest(...call);
+  };
+  return client;
+}
+
+function isPassing(statusCode: number): boolean {
+  return statusCode >= 500 || statusCode === 409 || statusCode === 429;
 }

@@ -2,6 +2,7 @@ import { Stripe } from 'stripe';
 import type { AdvanceOutcome } from '../domain/guard-call.ts';
 import type { SendOutcome } from '../domain/submission.ts';
 import { DaemonError } from '../errors.ts';
+import type { WriteFailure } from './writes.ts';
 
 /**
  * The one place where a message decides: v1 refuses a repeated identifier with a 400 that has no code
@@ -13,20 +14,20 @@ const ALREADY_EXISTS = /already exists with identifier/i;
 const CODES_BY_PARAMETER: Readonly<Record<string, string>> = { event_name: 'no_meter', timestamp: 'timestamp_refused' };
 
 /**
- * What an error of a call to create a meter event says of the submission.
+ * What Stripe's answer to a call to create a meter event says of the submission.
  * @param call when the usage is from, and when it was sent: they tell which bound a timestamp was beyond.
  */
-export function toSendOutcome(error: unknown, call: { timestampMs: number; nowMs: number }): SendOutcome {
-  if (!(error instanceof Stripe.errors.StripeError)) throw error;
+export function toSendOutcome(failure: WriteFailure, call: { timestampMs: number; nowMs: number }): SendOutcome {
+  const { error } = failure;
   const { statusCode, message } = error;
   const code = error.code ?? CODES_BY_PARAMETER[error.param ?? ''];
   const reason = code ?? error.type;
-  if (error instanceof Stripe.errors.StripeConnectionError || statusCode === undefined) {
-    return { kind: 'unanswered', reason: 'no_answer' };
+  if (failure.kind === 'unanswered') return { kind: 'unanswered', reason: 'no_answer' };
+  if (failure.kind === 'failed') return { kind: 'server-error', reason: `http_${statusCode}` };
+  if (failure.kind === 'declined') {
+    const isBusy = statusCode === 409 || code === 'lock_timeout';
+    return { kind: 'declined', reason, ...(isBusy && { isBusy }) };
   }
-  if (statusCode >= 500) return { kind: 'server-error', reason: `http_${statusCode}` };
-  if (statusCode === 409 || code === 'lock_timeout') return { kind: 'declined', reason, isBusy: true };
-  if (statusCode === 429) return { kind: 'declined', reason };
   if (statusCode === 401 || statusCode === 403) return { kind: 'declined', reason: 'stripe_key_refused' };
   if (code === 'duplicate_meter_event' || (error.code === undefined && ALREADY_EXISTS.test(message))) {
     return { kind: 'duplicate' };
@@ -48,24 +49,21 @@ export function isMissing(error: unknown): boolean {
   return error instanceof Stripe.errors.StripeError && error.statusCode === 404 && error.code === 'resource_missing';
 }
 
-/** What an error of a call to cancel a meter event says of the event: refused, or nothing. Throws what is not Stripe's. */
-export function toCancelRefusal(error: unknown): { kind: 'refused' | 'unanswered'; reason: string } {
-  if (!(error instanceof Stripe.errors.StripeError)) throw error;
+/** What Stripe's answer to a call to cancel a meter event says of the event: refused, or nothing. */
+export function toCancelRefusal({ kind, error }: WriteFailure): { kind: 'refused' | 'unanswered'; reason: string } {
   const { statusCode, code, type } = error;
-  if (statusCode === undefined) return { kind: 'unanswered', reason: 'no_answer' };
+  if (kind === 'unanswered') return { kind: 'unanswered', reason: 'no_answer' };
   const isRefused = statusCode === 400 || statusCode === 404;
   return { kind: isRefused ? 'refused' : 'unanswered', reason: code ?? (isRefused ? type : `http_${statusCode}`) };
 }
 
-/** What an error of a call to hold or release an invoice says of the invoice. Throws what is not Stripe's. */
-export function toAdvanceRefusal(error: unknown): AdvanceOutcome {
-  if (!(error instanceof Stripe.errors.StripeError)) throw error;
-  const { statusCode, message } = error;
-  // 409 and 429 come before Stripe looks for the key (API reference).
-  if (statusCode === undefined || statusCode === 409 || statusCode === 429) return { kind: 'failed', kept: 'no' };
-  // Once the endpoint has begun, its answer is kept under the idempotency key, also a 5xx, and is marked when repeated.
-  const kept = error.headers?.['idempotent-replayed'] === 'true' ? 'yes' : 'perhaps';
-  return statusCode >= 500 ? { kind: 'failed', kept } : { kind: 'refused', message, kept };
+/** What Stripe's answer to a call to hold or release an invoice says of the invoice. */
+export function toAdvanceRefusal(failure: WriteFailure): AdvanceOutcome {
+  if (failure.kind === 'unanswered' || failure.kind === 'declined') return { kind: 'failed', kept: 'no' };
+  const { kept } = failure;
+  return failure.kind === 'failed'
+    ? { kind: 'failed', kept }
+    : { kind: 'refused', message: failure.error.message, kept };
 }
 
 /** Translates an error of any other call. */

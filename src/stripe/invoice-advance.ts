@@ -1,7 +1,7 @@
-import type { Stripe } from 'stripe';
 import type { AdvanceOutcome } from '../domain/guard-call.ts';
 import { toAdvanceRefusal } from './errors.ts';
 import type { Pace } from './paging.ts';
+import type { StripeWrites } from './writes.ts';
 
 /** One call that holds an invoice or lets it go. */
 export interface AdvanceCall {
@@ -13,21 +13,18 @@ export interface AdvanceCall {
 
 /** Changes whether invoices advance by themselves, and nothing else of them. */
 export class InvoiceAdvance {
-  readonly #stripe: Stripe;
+  readonly #writes: Pick<StripeWrites, 'attempt'>;
   readonly #pace: Pace;
 
-  constructor(stripe: Stripe, pace: Pace) {
-    this.#stripe = stripe;
+  constructor(writes: Pick<StripeWrites, 'attempt'>, pace: Pace) {
+    this.#writes = writes;
     this.#pace = pace;
   }
 
+  /** Once: the guard numbers the keys, looks at the invoice before, and makes the call again. */
   async set({ invoiceId, autoAdvance, idempotencyKey }: AdvanceCall): Promise<AdvanceOutcome> {
     await this.#pace();
-    try {
-      await this.#stripe.invoices.update(invoiceId, { auto_advance: autoAdvance }, { idempotencyKey });
-      return { kind: 'done' };
-    } catch (error) {
-      return toAdvanceRefusal(error);
-    }
+    const answer = await this.#writes.attempt('setAutoAdvance', { invoiceId, autoAdvance }, idempotencyKey);
+    return answer.kind === 'done' ? { kind: 'done' } : toAdvanceRefusal(answer);
   }
 }

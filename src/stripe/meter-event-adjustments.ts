@@ -1,5 +1,5 @@
-import type { Stripe } from 'stripe';
 import { toCancelRefusal } from './errors.ts';
+import type { StripeWrites } from './writes.ts';
 
 /** What came of one call to cancel a meter event. */
 export type CancelOutcome =
@@ -11,22 +11,19 @@ export type CancelOutcome =
 
 /** Cancels meter events (v1), which Stripe allows within 24 hours of receiving them. */
 export class MeterEventAdjustments {
-  readonly #stripe: Stripe;
+  readonly #writes: Pick<StripeWrites, 'attempt'>;
 
-  constructor(stripe: Stripe) {
-    this.#stripe = stripe;
+  constructor(writes: Pick<StripeWrites, 'attempt'>) {
+    this.#writes = writes;
   }
 
-  /** Cancels by identifier. Doing it again is safe: a cancelled event stays cancelled. */
+  /**
+   * Cancels by identifier. Doing it again is safe: a cancelled event stays cancelled. Whether it was cancelled cannot be
+   * looked up at Stripe, so each call has a key of its own, numbered by whoever stores the calls.
+   */
   async cancel(call: { identifier: string; eventName: string; idempotencyKey: string }): Promise<CancelOutcome> {
-    try {
-      await this.#stripe.billing.meterEventAdjustments.create(
-        { event_name: call.eventName, type: 'cancel', cancel: { identifier: call.identifier } },
-        { idempotencyKey: call.idempotencyKey },
-      );
-      return { kind: 'done' };
-    } catch (error) {
-      return toCancelRefusal(error);
-    }
+    const params = { event_name: call.eventName, type: 'cancel' as const, cancel: { identifier: call.identifier } };
+    const answer = await this.#writes.attempt('cancelMeterEvent', params, call.idempotencyKey);
+    return answer.kind === 'done' ? { kind: 'done' } : toCancelRefusal(answer);
   }
 }

@@ -1,8 +1,8 @@
-import type { Stripe } from 'stripe';
 import type { Clock } from '../clock.ts';
 import type { SendOutcome } from '../domain/submission.ts';
 import { Breaker } from './breaker.ts';
 import { toSendOutcome } from './errors.ts';
+import type { StripeWrites } from './writes.ts';
 
 /** One meter event, ready to send. */
 export interface MeterEventCall {
@@ -20,12 +20,12 @@ export interface MeterEventCall {
 
 /** Creates meter events (v1), behind a circuit breaker. */
 export class MeterEvents {
-  readonly #stripe: Stripe;
+  readonly #writes: Pick<StripeWrites, 'attempt'>;
   readonly #clock: Clock;
   readonly #breaker: Breaker;
 
-  constructor(stripe: Stripe, clock: Clock) {
-    this.#stripe = stripe;
+  constructor(writes: Pick<StripeWrites, 'attempt'>, clock: Clock) {
+    this.#writes = writes;
     this.#clock = clock;
     this.#breaker = new Breaker(clock);
   }
@@ -45,19 +45,14 @@ export class MeterEvents {
   }
 
   async #create(call: MeterEventCall): Promise<SendOutcome> {
-    try {
-      await this.#stripe.billing.meterEvents.create(
-        {
-          event_name: call.eventName,
-          identifier: call.identifier,
-          timestamp: Math.floor(call.timestampMs / 1000),
-          payload: { [call.customerKey]: call.stripeCustomerId, [call.valueKey]: call.value },
-        },
-        { idempotencyKey: call.idempotencyKey },
-      );
-      return { kind: 'accepted' };
-    } catch (error) {
-      return toSendOutcome(error, { timestampMs: call.timestampMs, nowMs: this.#clock.now() });
-    }
+    const params = {
+      event_name: call.eventName,
+      identifier: call.identifier,
+      timestamp: Math.floor(call.timestampMs / 1000),
+      payload: { [call.customerKey]: call.stripeCustomerId, [call.valueKey]: call.value },
+    };
+    const answer = await this.#writes.attempt('createMeterEvent', params, call.idempotencyKey);
+    if (answer.kind === 'done') return { kind: 'accepted' };
+    return toSendOutcome(answer, { timestampMs: call.timestampMs, nowMs: this.#clock.now() });
   }
 }

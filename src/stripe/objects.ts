@@ -6,6 +6,7 @@ import { InvoiceAdvance } from './invoice-advance.ts';
 import { StripeInvoices } from './invoices.ts';
 import type { Pace } from './paging.ts';
 import { StripeSubscriptions } from './subscriptions.ts';
+import type { StripeWrites } from './writes.ts';
 
 /** What is read of the account, each call in its turn. */
 export interface StripeObjects {
@@ -18,13 +19,16 @@ export interface StripeObjects {
   accountId(): Promise<string | undefined>;
 }
 
-export function openStripeObjects(stripe: Stripe, pace: Pace): StripeObjects {
+export function openStripeObjects(
+  { stripe, writes }: { stripe: Stripe; writes: Pick<StripeWrites, 'attempt'> },
+  pace: Pace,
+): StripeObjects {
   let accountId: string | undefined;
   return {
     customers: new StripeCustomers(stripe, pace),
     subscriptions: new StripeSubscriptions(stripe, pace),
     invoices: new StripeInvoices(stripe, pace),
-    invoiceAdvance: new InvoiceAdvance(stripe, pace),
+    invoiceAdvance: new InvoiceAdvance(writes, pace),
     events: new StripeEvents(stripe, pace),
     accountId: async () => {
       accountId ??= await pace().then(() => readAccountId(stripe));

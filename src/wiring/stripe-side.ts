@@ -10,6 +10,7 @@ import { MeterEventAdjustments } from '../stripe/meter-event-adjustments.ts';
 import { MeterEvents } from '../stripe/meter-events.ts';
 import { type StripeMeter, StripeMeters } from '../stripe/meters.ts';
 import { openStripeObjects, type StripeObjects } from '../stripe/objects.ts';
+import { StripeWrites } from '../stripe/writes.ts';
 
 /** Everything that talks to Stripe, under one pace. */
 export interface StripeSide {
@@ -25,6 +26,8 @@ export interface StripeSide {
   listMeters(): Promise<StripeMeter[]>;
 }
 
+/** Reads change nothing and are made again at once where Stripe answers 5xx, or nothing: a run over many has many. */
+const READ_TRIES_MAX = 4;
 const METERS_REMEMBERED_MS = 5_000;
 /** Stripe allows 25 calls a second on each endpoint but the one for meter events (Stripe docs, Rate limits). */
 const READS_PER_SECOND_MAX = 20;
@@ -35,8 +38,8 @@ export function openStripeSide(config: Config, redis: Redis, clock: Clock): Stri
   const stripe = openStripe({
     secretKey: config.stripeSecretKey,
     ...(config.stripeApiBase !== undefined && { apiBase: config.stripeApiBase }),
+    readTriesMax: READ_TRIES_MAX,
   });
-  const meters = new StripeMeters(stripe);
   const account = accountOf(config.stripeSecretKey, config.stripeApiBase);
   const perSecondMax = config.stripeCallsPerSecondMax;
   const rate = new CallRate({ redis, clock, perSecondMax, account });
@@ -52,13 +55,15 @@ export function openStripeSide(config: Config, redis: Redis, clock: Clock): Stri
       await rate.take(signal);
     },
   };
+  const writes = new StripeWrites({ stripe, pace: () => rate.take(), clock, random: Math.random });
+  const meters = new StripeMeters(stripe, writes);
   let remembered: { atMs: number; list: Promise<StripeMeter[]> } | undefined;
   return {
     meters,
-    meterEvents: new MeterEvents(stripe, clock),
-    adjustments: new MeterEventAdjustments(stripe),
+    meterEvents: new MeterEvents(writes, clock),
+    adjustments: new MeterEventAdjustments(writes),
     summaries: new EventSummaries(stripe),
-    objects: openStripeObjects(stripe, () => readRate.take()),
+    objects: openStripeObjects({ stripe, writes }, () => readRate.take()),
     rate,
     readRate,
     listMeters: () => {

@@ -1,10 +1,11 @@
 /** The adapters that read Stripe's totals and take meter events back, against the simulator. */
 import type { Stripe } from 'stripe';
 import { describe, expect, it } from 'vitest';
-import type { ManualClock } from '../../src/clock.ts';
+import { type ManualClock, systemClock } from '../../src/clock.ts';
 import type { Simulator } from '../../src/simulator/simulator.ts';
 import { EventSummaries } from '../../src/stripe/event-summaries.ts';
 import { MeterEventAdjustments } from '../../src/stripe/meter-event-adjustments.ts';
+import { StripeWrites } from '../../src/stripe/writes.ts';
 import { dayMs, hourMs, startMs, withSimulator } from './simulator-fixture.ts';
 
 const ADJUSTMENTS = 'POST /v1/billing/meter_event_adjustments';
@@ -59,7 +60,7 @@ describe('cancelling a meter event', () => {
 
   it('takes it out of the total; a second time is refused, and changes nothing', () =>
     withUsage(2, async ({ simulator, stripe, stripeCustomerId: customer }) => {
-      const adjustments = new MeterEventAdjustments(stripe);
+      const adjustments = new MeterEventAdjustments(writesOf(stripe));
       expect(await adjustments.cancel(call('event-1'))).toEqual({ kind: 'done' });
       expect(await adjustments.cancel(call('event-1', 2))).toMatchObject({ kind: 'refused' });
       expect(simulator.countedTotal({ customer, meter: 'calls' })).toBe('0.1');
@@ -67,7 +68,7 @@ describe('cancelling a meter event', () => {
 
   it('is refused for an event that Stripe does not know, or took more than 24 hours ago', () =>
     withUsage(1, async ({ stripe, clock }) => {
-      const adjustments = new MeterEventAdjustments(stripe);
+      const adjustments = new MeterEventAdjustments(writesOf(stripe));
       expect(await adjustments.cancel(call('unknown'))).toMatchObject({ kind: 'refused' });
       clock.advance(dayMs + 1);
       expect(await adjustments.cancel(call('event-1'))).toMatchObject({ kind: 'refused' });
@@ -83,7 +84,13 @@ describe('cancelling a meter event', () => {
   ] as const)('says nothing of the event after %s', (fault, times) =>
     withUsage(1, async ({ simulator, stripe }) => {
       simulator.failNext(fault, { route: ADJUSTMENTS, times });
-      expect(await new MeterEventAdjustments(stripe).cancel(call('event-1'))).toMatchObject({ kind: 'unanswered' });
+      expect(await new MeterEventAdjustments(writesOf(stripe)).cancel(call('event-1'))).toMatchObject({
+        kind: 'unanswered',
+      });
     }),
   );
 });
+
+function writesOf(stripe: Stripe): StripeWrites {
+  return new StripeWrites({ stripe, pace: () => Promise.resolve(), clock: systemClock, random: Math.random });
+}

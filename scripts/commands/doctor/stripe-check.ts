@@ -5,7 +5,7 @@ import { DaemonError } from '../../../src/errors.ts';
 import { openDatabase } from '../../../src/storage/database.ts';
 import { Meters, toMeter } from '../../../src/storage/meters.ts';
 import { openStripe } from '../../../src/stripe/client.ts';
-import { type StripeMeter, StripeMeters } from '../../../src/stripe/meters.ts';
+import { listStripeMeters, type StripeMeter } from '../../../src/stripe/meters.ts';
 import { readStripeTime } from '../../../src/stripe/server-time.ts';
 import { EXIT } from '../../lib/exit-codes.ts';
 import { type CheckContext, type Problem, skewProblem } from './check.ts';
@@ -25,7 +25,7 @@ export async function checkStripe({ config }: CheckContext): Promise<Problem[]> 
   let stripeMeters: StripeMeter[];
   try {
     theirMs = await readStripeTime(stripe);
-    stripeMeters = await new StripeMeters(stripe).list();
+    stripeMeters = await listStripeMeters(stripe);
   } catch (error) {
     if (!(error instanceof DaemonError)) throw error;
     return [toProblem(error)];

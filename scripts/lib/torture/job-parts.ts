@@ -9,6 +9,7 @@ import { MeterEventAdjustments } from '../../../src/stripe/meter-event-adjustmen
 import { MeterEvents } from '../../../src/stripe/meter-events.ts';
 import { StripeMeters } from '../../../src/stripe/meters.ts';
 import { openStripeObjects } from '../../../src/stripe/objects.ts';
+import { StripeWrites } from '../../../src/stripe/writes.ts';
 import type { JobParts } from '../../../src/wiring/job-parts.ts';
 import { openStores } from '../../../src/wiring/stores.ts';
 
@@ -51,16 +52,18 @@ export function unpacedParts(
   const { database, clock, holder, installation } = process;
   const log = createLogger({ level: 'silent' });
   const stripe = openStripe({ secretKey: config.stripeSecretKey ?? '', apiBase: config.stripeApiBase ?? '' });
-  const meters = new StripeMeters(stripe);
+  const pace = (): Promise<void> => Promise.resolve();
+  const writes = new StripeWrites({ stripe, pace, clock, random: Math.random });
+  const meters = new StripeMeters(stripe, writes);
   return {
     config,
     stores: openStores(database, { ...config, holder, clock, log }),
     stripe: {
       meters,
-      meterEvents: new MeterEvents(stripe, clock),
-      adjustments: new MeterEventAdjustments(stripe),
+      meterEvents: new MeterEvents(writes, clock),
+      adjustments: new MeterEventAdjustments(writes),
       summaries: new EventSummaries(stripe),
-      objects: openStripeObjects(stripe, () => Promise.resolve()),
+      objects: openStripeObjects({ stripe, writes }, pace),
       rate: { take: () => Promise.resolve() },
       readRate: { take: () => Promise.resolve() },
       listMeters: () => meters.list(),
