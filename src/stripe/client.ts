@@ -61,7 +61,8 @@ function readingAgain(client: Stripe.HttpClient, triesMax: number): Stripe.HttpC
   const makeRequest = client.makeRequest.bind(client);
   client.makeRequest = async (...call) => {
     const [, , , method] = call;
-    for (let tries = 1; method === 'GET' && tries < triesMax; tries += 1) {
+    const triesHere = method === 'GET' ? triesMax : 1;
+    for (let tries = 1; tries < triesHere; tries += 1) {
       const response = await makeRequest(...call).catch(() => undefined);
       if (response !== undefined && !isPassing(response.getStatusCode())) return response;
       const waitMs = (READ_WAIT_MS * 2 ** (tries - 1) * (1 + Math.random())) / 2;
