@@ -1,4 +1,4 @@
-FROM node:24-bookworm-slim AS build
+FROM node:24.11.1-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci
@@ -8,12 +8,12 @@ COPY jobs ./jobs
 COPY scripts ./scripts
 RUN npm run build
 
-FROM node:24-bookworm-slim AS packages
+FROM node:24.11.1-bookworm-slim AS packages
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --omit=dev
 
-FROM node:24-bookworm-slim
+FROM node:24.11.1-bookworm-slim
 ENV NODE_ENV=production HOST=0.0.0.0 PORT=8080
 # Events in flight outlive Node's default young generation and are then collected twice: more memory and CPU, not less.
 ENV NODE_OPTIONS=--max-semi-space-size=32

@@ -25,6 +25,8 @@ export interface RecordAdjustmentDeps<Entry> {
   /** The meter with a key, if there is one. */
   findMeter(key: string): Promise<Meter | undefined>;
   billingOf(customerIds: readonly string[]): Promise<Map<string, BillingCustomer>>;
+  /** Whether anybody has told us of a customer, or it has any usage. */
+  isKnownCustomer(customerId: string): Promise<boolean>;
   readonly journal: {
     /** Writes an open entry for an hour, by majority. */
     open(hour: CustomerHour, at: Date): Promise<Entry>;
@@ -47,12 +49,14 @@ export interface RecordAdjustmentResult {
  * majority, before the fact, also for a repetition whose first answer may have been lost; and the journal still names it
  * when the fact is durable. After an error nothing was acknowledged, and the same can be sent again.
  * @param input.ageMsMax older corrections are refused.
+ * @param input.isNewCustomer whether a customer that nobody knows is meant; else its id is taken for misspelt.
  * @throws DaemonError for a broken rule (the codes of a usage event), `meter_not_found`, `adjustment_not_additive`,
- *   `adjustment_not_whole`, `adjustment_before_meter`, `adjustment_conflict`; `transient` without a durable answer.
+ *   `adjustment_not_whole`, `adjustment_before_meter`, `adjustment_customer_unknown`,
+ *   `adjustment_conflict`; `transient` without a durable answer.
  */
 export async function recordAdjustment<Entry>(
   deps: RecordAdjustmentDeps<Entry>,
-  input: { adjustment: AdjustmentInput; ageMsMax: number },
+  input: { adjustment: AdjustmentInput; ageMsMax: number; isNewCustomer?: boolean },
 ): Promise<RecordAdjustmentResult> {
   const receivedAtMs = deps.clock.now();
   const verdict = parseAdjustment(input.adjustment, { nowMs: receivedAtMs, ageMsMax: input.ageMsMax });
@@ -62,6 +66,7 @@ export async function recordAdjustment<Entry>(
   }
   const { adjustment } = verdict;
   await checkMeter(deps, adjustment);
+  if (input.isNewCustomer !== true) await checkCustomer(deps, adjustment);
   const { customerId, occurredAtMs } = adjustment;
   const hour = { customerId, hour: epochHourOf(occurredAtMs) };
   const entry = await deps.journal.open(hour, new Date(receivedAtMs));
@@ -96,6 +101,19 @@ async function checkMeter<Entry>(deps: RecordAdjustmentDeps<Entry>, adjustment: 
     });
   }
   assertAdjustable(adjustment, meter, countsFromMs(meter, customer));
+}
+
+/** A correction for a customer that does not exist would be counted, sent and billed as nobody's. */
+async function checkCustomer<Entry>(deps: RecordAdjustmentDeps<Entry>, { customerId }: Adjustment): Promise<void> {
+  if (await deps.isKnownCustomer(customerId)) return;
+  throw new DaemonError({
+    kind: 'invalid',
+    code: 'adjustment_customer_unknown',
+    message:
+      'Nobody has told of this customer, and it has no usage: the id may be misspelt. If it is meant, say so with ' +
+      'newCustomer=true (tallystick adjust --new-customer).',
+    context: { customerId, pointer: '/customerId' },
+  });
 }
 
 /** The adjustment that is stored under this key, if its content is the same. */

@@ -1,21 +1,22 @@
 import { randomUUID } from 'node:crypto';
-import type { AddressInfo } from 'node:net';
 import { type Clock, systemClock } from './clock.ts';
 import type { Config } from './config.ts';
 import { buildApp } from './http/app.ts';
+import { listenOn } from './http/listen.ts';
 import { Metrics } from './http/metrics.ts';
 import { createLogger, type Logger } from './logger.ts';
 import { JobQueue } from './queue/job-queue.ts';
 import { openRedis } from './redis/connection.ts';
 import { openDatabase } from './storage/database.ts';
-import { ensureIndexes } from './storage/indexes.ts';
 import { installationId } from './storage/installation.ts';
 import { packageVersion } from './version.ts';
 import { queuePlace, startTicker, startWorker } from './wiring/background.ts';
 import { gaugesOf } from './wiring/gauges.ts';
 import { jobHandlers } from './wiring/job-handlers.ts';
 import type { JobParts } from './wiring/job-parts.ts';
+import { ReceptionTally } from './wiring/reception-tally.ts';
 import { routesOf } from './wiring/routes.ts';
+import { prepareStores } from './wiring/start-checks.ts';
 import { openStores } from './wiring/stores.ts';
 import { openStripeSide } from './wiring/stripe-side.ts';
 
@@ -40,7 +41,8 @@ export async function startDaemon(config: Config, clock: Clock = systemClock): P
     log.info({ url, roles: config.roles, version: packageVersion() }, 'daemon started');
     return { url, stop: () => stop(log, releases) };
   } catch (error) {
-    await stop(log, releases);
+    // What cannot be released is in the log; what kept the daemon from starting is what has to be told.
+    await stop(log, releases).catch(() => {});
     throw error;
   }
 }
@@ -52,7 +54,7 @@ async function start(
   const onRedisError = (err: Error): void => log.debug({ err }, 'redis does not answer');
   const database = openDatabase({ uri: config.mongodbUri, name: config.mongodbDatabase });
   releases.push({ name: 'database', release: () => database.close() });
-  await ensureIndexes(database.db);
+  await prepareStores(config, database, log);
   const installation = await installationId(database.db, new Date(clock.now()));
   const redis = openRedis(config.redisUrl, onRedisError);
   releases.push({ name: 'redis', release: async () => redis.disconnect() });
@@ -83,6 +85,8 @@ async function listen(
   const { config, stores, clock, log } = parts;
   let isDraining = false;
   const metrics = new Metrics();
+  const tally = new ReceptionTally({ receptions: stores.webhookReceptions, clock, log });
+  releases.push({ name: 'webhook counts', release: () => tally.stop() });
   const app = await buildApp({
     ...config,
     log,
@@ -97,9 +101,8 @@ async function listen(
         { name: 'redis', needed: false, check: () => queue.ping() },
       ],
     },
-    routes: routesOf({ jobs: parts, jobNames, queue, metrics }),
+    routes: routesOf({ jobs: parts, jobNames, queue, metrics, tally }),
   });
-  await app.listen({ host: config.host, port: config.port });
   releases.push({
     name: 'http',
     release: async () => {
@@ -107,8 +110,7 @@ async function listen(
       await app.close();
     },
   });
-  const { address, port, family } = app.server.address() as AddressInfo;
-  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+  return listenOn(app, config);
 }
 
 /** Releases everything, also past a failure, and then tells of all failures at once. */

@@ -62,3 +62,22 @@ export function assert(condition: unknown, message: string, context?: Record<str
 export function isPassing(error: unknown): boolean {
   return error instanceof DaemonError && error.kind === 'transient';
 }
+
+/** What is wrong with one setting, as a clause that follows its name. Never holds the value: it may be a secret. */
+export interface ConfigFault {
+  /** The name of the variable. */
+  readonly name: string;
+  readonly detail: string;
+}
+
+/** The error for settings that cannot be right: the start is refused, and all of them are named. */
+export function configurationInvalid(faults: readonly ConfigFault[], cause?: unknown): DaemonError {
+  const lines = faults.map(({ name, detail }) => `${name} ${detail}`);
+  return new DaemonError({
+    kind: 'invalid',
+    code: 'configuration_invalid',
+    message: `The configuration has ${faults.length === 1 ? 'a fault' : `${faults.length} faults`}: ${lines.join('; ')}.`,
+    context: { faults },
+    cause,
+  });
+}

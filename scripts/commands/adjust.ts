@@ -14,6 +14,7 @@ interface AdjustOptions {
   readonly actor?: string;
   readonly key?: string;
   readonly history?: boolean;
+  readonly newCustomer?: boolean;
   readonly dryRun?: boolean;
 }
 
@@ -48,6 +49,7 @@ export function adjustCommand(): Command {
     .option('--actor <name>', 'who says so; kept for ever (default: $USER)')
     .option('--key <key>', 'the idempotency key (default: made of all of the above)')
     .option('--history', 'take it however old it is')
+    .option('--new-customer', 'take it for a customer that nobody has told of and that has no usage')
     .option('--dry-run', 'show the adjustment and send nothing')
     .addCommand(listCommand())
     .action(async (options: AdjustOptions, command: Command) => {
@@ -57,7 +59,10 @@ export function adjustCommand(): Command {
           output.result({ dryRun: true, adjustment: body }, () => `would record ${JSON.stringify(body)}`);
           return;
         }
-        const query = { history: options.history === true ? true : undefined };
+        const query = {
+          history: options.history === true ? true : undefined,
+          newCustomer: options.newCustomer === true ? true : undefined,
+        };
         const request = { method: 'POST' as const, path: '/v1/adjustments', query, body };
         const recorded = await api().call<Adjustment & { outcome: string }>(request);
         output.result(recorded, () => `${recorded.outcome}: ${recorded.idempotencyKey} of ${recorded.customerId}`);

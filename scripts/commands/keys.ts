@@ -1,10 +1,16 @@
 import { Command, Option } from 'commander';
 import { API_SCOPES, apiKeyId, type ApiKey, type ApiScope } from '../../src/domain/api-key.ts';
-import { DAY_MS } from '../../src/durations.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
 import type { ApiKeys } from '../../src/storage/api-keys.ts';
 import { CommandError, usageError } from '../lib/command-error.ts';
 import { renderTable } from '../lib/table.ts';
 import { createVerb, runVerb } from '../lib/verb.ts';
+
+interface RotateOptions {
+  readonly overlap: string;
+  readonly expiresDays?: string;
+  readonly dryRun?: boolean;
+}
 
 const ID = /^[0-9a-f]{8,64}$/;
 
@@ -14,6 +20,7 @@ export function keysCommand(): Command {
     .addHelpText('after', '\nExample:\n  $ tallystick keys create --scope events:write --name application')
     .addCommand(createCommand())
     .addCommand(listCommand())
+    .addCommand(rotateCommand())
     .addCommand(revokeCommand());
 }
 
@@ -85,6 +92,67 @@ function listCommand(): Command {
   );
 }
 
+function rotateCommand(): Command {
+  return createVerb({
+    name: 'rotate <id>',
+    summary:
+      'Make a key that takes the place of another, with its name and scopes, and print it. The old one is taken for the ' +
+      'overlap, and never longer than before: time to hand out the new one.',
+    examples: ['tallystick keys rotate 3fa2c81b09de', 'tallystick keys rotate 3fa2c81b09de --overlap 7d'],
+  })
+    .option(
+      '--overlap <duration>',
+      'how long the old key is still taken: minutes, hours or days (30m, 24h, 7d, 0h)',
+      '24h',
+    )
+    .option('--expires-days <number>', 'refuse the new key after so many days')
+    .option('--dry-run', 'say which key it would be and change nothing')
+    .action(async (given: string, options: RotateOptions, command: Command) => {
+      await runVerb(command, async ({ output }) => {
+        const overlapMs = toDurationMs(options.overlap);
+        const expiresMs = options.expiresDays === undefined ? undefined : toDays(options.expiresDays) * DAY_MS;
+        await withKeys(async (keys) => {
+          const at = new Date();
+          const old = chooseKey(await keys.list(), given);
+          const until = new Date(
+            Math.min(at.getTime() + overlapMs, old.expiresAt?.getTime() ?? Number.POSITIVE_INFINITY),
+          );
+          const told = { old: { id: old.id, name: old.name, prefix: old.prefix, validUntil: until.toISOString() } };
+          if (options.dryRun === true) {
+            output.result(
+              { dryRun: true, ...told },
+              () => `would rotate ${old.name}; valid until ${told.old.validUntil}`,
+            );
+            return;
+          }
+          const expiresAt = expiresMs === undefined ? undefined : new Date(at.getTime() + expiresMs);
+          const created = await keys.rotate(old.id, { overlapMs, at, ...(expiresAt && { expiresAt }) });
+          if (created === undefined) throw notRotatable(old);
+          output.result({ key: created.key, ...created.record, ...told }, () => created.key);
+          output.note(
+            `${old.name}: keep the new key now, it cannot be shown again. The old one (${old.prefix}…) is taken until ` +
+              `${told.old.validUntil}.`,
+          );
+        });
+      });
+    });
+}
+
+function notRotatable({ name }: ApiKey): CommandError {
+  return new CommandError({
+    what: `${name} cannot be rotated`,
+    why: 'it is revoked, expired, or was rotated already',
+    todo: 'See `tallystick keys list`; make another with `tallystick keys create`.',
+  });
+}
+
+function toDurationMs(text: string): number {
+  const [, number, unit = ''] = /^(\d{1,4})([mhd])$/.exec(text) ?? [];
+  const unitMs = { m: MINUTE_MS, h: HOUR_MS, d: DAY_MS }[unit];
+  if (number !== undefined && unitMs !== undefined) return Number(number) * unitMs;
+  throw usageError(`--overlap ${text} is not possible`, 'Give minutes, hours or days, such as 30m, 24h or 7d.');
+}
+
 function revokeCommand(): Command {
   return createVerb({
     name: 'revoke <id>',
@@ -130,10 +198,12 @@ function toDays(text: string): number {
 async function withKeys<T>(work: (keys: ApiKeys) => Promise<T>): Promise<T> {
   const { loadConfig } = await import('../../src/config.ts');
   const { openDatabase } = await import('../../src/storage/database.ts');
+  const { requireLedger } = await import('../../src/storage/deployment.ts');
   const { ApiKeys } = await import('../../src/storage/api-keys.ts');
   const config = loadConfig();
   const database = openDatabase({ uri: config.mongodbUri, name: config.mongodbDatabase });
   try {
+    await requireLedger(database.db);
     return await work(new ApiKeys(database.db));
   } finally {
     await database.close();

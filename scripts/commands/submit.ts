@@ -88,10 +88,12 @@ async function resumeSubmitting({ dryRun }: SubmitOptions, { output }: VerbConte
 async function withPauses<T>(work: (pauses: SubmittingPauses) => Promise<T>): Promise<T> {
   const { loadConfig } = await import('../../src/config.ts');
   const { openDatabase } = await import('../../src/storage/database.ts');
+  const { requireLedger } = await import('../../src/storage/deployment.ts');
   const { SubmittingPauses } = await import('../../src/storage/submitting-pause.ts');
   const config = loadConfig();
   const database = openDatabase({ uri: config.mongodbUri, name: config.mongodbDatabase });
   try {
+    await requireLedger(database.db);
     return await work(new SubmittingPauses(database.db));
   } finally {
     await database.close();

@@ -50,6 +50,27 @@ export function toCommandError(error: unknown): CommandError {
   });
 }
 
+/** Errors behind which a setting may stand, and which one. */
+const BY_CODE: Readonly<Record<string, { readonly todo: string; readonly exitCode: ExitCode }>> = {
+  store_unavailable: {
+    todo: 'Start MongoDB, or correct MONGODB_URI; `tallystick doctor` names what is down.',
+    exitCode: EXIT.dependencyDown,
+  },
+  store_access_refused: {
+    todo: 'Correct MONGODB_URI, or what its user may do: it has to read and write the database and make indexes.',
+    exitCode: EXIT.configuration,
+  },
+  queue_unavailable: {
+    todo: 'Start Redis, or correct REDIS_URL; `tallystick doctor` names what is down.',
+    exitCode: EXIT.dependencyDown,
+  },
+  stripe_not_configured: { todo: 'Set STRIPE_SECRET_KEY.', exitCode: EXIT.configuration },
+  stripe_key_refused: {
+    todo: 'Correct STRIPE_SECRET_KEY, or what the key may do: docs/security.md lists the rights that it needs.',
+    exitCode: EXIT.configuration,
+  },
+};
+
 function fromDaemonError(error: DaemonError): CommandError {
   if (error.code === 'configuration_invalid') {
     const faults = error.context['faults'] as readonly { name: string; detail: string }[];
@@ -63,20 +84,22 @@ function fromDaemonError(error: DaemonError): CommandError {
   }
   const isDown = error.kind === 'transient';
   const cause = error.cause instanceof Error ? error.cause.message : undefined;
+  const known = BY_CODE[error.code];
   return new CommandError({
     what: error.message,
     why: cause ?? error.code,
-    todo: isDown ? '`tallystick doctor` names what is down.' : `docs/errors.md explains ${error.code}.`,
-    exitCode: isDown ? EXIT.dependencyDown : EXIT.failure,
+    todo:
+      known?.todo ?? (isDown ? '`tallystick doctor` names what is down.' : `docs/errors.md explains ${error.code}.`),
+    exitCode: known?.exitCode ?? (isDown ? EXIT.dependencyDown : EXIT.failure),
     cause: error,
   });
 }
 
 function addressInUse(error: Error): CommandError {
   return new CommandError({
-    what: 'the daemon cannot listen',
+    what: 'a port is taken',
     why: error.message,
-    todo: 'Another process has the port, perhaps another tallystick: stop it, or choose another (PORT, or --port).',
+    todo: 'Another process has it, perhaps another tallystick: stop it, or choose another (PORT, or --port).',
     exitCode: EXIT.configuration,
     cause: error,
   });

@@ -63,6 +63,16 @@ const BLOCKED_TODO: Readonly<Record<string, string>> = {
   timestamp_too_old: 'nothing: it becomes late usage by itself',
 };
 
+const REFUSED_TODO: Readonly<Record<string, string>> = {
+  webhook_secret_other:
+    "this is the other destination's secret: exchange STRIPE_WEBHOOK_SECRET and STRIPE_EVENTS_SECRET, or the two URLs at Stripe",
+  webhook_signature_wrong:
+    "set STRIPE_WEBHOOK_SECRET or STRIPE_EVENTS_SECRET to this destination's secret; a proxy must not change bodies",
+  webhook_not_configured: 'set the secret of this destination and STRIPE_SECRET_KEY: docs/webhooks.md',
+  webhook_timestamp_refused: 'synchronise our clock by NTP',
+  webhook_mode_other: 'make the destination in the mode (test or live) of STRIPE_SECRET_KEY',
+};
+
 const WORDINGS = {
   submitting_paused: {
     area: 'submissions',
@@ -155,6 +165,13 @@ const WORDINGS = {
     area: 'webhooks',
     what: ({ count }) => `${many(count, 'event of Stripe', 'events of Stripe')} failed`,
     todo: () => '`tallystick inbox list --state failed` says why; `tallystick inbox retry <event>` tries again',
+  },
+  webhooks_refused: {
+    area: 'webhooks',
+    what: (fact) =>
+      `${many(fact.count, 'delivery', 'deliveries')} of Stripe to the ${fact.examples?.[0] ?? ''} destination ` +
+      `refused, and none taken${since(fact)}: ${fact.reason ?? ''}`,
+    todo: ({ reason = '' }) => REFUSED_TODO[reason] ?? 'docs/errors.md says what each code needs',
   },
   webhooks_overdue: {
     area: 'webhooks',

@@ -22,6 +22,7 @@ export interface AdjustmentRoutesDeps {
   recordAdjustment(input: {
     adjustment: AdjustmentInput;
     ageMsMax: number;
+    isNewCustomer: boolean;
   }): Promise<{ outcome: 'created' | 'duplicate'; adjustment: StoredAdjustment }>;
   /** Those received last first. */
   listAdjustments(query: {
@@ -71,6 +72,12 @@ const PostQuery = Type.Object(
     history: Type.Optional(
       Type.Unsafe<'true' | 'false'>({ enum: ['true', 'false'], description: 'true takes one of any age.' }),
     ),
+    newCustomer: Type.Optional(
+      Type.Unsafe<'true' | 'false'>({
+        enum: ['true', 'false'],
+        description: 'true takes one for a customer that nobody has told of and that has no usage.',
+      }),
+    ),
   },
   { additionalProperties: false },
 );
@@ -98,7 +105,11 @@ export function registerAdjustments(app: App, deps: AdjustmentRoutesDeps): void 
     },
     async (request, reply) => {
       const ageMsMax = request.query.history === 'true' ? Number.POSITIVE_INFINITY : deps.eventAgeDaysMax * DAY_MS;
-      const { outcome, adjustment } = await deps.recordAdjustment({ adjustment: request.body, ageMsMax });
+      const { outcome, adjustment } = await deps.recordAdjustment({
+        adjustment: request.body,
+        ageMsMax,
+        isNewCustomer: request.query.newCustomer === 'true',
+      });
       return reply.code(outcome === 'created' ? 201 : 200).send({ outcome, ...toAdjustmentReply(adjustment) });
     },
   );

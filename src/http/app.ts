@@ -13,7 +13,9 @@ import { type GaugeSource, type Metrics, registerMetrics } from './metrics.ts';
 import { registerOpenApi } from './openapi.ts';
 import { boundReadRequests } from './read-deadline.ts';
 import { PROBLEM_MEDIA_TYPE, toAnswer, toProblem } from './problem.ts';
+import { RequestLog, registerRequestLog } from './request-log.ts';
 import type { App, RouteRegistrar } from './route.ts';
+import { SAFE_HEADERS } from './safe-headers.ts';
 import { drainUnread } from './unread-body.ts';
 
 export interface AppDeps {
@@ -52,18 +54,21 @@ const PARAMETER_LENGTH_MAX = 255 * 3;
  * @throws DaemonError `defect` when a route under /v1 does not say who may call it.
  */
 export async function buildApp(deps: AppDeps): Promise<App> {
-  const app = createApp(deps);
-  app.setErrorHandler((error, request, reply) => sendError(deps, { error, request, reply }));
+  const requests = new RequestLog({ log: deps.log, registry: deps.metrics.registry, clock: deps.auth.clock });
+  const app = createApp(deps, requests);
+  app.setErrorHandler((error, request, reply) => sendError(deps, requests, { error, request, reply }));
   app.setNotFoundHandler((request, reply) => {
     const detail = `There is no ${request.method} ${request.url.slice(0, 200).split('?', 1)[0] ?? ''}.`;
     const problem = toProblem({ code: 'route_not_found', status: 404, detail, requestId: request.id });
+    requests.refused(request, problem);
     return reply.code(404).type(PROBLEM_MEDIA_TYPE).send(JSON.stringify(problem));
   });
   takeEmptyJson(app);
   app.addHook('onRequest', (request, reply, done) => {
-    reply.header('x-request-id', request.id);
+    reply.headers({ ...SAFE_HEADERS, 'x-request-id': request.id });
     done();
   });
+  registerRequestLog(app, requests);
   guardRoutes(app, new Authenticator(deps.auth));
   boundReadRequests(app, deps.readRequestMsMax);
   boundBodies(app, deps.bodyBytesMax);
@@ -77,7 +82,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   return app;
 }
 
-function createApp(deps: AppDeps): App {
+function createApp(deps: AppDeps, requests: RequestLog): App {
   const prefix = randomBytes(6).toString('base64url');
   let count = 0;
   return fastify({
@@ -104,7 +109,7 @@ function createApp(deps: AppDeps): App {
     genReqId: () => `${prefix}-${(count += 1).toString(36)}`,
     clientErrorHandler: answerClientError,
     frameworkErrors: (error, request, reply) => {
-      void sendError(deps, { error, request, reply });
+      void sendError(deps, requests, { error, request, reply });
     },
   });
 }
@@ -139,6 +144,7 @@ function isExactJson(text: string): boolean {
 
 function sendError(
   { log }: AppDeps,
+  requests: RequestLog,
   failed: { error: unknown; request: FastifyRequest; reply: FastifyReply },
 ): FastifyReply {
   const { error, request, reply } = failed;
@@ -146,6 +152,7 @@ function sendError(
   const fields = { requestId: request.id, method: request.method, route: request.routeOptions.url, code: problem.code };
   if (problem.status === 500) log.error({ ...fields, err: error }, 'request failed');
   else if (problem.status >= 500) log.warn({ ...fields, err: error }, 'request could not be served');
+  else requests.refused(request, problem, error);
   if (retryAfterSeconds !== undefined) reply.header('retry-after', retryAfterSeconds);
   if (problem.status === 401) reply.header('www-authenticate', 'Bearer');
   drainUnread(request, reply);

@@ -1,6 +1,6 @@
 /** Who calls, and whether they may: API keys as bearer tokens, looked up by their hash. */
 import { timingSafeEqual } from 'node:crypto';
-import type { FastifyRequest, onRequestHookHandler } from 'fastify';
+import type { FastifyRequest, FastifySchema, onRequestHookHandler } from 'fastify';
 import type { Clock } from '../clock.ts';
 import { API_SCOPES, type ApiKey, apiKeyId, type ApiScope, grantsScope } from '../domain/api-key.ts';
 import { assert, DaemonError } from '../errors.ts';
@@ -9,12 +9,14 @@ import { type App, API_KEY_SCHEME } from './route.ts';
 /** The caller of a request. */
 export interface Principal {
   readonly id: string;
+  /** What the key is recognised by in the log: its first characters. */
+  readonly prefix?: string;
   readonly scopes: readonly ApiScope[];
 }
 
 export interface AuthDeps {
   /** The key with this hash. */
-  findApiKey(id: string): Promise<Pick<ApiKey, 'id' | 'scopes' | 'expiresAt' | 'revokedAt'> | null>;
+  findApiKey(id: string): Promise<(Pick<ApiKey, 'id' | 'scopes' | 'expiresAt' | 'revokedAt'> & Partial<ApiKey>) | null>;
   /** A key with every scope that is stored nowhere. */
   readonly adminApiKey?: string | undefined;
   readonly clock: Pick<Clock, 'now'>;
@@ -28,6 +30,7 @@ const CACHE_MS = 1_000;
 const CACHE_ENTRIES_MAX = 10_000;
 const BEARER = /^Bearer +([^\s]{1,512})$/i;
 const PRINCIPAL = 'principal';
+const HASH_SHOWN = 12;
 
 interface CacheEntry {
   readonly key: FoundKey | Promise<FoundKey>;
@@ -56,10 +59,10 @@ export class Authenticator {
     }
     const id = apiKeyId(key);
     if (this.#adminId !== undefined && timingSafeEqual(this.#adminId, Buffer.from(id))) {
-      return { id: 'admin', scopes: API_SCOPES };
+      return { id: 'admin', prefix: 'ADMIN_API_KEY', scopes: API_SCOPES };
     }
     const found = this.#lookUp(id);
-    return found instanceof Promise ? found.then((record) => this.#judge(record)) : this.#judge(found);
+    return found instanceof Promise ? found.then((record) => this.#judge(id, record)) : this.#judge(id, found);
   }
 
   #lookUp(id: string): FoundKey | Promise<FoundKey> {
@@ -83,11 +86,13 @@ export class Authenticator {
     return asked;
   }
 
-  #judge(key: FoundKey): Principal {
-    if (key === null) throw forbidden('api_key_unknown', 'There is no such API key.');
-    if (key.revokedAt !== undefined) throw forbidden('api_key_revoked', 'The API key was revoked.');
+  #judge(id: string, key: FoundKey): Principal {
+    // A part of the hash tells which of our keys it is not, and nothing of what was sent.
+    if (key === null) throw forbidden('api_key_unknown', 'There is no such API key.', id.slice(0, HASH_SHOWN));
+    const { prefix } = key;
+    if (key.revokedAt !== undefined) throw forbidden('api_key_revoked', 'The API key was revoked.', prefix);
     if (key.expiresAt !== undefined && key.expiresAt.getTime() <= this.#deps.clock.now()) {
-      throw forbidden('api_key_expired', 'The API key has expired.');
+      throw forbidden('api_key_expired', 'The API key has expired.', prefix);
     }
     return key;
   }
@@ -105,18 +110,23 @@ export function guardRoutes(app: App, authenticator: Authenticator): void {
       assert(!route.url.startsWith('/v1'), 'A route does not say who may call it.', { url: route.url });
       return;
     }
-    const scope = security.flatMap((scheme) => scheme[API_KEY_SCHEME] ?? [])[0] as ApiScope | undefined;
+    const scope = scopeOf(security);
     if (scope === undefined) return;
     route.onRequest = [toGuard(authenticator, scope), ...[route.onRequest ?? []].flat()];
   });
+}
+
+/** The scope that the `security` of a route's schema asks for, if it asks for a key. */
+export function scopeOf(security: FastifySchema['security']): ApiScope | undefined {
+  return security?.flatMap((scheme) => scheme[API_KEY_SCHEME] ?? [])[0] as ApiScope | undefined;
 }
 
 /** A hook that goes on at once unless the store has to be asked. */
 function toGuard(authenticator: Authenticator, scope: ApiScope): onRequestHookHandler {
   return (request, _reply, done) => {
     const admit = (principal: Principal): void => {
-      requireScope(principal, scope);
       request.setDecorator(PRINCIPAL, principal);
+      requireScope(principal, scope);
     };
     const principal = authenticator.principalOf(request.headers.authorization);
     if (principal instanceof Promise) {
@@ -147,12 +157,17 @@ export function callerOf(request: FastifyRequest): Principal {
   return request.getDecorator<Principal>(PRINCIPAL);
 }
 
+/** The same for any request, also one that never came to a route: undefined where nobody was recognised. */
+export function callerIfKnown(request: FastifyRequest): Principal | undefined {
+  return (Reflect.get(request, PRINCIPAL) as Principal | null | undefined) ?? undefined;
+}
+
 /** @throws DaemonError `scope_missing` */
 export function requireScope(principal: Principal, scope: ApiScope): void {
   if (grantsScope(principal.scopes, scope)) return;
   throw forbidden('scope_missing', `The API key lacks the scope ${scope}.`);
 }
 
-function forbidden(code: string, message: string): DaemonError {
-  return new DaemonError({ kind: 'forbidden', code, message });
+function forbidden(code: string, message: string, key?: string): DaemonError {
+  return new DaemonError({ kind: 'forbidden', code, message, ...(key !== undefined && { context: { key } }) });
 }

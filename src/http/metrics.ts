@@ -35,6 +35,7 @@ export class Metrics {
   readonly #outcomes: Counter<'outcome'>;
   readonly #delay: Histogram;
   readonly #failedReads: Counter<'gauge'>;
+  readonly #deliveries: Counter<'destination' | 'outcome'>;
 
   constructor() {
     const registers = [this.registry];
@@ -69,6 +70,17 @@ export class Metrics {
       labelNames: ['gauge'],
       registers,
     });
+    this.#deliveries = new Counter({
+      name: `${PREFIX}webhook_deliveries_total`,
+      help: 'Deliveries of Stripe by destination and outcome: taken, or the code of the refusal.',
+      labelNames: ['destination', 'outcome'],
+      registers,
+    });
+  }
+
+  /** For the `onReception` of the webhook routes. */
+  observeDelivery(destination: string, outcome: string): void {
+    this.#deliveries.inc({ destination, outcome });
   }
 
   /** For the `observe` of the events route. */

@@ -2,6 +2,7 @@
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import { type App, API_KEY_SCHEME } from './route.ts';
+import { DOCS_POLICY } from './safe-headers.ts';
 
 const DESCRIPTION = `Usage-based billing on Stripe: exact metering, an outbox of meter events, nightly reconciliation. \
 Quantities are decimal strings; times are RFC 3339 in UTC; periods are half-open. Errors are problem details (RFC 9457) \
@@ -77,7 +78,7 @@ export async function registerOpenApi(app: App, version: string): Promise<void> 
   });
   await app.register(swaggerUi, {
     routePrefix: '/docs',
-    staticCSP: true,
+    staticCSP: DOCS_POLICY,
     logo: { type: 'image/svg+xml', content: LOGO, href: '/docs', target: '_self' },
     theme: {
       title: 'Tallystick',

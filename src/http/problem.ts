@@ -84,6 +84,7 @@ const STATUS_OF_CODE: Readonly<Record<string, number>> = {
   webhook_event_kind_wrong: 400,
   webhook_event_malformed: 400,
   webhook_mode_other: 400,
+  webhook_secret_other: 400,
   webhook_signature_malformed: 400,
   webhook_signature_missing: 400,
   webhook_signature_wrong: 400,

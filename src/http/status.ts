@@ -64,6 +64,14 @@ export interface Status {
   readonly rejectedEvents: number;
   /** Those that were removed because there were too many, the oldest first. */
   readonly rejectedEventsPruned?: { readonly count: number; readonly lastAt: string };
+  /** What became of Stripe's deliveries, for each destination and outcome. */
+  readonly webhooks: readonly {
+    readonly destination: string;
+    readonly outcome: string;
+    readonly count: number;
+    readonly firstAt: string;
+    readonly lastAt: string;
+  }[];
   readonly breaker?: string;
 }
 
@@ -150,6 +158,16 @@ const StatusReply = Type.Object({
       { description: 'Rejected events that were removed because more than 100,000 were kept, the oldest first.' },
     ),
   ),
+  webhooks: Type.Array(
+    Type.Object({
+      destination: Type.String({ description: 'snapshot or thin' }),
+      outcome: Type.String({ description: '`taken`, or the code of the refusal.' }),
+      count: Type.Integer(),
+      firstAt: Instant,
+      lastAt: Instant,
+    }),
+    { description: "What became of Stripe's deliveries." },
+  ),
   breaker: Type.Optional(Type.String()),
 });
 
@@ -178,6 +196,7 @@ export function registerStatus(app: App, readStatus: () => Promise<Status>): voi
         blocked: [...status.blocked],
         lateUsage: [...status.lateUsage],
         unbilled: { ...status.unbilled, reasons: [...status.unbilled.reasons] },
+        webhooks: [...status.webhooks],
       };
     },
   );

@@ -1,12 +1,13 @@
 /** Where Stripe delivers events. Public: the signature is what admits, over the bytes as they came. */
-import type { FastifyRequest } from 'fastify';
+import type { FastifyRequest, onErrorAsyncHookHandler } from 'fastify';
 import { Type } from 'typebox';
 import type { Clock } from '../clock.ts';
 import type { WebhookKind } from '../domain/webhook.ts';
+import { TAKEN } from '../domain/webhook-reception.ts';
 import { checkSignatureHeader } from '../domain/webhook-signature.ts';
 import { DaemonError } from '../errors.ts';
 import { BodyBudget } from './body-budget.ts';
-import { problemResponse } from './problem.ts';
+import { problemResponse, toAnswer } from './problem.ts';
 import type { App } from './route.ts';
 
 export interface StripeWebhookDeps {
@@ -17,6 +18,8 @@ export interface StripeWebhookDeps {
     body: Uint8Array;
     signature: string | undefined;
   }): Promise<{ eventId: string; isDuplicate: boolean }>;
+  /** Told what became of each delivery: `taken`, or the code of the refusal. */
+  onReception(kind: WebhookKind, outcome: string, fields?: Readonly<Record<string, unknown>>): void;
 }
 
 /** Events of Stripe's have some kilobytes; an invoice with many lines some hundred. */
@@ -66,12 +69,17 @@ export function registerStripeWebhooks(app: App, deps: StripeWebhookDeps): void 
         security: [],
         response: { 200: ReceivedReply, default: problemResponse },
       };
-      scope.post(url, { schema, bodyLimit: BODY_BYTES_MAX }, async (request) => {
+      // Wherever it is refused: by its header, its size, its signature, or what it is about.
+      const onError: onErrorAsyncHookHandler = async (request, _reply, error) => {
+        deps.onReception(kind, toAnswer(error, request.id).problem.code);
+      };
+      scope.post(url, { schema, bodyLimit: BODY_BYTES_MAX, onError }, async (request) => {
         const { eventId, isDuplicate } = await deps.receive({
           kind,
           body: bytesOf(request),
           signature: signatureOf(request),
         });
+        deps.onReception(kind, TAKEN, { event: eventId, isDuplicate });
         return { received: true as const, eventId, duplicate: isDuplicate };
       });
     }

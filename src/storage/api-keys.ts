@@ -76,15 +76,18 @@ export class ApiKeys {
   }
 
   /**
-   * Makes a key with the same name and scopes. The old one is taken for `overlapMs` more, and never longer than before.
+   * Makes a key with the same name and scopes, until `expiresAt` if that is given. The old one is taken for `overlapMs` more, and never longer than before.
    * @returns undefined when there is no such key, or it is revoked, expired or rotated already.
    */
-  async rotate(id: string, options: { overlapMs: number; at: Date }): Promise<CreatedApiKey | undefined> {
+  async rotate(
+    id: string,
+    options: { overlapMs: number; at: Date; expiresAt?: Date },
+  ): Promise<CreatedApiKey | undefined> {
     const old = await translated(this.#collection.findOne({ _id: id }));
-    const { at, overlapMs } = options;
+    const { at, overlapMs, expiresAt } = options;
     if (old === null || old.revokedAt !== undefined || old.replacedBy !== undefined) return undefined;
     if (old.expiresAt !== undefined && old.expiresAt <= at) return undefined;
-    const created = await this.create({ name: old.name, scopes: old.scopes }, at);
+    const created = await this.create({ name: old.name, scopes: old.scopes, ...(expiresAt && { expiresAt }) }, at);
     const endsAt = new Date(at.getTime() + overlapMs);
     const { matchedCount } = await translated(
       this.#collection.updateOne({ _id: id, replacedBy: { $exists: false } }, [

@@ -1,4 +1,5 @@
-import { type ClientSession, type Db, MongoClient } from 'mongodb';
+import { type ClientSession, type Db, MongoClient, type MongoClientOptions } from 'mongodb';
+import { configurationInvalid } from '../errors.ts';
 import { boundReads } from './bounded-reads.ts';
 
 export interface DatabaseSettings {
@@ -18,26 +19,57 @@ export interface Database {
   close(): Promise<void>;
 }
 
+/** What an address may not change. */
+const OPTIONS: MongoClientOptions = {
+  appName: 'tallystick',
+  readConcern: { level: 'majority' },
+  writeConcern: { w: DURABLE.w, journal: DURABLE.j, wtimeoutMS: DURABLE.wtimeout },
+  readPreference: 'primary',
+  retryWrites: true,
+  ignoreUndefined: true,
+  maxPoolSize: 40,
+  serverSelectionTimeoutMS: 5_000,
+  waitQueueTimeoutMS: 10_000,
+  connectTimeoutMS: 5_000,
+  socketTimeoutMS: OPERATION_MS_MAX + 10_000,
+};
+
 /**
  * Opens MongoDB. Every read is a majority read and every write is acknowledged by a majority and the journal: what this
- * process has seen or promised survives the loss of the primary. Connects lazily, so that the daemon starts (and says
- * that it is not ready) while MongoDB is away.
+ * process has seen or promised survives the loss of the primary. Connects lazily: what the server is, and whether it
+ * answers, is asked by `requireLedger`.
+ * @throws DaemonError `configuration_invalid` for an address that the driver does not take, or that weakens any of this.
  */
 export function openDatabase(settings: DatabaseSettings): Database {
-  const client = new MongoClient(settings.uri, {
-    appName: 'tallystick',
-    readConcern: { level: 'majority' },
-    writeConcern: { w: DURABLE.w, journal: DURABLE.j, wtimeoutMS: DURABLE.wtimeout },
-    readPreference: 'primary',
-    retryWrites: true,
-    ignoreUndefined: true,
-    maxPoolSize: 40,
-    serverSelectionTimeoutMS: 5_000,
-    waitQueueTimeoutMS: 10_000,
-    connectTimeoutMS: 5_000,
-    socketTimeoutMS: OPERATION_MS_MAX + 10_000,
-  });
-  return { client, db: boundReads(client.db(settings.name)), close: () => client.close() };
+  const client = openClient(settings.uri);
+  const weakened = weakenedBy(client);
+  if (weakened === undefined) return { client, db: boundReads(client.db(settings.name)), close: () => client.close() };
+  void client.close();
+  throw misaddressed(`must not change the ${weakened}: what was acknowledged could be lost`);
+}
+
+function openClient(uri: string): MongoClient {
+  try {
+    return new MongoClient(uri, OPTIONS);
+  } catch (cause) {
+    // The driver's own words name an option or a form, and never hold the password.
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw misaddressed(`is no address that the driver takes: ${reason}`, cause);
+  }
+}
+
+/** Some options of an address win over ours, under one of their names: so what came of both is looked at. */
+function weakenedBy({ options }: MongoClient): string | undefined {
+  const { writeConcern, readConcern, readPreference, retryWrites } = options;
+  const isDurable = writeConcern.w === DURABLE.w && writeConcern.journal === DURABLE.j;
+  if (!isDurable || writeConcern.wtimeoutMS !== DURABLE.wtimeout) return 'write concern';
+  if (readConcern.level !== 'majority') return 'read concern';
+  if (readPreference.mode !== 'primary') return 'read preference';
+  return retryWrites ? undefined : 'repetition of writes';
+}
+
+function misaddressed(detail: string, cause?: unknown): ReturnType<typeof configurationInvalid> {
+  return configurationInvalid([{ name: 'MONGODB_URI', detail }], cause);
 }
 
 /** Runs `work` in one explicit, causally consistent session: it sees its own writes and never goes back in time. */

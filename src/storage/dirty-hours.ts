@@ -242,6 +242,13 @@ export class DirtyHours {
     return hours;
   }
 
+  /** Whether any hour of a customer waits: it has sent something lately. */
+  async hasWaiting(customerId: string): Promise<boolean> {
+    const range = { $gte: `${customerId}${PAIR_SEPARATOR}`, $lt: `${customerId}${AFTER_SEPARATOR}` };
+    const query = this.#collection.findOne({ pairs: { $elemMatch: range } }, { projection: { _id: 1 } });
+    return (await translated(query)) !== null;
+  }
+
   /** How many entries wait and when the oldest was opened: the pipeline's backlog and lag. */
   async backlog(): Promise<JournalBacklog> {
     const options = { sort: { _id: 1 as const }, projection: { openedAt: 1 } };

@@ -39,6 +39,7 @@ export function hasOnlyDuplicateKeys(error: unknown): error is MongoBulkWriteErr
 export function toStorageError(error: unknown): unknown {
   if (isBareSocketError(error)) return unavailable(error);
   if (!(error instanceof MongoError)) return error;
+  if (ACCESS_CODES.has(error.code)) return accessRefused(error);
   return new DaemonError({
     kind: isTransient(error) ? 'transient' : 'defect',
     code: isTransient(error) ? 'store_unavailable' : 'store_failed',
@@ -82,8 +83,26 @@ function isUnanswered(error: MongoBulkWriteError): boolean {
   return error.code === undefined && error.result.getWriteErrors().length === 0;
 }
 
-/** The driver lets an error of Node's own socket through when the other side ended it just before a write. */
-const SOCKET_CODES = new Set<unknown>(['EPIPE', 'ECONNRESET', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_WRITE_AFTER_END']);
+/**
+ * The driver lets an error of Node's own socket through when the other side ended it just before a write, and those of the
+ * look-up that a `mongodb+srv://` address begins with.
+ */
+const SOCKET_CODES = new Set<unknown>([
+  'EPIPE',
+  'ECONNRESET',
+  'ERR_STREAM_DESTROYED',
+  'ERR_STREAM_WRITE_AFTER_END',
+  'ENOTFOUND',
+  'ENODATA',
+  'ESERVFAIL',
+  'EREFUSED',
+  'ETIMEOUT',
+  'ETIMEDOUT',
+  'EAI_AGAIN',
+  'ECONNREFUSED',
+]);
+/** Unauthorized, AuthenticationFailed, and what a hosted MongoDB answers in place of them. */
+const ACCESS_CODES = new Set<unknown>([13, 18, 8000]);
 
 function isBareSocketError(error: unknown): boolean {
   return error instanceof Error && 'code' in error && SOCKET_CODES.has(error.code);
@@ -94,6 +113,18 @@ function unavailable(cause: unknown): DaemonError {
     kind: 'transient',
     code: 'store_unavailable',
     message: 'The connection to MongoDB broke.',
+    cause,
+  });
+}
+
+/** A person has to mend it; until then every statement can be tried again. */
+function accessRefused(cause: MongoError): DaemonError {
+  return new DaemonError({
+    kind: 'transient',
+    code: 'store_access_refused',
+    message:
+      'MongoDB refuses the user or the password of MONGODB_URI, or the user may not read and write the database.',
+    context: { mongo: cause.name, mongoCode: cause.code },
     cause,
   });
 }

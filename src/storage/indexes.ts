@@ -1,7 +1,8 @@
 import type { CreateIndexesOptions, Db, IndexSpecification } from 'mongodb';
 import { CUSTOMERS } from './customers.ts';
 import { DIRTY_HOURS } from './dirty-hours.ts';
-import { isExistingCollection, toStorageError, translated } from './errors.ts';
+import { isExistingCollection, toStorageError } from './errors.ts';
+import { ensureRules, findIndexFaults, type IndexFault } from './index-faults.ts';
 import { INVOICE_GUARDS } from './invoice-guards.ts';
 import { INVOICES } from './invoices.ts';
 import { LATE_CHECKS, LATE_CHECKS_SECONDS_MAX } from './late-checks.ts';
@@ -221,14 +222,19 @@ export const INDEXES: readonly IndexRule[] = [
 ];
 
 /**
- * Creates what is missing; safe to run any number of times and by several processes at once.
- * @throws DaemonError `store_failed` when an index of the same name exists with other options.
+ * Creates what is missing, and makes anew what has other options; safe to run any number of times and by several processes
+ * at once.
+ * @param onMended is told of each index that was made anew.
+ * @throws DaemonError `configuration_invalid` when stored documents break a unique index.
  */
-export async function ensureIndexes(db: Db): Promise<void> {
+export async function ensureIndexes(db: Db, onMended?: (fault: IndexFault) => void): Promise<void> {
   await ensureUsageEvents(db);
-  for (const { collection, key, options } of INDEXES) {
-    await translated(db.collection(collection).createIndex(key, options ?? {}));
-  }
+  await ensureRules(db, INDEXES, onMended);
+}
+
+/** What is wrong with the indexes of this database; see `findIndexFaults`. */
+export function listIndexFaults(db: Db): Promise<IndexFault[]> {
+  return findIndexFaults(db, INDEXES);
 }
 
 /** Usage events are the bulk of the data and compress well; the compressor can only be chosen at creation. */

@@ -23,6 +23,8 @@ export interface WebhookSettings {
 }
 
 const MARK = [0xef, 0xbb, 0xbf] as const;
+const SNAPSHOT = 'STRIPE_WEBHOOK_SECRET';
+const THIN = 'STRIPE_EVENTS_SECRET';
 
 /** Says whether a delivery is Stripe's, and about our account. Nothing in it is believed before. */
 export class Webhooks {
@@ -42,7 +44,11 @@ export class Webhooks {
     if (secrets.length === 0) throw notConfigured(delivery.kind);
     const header = checkSignatureHeader(delivery.signature, nowMs);
     const text = toText(delivery.body);
-    if (text === undefined || !secrets.some((secret) => isSigned(text, { header, secret, nowMs }))) {
+    const isSignedByOneOf = (some: readonly string[]): boolean =>
+      text !== undefined && some.some((secret) => isSigned(text, { header, secret, nowMs }));
+    if (text === undefined || !isSignedByOneOf(secrets)) {
+      const other = delivery.kind === 'snapshot' ? 'thin' : 'snapshot';
+      if (isSignedByOneOf(this.#settings.secrets[other] ?? [])) throw secretOfOther(delivery.kind);
       throw refused('webhook_signature_wrong', 'The signature does not belong to this body.');
     }
     const event = readWebhookEvent(text, delivery.kind);
@@ -80,8 +86,14 @@ function refused(code: string, message: string): DaemonError {
   return new DaemonError({ kind: 'invalid', code, message });
 }
 
+/** Stripe has signed it: only the two settings are exchanged, or the two addresses. */
+function secretOfOther(kind: WebhookKind): DaemonError {
+  const [own, other] = kind === 'snapshot' ? [SNAPSHOT, THIN] : [THIN, SNAPSHOT];
+  return refused('webhook_secret_other', `It is signed with ${other}; this destination's secret belongs into ${own}.`);
+}
+
 function notConfigured(kind: WebhookKind): DaemonError {
-  const name = kind === 'snapshot' ? 'STRIPE_WEBHOOK_SECRET' : 'STRIPE_EVENTS_SECRET';
+  const name = kind === 'snapshot' ? SNAPSHOT : THIN;
   return new DaemonError({
     kind: 'transient',
     code: 'webhook_not_configured',

@@ -56,12 +56,21 @@ export function recordingDeps(
     clock,
     findMeter: (key) => meterByKey(stores, key),
     billingOf: (ids) => stores.customers.billingOf(ids),
+    isKnownCustomer: (id) => isKnownCustomer(stores, id),
     journal: {
       open: (hour, at) => stores.dirtyHours.open([toPairText(hour)], at),
       close: (entry, hour, at) => stores.dirtyHours.close(entry, [toPairText(hour)], at),
     },
     adjustments: stores.usageAdjustments,
   };
+}
+
+/** Told of, counted, waiting to be counted, or adjusted before. */
+async function isKnownCustomer(stores: Stores, customerId: string): Promise<boolean> {
+  if ((await stores.customers.find(customerId)) !== null) return true;
+  if (await stores.usageAggregates.hasRows(customerId)) return true;
+  if (await stores.dirtyHours.hasWaiting(customerId)) return true;
+  return (await stores.usageAdjustments.list({ customerId, limit: 1 })).adjustments.length > 0;
 }
 
 async function meterByKey(stores: Stores, key: string): Promise<Meter | undefined> {

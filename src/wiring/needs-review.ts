@@ -10,6 +10,7 @@ import {
 } from '../domain/needs-review.ts';
 import { addQuantities } from '../domain/quantity.ts';
 import { DELIVERED_STATES } from '../domain/submission.ts';
+import { refusalsThatMatter } from '../domain/webhook-reception.ts';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../durations.ts';
 import type { RefusedItems } from '../domain/stripe-refusal.ts';
 import type { GaugeSource } from '../http/metrics.ts';
@@ -196,7 +197,7 @@ function keyOf({ _id }: ReconciliationRow): string {
 }
 
 async function webhookFacts({ stores, config, nowMs }: ReviewParts): Promise<ReviewFact[]> {
-  const census = await stores.webhookInbox.census();
+  const [census, receptions] = await Promise.all([stores.webhookInbox.census(), stores.webhookReceptions.list()]);
   const pending = census.find(({ state }) => state === 'pending');
   const sinceMs = pending?.oldestReceivedAt.getTime() ?? nowMs;
   return [
@@ -204,6 +205,13 @@ async function webhookFacts({ stores, config, nowMs }: ReviewParts): Promise<Rev
     ...(pending !== undefined && nowMs - sinceMs > limitsOf(config).webhooksMs
       ? [{ kind: 'webhooks_overdue' as const, count: pending.count, sinceMs }]
       : []),
+    ...refusalsThatMatter(receptions, nowMs).map(({ destination, outcome, count, firstAt }) => ({
+      kind: 'webhooks_refused' as const,
+      count,
+      reason: outcome,
+      sinceMs: firstAt.getTime(),
+      examples: [destination],
+    })),
   ];
 }
 

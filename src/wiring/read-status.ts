@@ -23,6 +23,7 @@ export async function readStatus(parts: JobParts, jobs: readonly string[]): Prom
     lastRuns,
     review,
     unbilled,
+    receptions,
   ] = await Promise.all([
     stores.dirtyHours.backlog(),
     stores.submissions.census(),
@@ -38,6 +39,7 @@ export async function readStatus(parts: JobParts, jobs: readonly string[]): Prom
     readLastRuns(parts, jobs),
     readNeedsReview({ stores, config, nowMs: clock.now() }),
     readUnbilled(parts),
+    stores.webhookReceptions.list(),
   ]);
   return {
     version: packageVersion(),
@@ -66,6 +68,11 @@ export async function readStatus(parts: JobParts, jobs: readonly string[]): Prom
     lastRuns,
     rejectedEvents,
     ...(pruned && { rejectedEventsPruned: { count: pruned.count, lastAt: pruned.lastAt.toISOString() } }),
+    webhooks: receptions.map(({ firstAt, lastAt, ...rest }) => ({
+      ...rest,
+      firstAt: firstAt.toISOString(),
+      lastAt: lastAt.toISOString(),
+    })),
     ...(stripe && { breaker: stripe.meterEvents.breakerState }),
   };
 }

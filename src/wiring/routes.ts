@@ -24,6 +24,7 @@ import type { JobParts } from './job-parts.ts';
 import { lateUsageRoutes } from './late-usage.ts';
 import { mappedIdRoutes, rememberMappings } from './mapped-ids.ts';
 import { readStatus } from './read-status.ts';
+import type { ReceptionTally } from './reception-tally.ts';
 import { reconciliationRoutes } from './reconciliation-routes.ts';
 import { submissionRoutes } from './submission-jobs.ts';
 import { unbilledRoutes } from './unbilled-usage.ts';
@@ -39,6 +40,7 @@ export interface RouteParts {
   readonly jobNames: readonly string[];
   readonly queue: JobQueue;
   readonly metrics: Metrics;
+  readonly tally: ReceptionTally;
 }
 
 /** Every route under /v1, with what it needs. */
@@ -47,7 +49,7 @@ export function routesOf(parts: RouteParts): RouteRegistrar[] {
     ...ingestRoutes(parts),
     ...catalogueRoutes(parts),
     ...factRoutes(parts.jobs),
-    ...webhookRoutes(parts.jobs, parts.queue),
+    ...webhookRoutes(parts.jobs, parts),
     ...lateUsageRoutes(parts.jobs, parts.queue),
     ...guardRoutes(parts.jobs, parts.queue),
     ...unbilledRoutes(parts.jobs),

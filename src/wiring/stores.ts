@@ -38,6 +38,7 @@ import { UsageEvents } from '../storage/usage-events.ts';
 import { UsageLog } from '../storage/usage-log.ts';
 import { UsagePeriods } from '../storage/usage-periods.ts';
 import { WebhookInbox } from '../storage/webhook-inbox.ts';
+import { WebhookReceptions } from '../storage/webhook-receptions.ts';
 
 /** Every collection's statements, over one database. */
 export interface Stores {
@@ -79,6 +80,7 @@ export interface Stores {
   readonly usageLog: UsageLog;
   readonly usagePeriods: UsagePeriods;
   readonly webhookInbox: WebhookInbox;
+  readonly webhookReceptions: WebhookReceptions;
 }
 
 /** @param holder names this process in leases. */
@@ -135,5 +137,6 @@ export function openStores(
     }),
     usagePeriods: new UsagePeriods(db),
     webhookInbox: new WebhookInbox(db),
+    webhookReceptions: new WebhookReceptions(db),
   };
 }

@@ -8,7 +8,8 @@ import { recordWebhook } from '../../jobs/record-webhook.ts';
 import type { Config } from '../config.ts';
 import { billsUsage } from '../domain/invoice.ts';
 import { MINUTE_MS } from '../durations.ts';
-import type { GaugeSource } from '../http/metrics.ts';
+import { TAKEN } from '../domain/webhook-reception.ts';
+import type { GaugeSource, Metrics } from '../http/metrics.ts';
 import type { RouteRegistrar } from '../http/route.ts';
 import { registerStripeInbox } from '../http/stripe-inbox.ts';
 import { registerStripeWebhooks } from '../http/stripe-webhooks.ts';
@@ -17,6 +18,7 @@ import type { JobHandler } from '../queue/job-worker.ts';
 import { Webhooks } from '../stripe/webhooks.ts';
 import { wakeGuard } from './invoice-guards.ts';
 import { type JobParts, requireStripe } from './job-parts.ts';
+import type { ReceptionTally } from './reception-tally.ts';
 import { rejectSamples } from './submission-jobs.ts';
 
 const LIVE_KEY = /^[sr]k_live_/;
@@ -27,8 +29,14 @@ const CATCH_UP_AGE_MS_MAX = 65 * MINUTE_MS;
 /** After a run that failed, the next one waits this long. */
 const CATCH_UP_RETRY_MS = 10 * MINUTE_MS;
 
+export interface WebhookRouteParts {
+  readonly queue: JobQueue;
+  readonly metrics: Metrics;
+  readonly tally: ReceptionTally;
+}
+
 /** The routes that Stripe delivers to, and what became of what it delivered. */
-export function webhookRoutes(parts: JobParts, queue: JobQueue): RouteRegistrar[] {
+export function webhookRoutes(parts: JobParts, { queue, metrics, tally }: WebhookRouteParts): RouteRegistrar[] {
   const { stores, clock, log } = parts;
   const webhooks = openWebhooks(parts);
   const ring = (): void => {
@@ -42,6 +50,12 @@ export function webhookRoutes(parts: JobParts, queue: JobQueue): RouteRegistrar[
       registerStripeWebhooks(app, {
         clock,
         receive: (delivery) => recordWebhook({ verify, inbox: stores.webhookInbox, ring, clock }, delivery),
+        onReception: (destination, outcome, fields) => {
+          tally.count(destination, outcome);
+          metrics.observeDelivery(destination, outcome);
+          // A refusal is told as a refused request, which is bounded: anybody can deliver.
+          if (outcome === TAKEN) log.info({ destination, ...fields }, 'webhook taken');
+        },
       }),
     (app) =>
       registerStripeInbox(app, {

@@ -32,6 +32,7 @@ async function withWebhooks(use: (lent: { url: string; received: string[]; relea
       (app) =>
         registerStripeWebhooks(app, {
           clock,
+          onReception: () => {},
           receive: async ({ body }) => {
             received.push(String(body.byteLength));
             await held;

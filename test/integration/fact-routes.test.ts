@@ -84,6 +84,16 @@ describe('the routes of facts', () => {
       expect(await refusal(daemon, { quantity: true })).toEqual([400, 'request_invalid']);
       expect(await refusal(daemon, { more: 1 })).toEqual([400, 'request_invalid']);
 
+      // Nobody knows this customer: the id may be misspelt.
+      const misspelt = { customerId: 'acmee', idempotencyKey: 'new:1' };
+      expect(await refusal(daemon, misspelt)).toEqual([422, 'adjustment_customer_unknown']);
+      expect(await pages(daemon, '/v1/adjustments?customerId=acmee')).toEqual([]);
+      const meant = await daemon.call('POST', '/v1/adjustments?newCustomer=true', fix(misspelt));
+      expect(meant.status).toBe(201);
+      expect((await daemon.call('POST', '/v1/adjustments', fix({ ...misspelt, idempotencyKey: 'new:2' }))).status).toBe(
+        201,
+      );
+
       // An event's key and instant may be an adjustment's, too.
       for (const idempotencyKey of ['e1', 'e0', 'old']) {
         const change = {
@@ -96,7 +106,7 @@ describe('the routes of facts', () => {
       }
       const listed = await pages(daemon, '/v1/adjustments?customerId=acme');
       expect(listed.map(({ idempotencyKey }) => idempotencyKey)).toEqual(['old', 'e0', 'e1', 'fix:1']);
-      expect(await pages(daemon, '/v1/adjustments?meter=bytes')).toEqual([stored]);
+      expect(await pages(daemon, '/v1/adjustments?customerId=acme&meter=bytes')).toEqual([stored]);
       expect(await pages(daemon, '/v1/adjustments?customerId=other')).toEqual([]);
 
       const facts = await pages(daemon, `/v1/customers/acme/events?${RANGE}`);

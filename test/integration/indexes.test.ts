@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { isDuplicateKey } from '../../src/storage/errors.ts';
-import { ensureIndexes, INDEXES } from '../../src/storage/indexes.ts';
+import { ensureIndexes, INDEXES, listIndexFaults } from '../../src/storage/indexes.ts';
 import { withDatabase } from '../support/services.ts';
 
 const at = new Date('2026-11-01T00:00:00Z');
@@ -37,6 +37,66 @@ describe('ensureIndexes', () => {
         const wanted = INDEXES.filter((rule) => rule.collection === collection).map((rule) => JSON.stringify(rule.key));
         expect(keys.sort()).toEqual(['{"_id":1}', ...wanted].sort());
       }
+    });
+  });
+
+  /** An index made by hand, in place of ours, and what is said of it. */
+  const BY_HAND: { collection: string; key: Record<string, 1>; options: object; said: RegExp }[] = [
+    {
+      collection: 'customers',
+      key: { stripeCustomerId: 1 },
+      options: {},
+      said: /unique none instead of true, partialFilterExpression none instead of \{/,
+    },
+    {
+      collection: 'usage_aggregates',
+      key: { uncountable: 1 },
+      options: { sparse: true },
+      said: /sparse true instead of none/,
+    },
+    {
+      collection: 'late_checks',
+      key: { checkedAt: 1 },
+      options: { expireAfterSeconds: 60, name: 'mine' },
+      said: /expireAfterSeconds 60 instead of \d{4,}/,
+    },
+    { collection: 'dirty_hours', key: { pairs: 1 }, options: { unique: true }, said: /unique true instead of none/ },
+    { collection: 'dirty_hours', key: { pairs: 1 }, options: { hidden: true }, said: /hidden true instead of none/ },
+  ];
+  it.each(BY_HAND)(
+    'names $collection $key with $options, and makes it anew',
+    async ({ collection, key, options, said }) => {
+      await withDatabase(async (db) => {
+        await db.collection(collection).createIndex(key, options);
+        const found = (await listIndexFaults(db)).find(({ index }) => index === `${collection} ${JSON.stringify(key)}`);
+        expect(found?.detail).toMatch(said);
+        const mended: string[] = [];
+        await ensureIndexes(db, ({ index }) => mended.push(index));
+        expect(mended).toEqual([`${collection} ${JSON.stringify(key)}`]);
+        expect(await listIndexFaults(db)).toEqual([]);
+      });
+    },
+  );
+
+  it('names a unique index that is none of ours, and leaves it to a person', async () => {
+    await withDatabase(async (db) => {
+      await ensureIndexes(db);
+      await db.collection('usage_events').createIndex({ customerId: 1 }, { unique: true });
+      await ensureIndexes(db);
+      expect(await listIndexFaults(db)).toEqual([
+        { index: 'usage_events {"customerId":1}', detail: expect.stringContaining('unique and none of ours') },
+      ]);
+    });
+  });
+
+  it('refuses documents that break a unique index, and names the collection', async () => {
+    await withDatabase(async (db) => {
+      const twice = [{ stripeCustomerId: 'cus_1' }, { stripeCustomerId: 'cus_1' }];
+      await db.collection('customers').insertMany(twice);
+      await expect(ensureIndexes(db)).rejects.toMatchObject({
+        code: 'configuration_invalid',
+        message: expect.stringMatching(/MONGODB_DATABASE holds documents in customers that break its unique index/),
+      });
     });
   });
 

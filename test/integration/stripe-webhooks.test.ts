@@ -40,6 +40,7 @@ function withApp(settings: Partial<WebhookSettings>, use: (lent: LentApp) => Pro
     const inbox = new WebhookInbox(db);
     const clock = new ManualClock(NOW_MS);
     const rung: string[] = [];
+    const received: string[] = [];
     const webhooks = new Webhooks({
       secrets: { snapshot: [SNAPSHOT_SECRET], thin: [THIN_SECRET] },
       isLive: false,
@@ -59,6 +60,7 @@ function withApp(settings: Partial<WebhookSettings>, use: (lent: LentApp) => Pro
         (scope) =>
           registerStripeWebhooks(scope, {
             clock,
+            onReception: (kind, outcome) => void received.push(`${kind} ${outcome}`),
             receive: (delivery) =>
               recordWebhook(
                 {
@@ -107,7 +109,7 @@ describe('a webhook that is forged, stale or not for us', () => {
   const header = (value: string): { headers: Record<string, string> } => ({ headers: { 'stripe-signature': value } });
   const refusals: [string, { url?: string; body?: string | Buffer; headers?: Record<string, string> }, string][] = [
     ['of a wrong secret', header(sign(BODY, { nowMs: NOW_MS, secret: 'whsec_wrong' }).signature), 'signature_wrong'],
-    ['of the other destination', header(sign(BODY, { nowMs: NOW_MS, kind: 'thin' }).signature), 'signature_wrong'],
+    ['of the other destination', header(sign(BODY, { nowMs: NOW_MS, kind: 'thin' }).signature), 'secret_other'],
     ['without a header', {}, 'signature_missing'],
     ['with an empty header', header(''), 'signature_missing'],
     ['without t', header(`v1=${DIGEST}`), 'signature_malformed'],

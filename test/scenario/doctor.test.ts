@@ -69,6 +69,21 @@ async function withInstallation(
   });
 }
 
+/** Lends a server that gives every request the same answer. */
+async function withServer(status: number, body: string, use: (url: string) => Promise<void>): Promise<void> {
+  const server = createServer((_request, response) => {
+    response.writeHead(status, { 'content-type': 'application/json' });
+    response.end(body);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  try {
+    await use(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  } finally {
+    server.close();
+    server.closeAllConnections();
+  }
+}
+
 async function addMeter(db: Db, key: string): Promise<void> {
   const document = toMeterDocument(meter(key), { revision: 1, updatedAt: at });
   await db.collection<{ _id: string }>(METERS).insertOne(document);
@@ -121,11 +136,13 @@ describe('doctor', () => {
         3,
         expect.stringMatching(/^configuration: STRIPE_LIVE /),
       ]);
-      const refused = await doctor({ ...live, STRIPE_LIVE: 'yes' });
-      expect([refused.code, refused.stdout]).toEqual([
-        3,
-        expect.stringMatching(/^stripe: Stripe refuses the key \(401\)/),
-      ]);
+      await withServer(401, '{"error":{"type":"invalid_request_error","message":"Invalid API Key"}}', async (url) => {
+        const refused = await doctor({ ...env, STRIPE_API_BASE: url });
+        expect([refused.code, refused.stdout]).toEqual([
+          3,
+          expect.stringMatching(/^stripe: Stripe refuses the key \(401\)/),
+        ]);
+      });
     });
   });
 

@@ -33,12 +33,13 @@ export function adjust(
         return found === null ? undefined : toMeter(found);
       },
       billingOf: (ids) => new Customers(db).billingOf(ids),
+      isKnownCustomer: () => Promise.resolve(false),
       journal: {
         open: (hour, at) => journal.open([toPairText(hour)], at),
         close: (entry, hour, at) => journal.close(entry, [toPairText(hour)], at),
       },
       adjustments: new UsageAdjustments(db),
     },
-    { adjustment, ageMsMax: Number.MAX_SAFE_INTEGER },
+    { adjustment, ageMsMax: Number.MAX_SAFE_INTEGER, isNewCustomer: true },
   );
 }

@@ -54,7 +54,11 @@ export async function adjust({ stores, clock }: Pipeline, at: string, quantity: 
     reason: 'test',
     actor: 'test',
   };
-  await recordAdjustment(recordingDeps(stores, clock), { adjustment, ageMsMax: Number.MAX_SAFE_INTEGER });
+  await recordAdjustment(recordingDeps(stores, clock), {
+    adjustment,
+    ageMsMax: Number.MAX_SAFE_INTEGER,
+    isNewCustomer: true,
+  });
 }
 
 /** What is listed, by the stamp of the usage. */

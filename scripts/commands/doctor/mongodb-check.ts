@@ -4,7 +4,8 @@ import type { Config } from '../../../src/config.ts';
 import type { ReviewArea } from '../../../src/domain/needs-review.ts';
 import { createLogger } from '../../../src/logger.ts';
 import { type Database, openDatabase } from '../../../src/storage/database.ts';
-import { listMissingIndexes, readDeployment } from '../../../src/storage/deployment.ts';
+import { readDeployment } from '../../../src/storage/deployment.ts';
+import { listIndexFaults } from '../../../src/storage/indexes.ts';
 import { readNeedsReview } from '../../../src/wiring/needs-review.ts';
 import { openStores } from '../../../src/wiring/stores.ts';
 import { EXIT } from '../../lib/exit-codes.ts';
@@ -30,12 +31,12 @@ export async function checkMongodb({ config }: CheckContext): Promise<Problem[]>
   });
 }
 
-/** Every index is there. */
+/** Every index is there, and is what it should be. */
 export async function checkIndexes({ config }: CheckContext): Promise<Problem[]> {
   return withDatabase(config, async ({ db }) =>
-    (await listMissingIndexes(db)).map((name) => ({
-      what: `the index ${name} is missing`,
-      todo: 'start the daemon once: it makes what is missing',
+    (await listIndexFaults(db)).map(({ index, detail }) => ({
+      what: `the index ${index} ${detail}`,
+      todo: 'start the daemon once: it makes what is missing or different',
       exitCode: EXIT.failure,
     })),
   );

@@ -145,7 +145,11 @@ export class World {
   /** Records a correction as its author does: again, until it is acknowledged. */
   async adjust(adjustment: AdjustmentInput, endsAfter?: number): Promise<void> {
     const record = (): Promise<object> =>
-      recordAdjustment(recordingDeps(this.#parts.stores, this.clock), { adjustment, ageMsMax: EVENT_AGE_MS_MAX });
+      recordAdjustment(recordingDeps(this.#parts.stores, this.clock), {
+        adjustment,
+        ageMsMax: EVENT_AGE_MS_MAX,
+        isNewCustomer: true,
+      });
     if ((await this.#mayEnd(record, endsAfter)) === undefined) await record();
   }
 

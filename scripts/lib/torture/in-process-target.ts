@@ -105,7 +105,11 @@ export class InProcessTarget implements Target {
   async adjust(adjustment: SentAdjustment): Promise<void> {
     await this.#survive(() => {
       const { stores, clock } = this.#parts;
-      return recordAdjustment(recordingDeps(stores, clock), { adjustment, ageMsMax: EVENT_AGE_MS_MAX });
+      return recordAdjustment(recordingDeps(stores, clock), {
+        adjustment,
+        ageMsMax: EVENT_AGE_MS_MAX,
+        isNewCustomer: true,
+      });
     });
   }
 

@@ -1,0 +1,105 @@
+/** What is told of requests: those that were refused, and every write that an administrator's key made. */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { Counter, type Registry } from 'prom-client';
+import type { Clock } from '../clock.ts';
+import { DaemonError } from '../errors.ts';
+import type { Logger } from '../logger.ts';
+import { callerIfKnown, scopeOf } from './auth.ts';
+import type { Problem } from './problem.ts';
+import type { App } from './route.ts';
+
+export interface RequestLogDeps {
+  readonly log: Pick<Logger, 'info'>;
+  readonly registry: Registry;
+  readonly clock: Pick<Clock, 'now'>;
+}
+
+/** Anybody can be refused, as often as they like: so many lines are written in a span, and the rest is counted. */
+const REFUSED_LINES_MAX = 20;
+const REFUSED_SPAN_MS = 10_000;
+const READS: readonly string[] = ['GET', 'HEAD', 'OPTIONS'];
+const NO_ROUTE = 'unknown';
+
+/** Writes one line for a refused request and one for an administrator's write, and counts both. */
+export class RequestLog {
+  readonly #deps: RequestLogDeps;
+  readonly #refused: Counter<'route' | 'code'>;
+  readonly #writes: Counter<'route' | 'status'>;
+  #span = { endsAtMs: 0, lines: 0, unsaid: 0 };
+
+  constructor(deps: RequestLogDeps) {
+    this.#deps = deps;
+    const registers = [deps.registry];
+    this.#refused = new Counter({
+      name: 'tallystick_http_refused_total',
+      help: 'Requests that were refused (4xx), by route and error code.',
+      labelNames: ['route', 'code'],
+      registers,
+    });
+    this.#writes = new Counter({
+      name: 'tallystick_admin_writes_total',
+      help: 'Writes that need the scope admin, by route and class of status.',
+      labelNames: ['route', 'status'],
+      registers,
+    });
+  }
+
+  /** A request that was answered with a problem below 500. */
+  refused(request: FastifyRequest, problem: Pick<Problem, 'status' | 'code'>, error?: unknown): void {
+    const route = request.routeOptions.url ?? NO_ROUTE;
+    this.#refused.inc({ route, code: problem.code });
+    const unsaid = this.#takeLine();
+    if (unsaid === undefined) return;
+    const { status, code } = problem;
+    const fields = { requestId: request.id, method: request.method, route, status, code, key: keyOf(request, error) };
+    this.#deps.log.info({ ...fields, ...(unsaid > 0 && { unsaid }) }, 'request refused');
+  }
+
+  /** Any request that was answered: an administrator's write is told. */
+  answered(request: FastifyRequest, reply: FastifyReply): void {
+    const route = request.routeOptions.url;
+    if (route === undefined || READS.includes(request.method)) return;
+    if (scopeOf(request.routeOptions.schema?.security) !== 'admin') return;
+    const key = keyOf(request);
+    // Who may not write has been refused, and that was told.
+    if (key === undefined || reply.statusCode === 403) return;
+    this.#writes.inc({ route, status: `${Math.floor(reply.statusCode / 100)}xx` });
+    const params = request.params as Record<string, string>;
+    const fields = { requestId: request.id, method: request.method, route, ...(hasAny(params) && { params }) };
+    this.#deps.log.info({ ...fields, status: reply.statusCode, key }, 'admin write');
+  }
+
+  /** How many lines were left out before this one; undefined when this one is left out too. */
+  #takeLine(): number | undefined {
+    const nowMs = this.#deps.clock.now();
+    if (nowMs >= this.#span.endsAtMs) {
+      this.#span = { endsAtMs: nowMs + REFUSED_SPAN_MS, lines: 0, unsaid: this.#span.unsaid };
+    }
+    if (this.#span.lines >= REFUSED_LINES_MAX) {
+      this.#span.unsaid += 1;
+      return undefined;
+    }
+    const { unsaid } = this.#span;
+    this.#span.lines += 1;
+    this.#span.unsaid = 0;
+    return unsaid;
+  }
+}
+
+/** Has an app tell of the writes of administrators. */
+export function registerRequestLog(app: App, log: RequestLog): void {
+  app.addHook('onResponse', (request, reply, done) => {
+    log.answered(request, reply);
+    done();
+  });
+}
+
+/** What a key is recognised by: its first characters, or a part of its hash where it is not known. Never the key. */
+function keyOf(request: FastifyRequest, error?: unknown): string | undefined {
+  const refused = error instanceof DaemonError ? error.context['key'] : undefined;
+  return typeof refused === 'string' ? refused : callerIfKnown(request)?.prefix;
+}
+
+function hasAny(params: Record<string, string> | undefined): boolean {
+  return params !== undefined && Object.keys(params).length > 0;
+}
