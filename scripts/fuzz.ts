@@ -9,6 +9,7 @@ import { Command } from 'commander';
 import { EXIT, type ExitCode } from './lib/exit-codes.ts';
 import { faultText, fuzz, sendTo } from './lib/fuzz/fuzz.ts';
 import type { OpenApiDocument } from './lib/fuzz/open-api.ts';
+import { setScene } from './lib/fuzz/set-scene.ts';
 import { startLocalStack } from './lib/local-stack.ts';
 import { Output } from './lib/output.ts';
 
@@ -48,6 +49,7 @@ async function fuzzDaemon(input: { dataDir: string; seed: number; requests: numb
   });
   try {
     const { url } = stack.daemon;
+    await setScene(url, ADMIN_API_KEY, stack.simulator.url);
     const document = (await (await fetch(`${url}/openapi.json`)).json()) as OpenApiDocument;
     const result = await fuzz({
       document,

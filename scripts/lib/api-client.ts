@@ -142,8 +142,11 @@ function unreachable(url: string, error: unknown): CommandError {
 }
 
 function reasonOf(status: number, problem: Problem): string {
-  const faults = (problem.errors ?? []).map(({ pointer, detail }) => [pointer, detail].filter(Boolean).join(' '));
   const summary = problem.detail ?? problem.title ?? 'no reason given';
+  // A summary that says what is wrong is not followed by the same again.
+  const faults = (problem.errors ?? [])
+    .filter(({ detail }) => detail === undefined || !summary.includes(detail))
+    .map(({ pointer, detail }) => [pointer, detail].filter(Boolean).join(' '));
   return [`${status} ${problem.code ?? ''}`.trim(), summary, ...faults].join(': ');
 }
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { ApiError } from '../../scripts/lib/api-client.ts';
 import { JOB_INPUTS, JOB_NAMES, readJobInput, readJobName } from '../../src/domain/job-input.ts';
 import { nearestName } from '../../src/domain/nearest-name.ts';
 import type { DaemonError } from '../../src/errors.ts';
@@ -63,6 +64,22 @@ describe('the input of a job', () => {
     expect(refusal?.code).toBe('job_unknown');
     expect(refusal?.message).toMatch(/Did you mean "reconcile-usage"\? There are aggregate-usage, /);
     expect(refusalOf(() => readJobName('toString'))?.code).toBe('job_unknown');
+  });
+});
+
+describe('a refusal, on the command line', () => {
+  it('says what is wrong once', () => {
+    const detail = '"dryrun" is not known here. Did you mean "dryRun"?';
+    const problem = {
+      code: 'input_invalid',
+      detail: `The job does not take this: ${detail}`,
+      errors: [{ pointer: '/input/dryrun', detail }],
+    };
+    const { why = '' } = new ApiError('it was refused', { status: 422, body: problem, retryAfterMs: undefined });
+    expect(why.split('Did you mean')).toHaveLength(2);
+    const general = { ...problem, detail: 'The request does not match the schema of this route.' };
+    const told = new ApiError('it was refused', { status: 400, body: general, retryAfterMs: undefined });
+    expect(told.why?.split('Did you mean')).toHaveLength(2);
   });
 });
 
