@@ -42,7 +42,8 @@ export function importCommand(): Command {
       'tallystick import usage.ndjson.gz',
       'tallystick import flights-2013-11.ndjson.gz --shift-days 4735',
       'tallystick import last-year.csv --history',
-      'tallystick import calls.csv --map customerId=account --map occurredAt=created:unix --map eventType:=call',
+      'tallystick import calls.csv --map customerId=account --map occurredAt=created:unix ' +
+        '--map eventType:=call --map quantity:=1',
     ],
   })
     .addOption(new Option('--format <format>', 'default: by the name').choices(['ndjson', 'csv']))
@@ -221,6 +222,7 @@ function report({ summary, skipped, keys, failure }: Outcome, isStrict: boolean,
     );
   }
   if (failure !== undefined) throw failure;
+  if (summary.advice !== undefined) output.note(summary.advice);
   const isDoubtful = summary.conflicts + summary.rejected + keys.repeated.count + keys.shortened.count > 0;
   return summary.isAllRefused || (isStrict && isDoubtful) ? EXIT.failure : EXIT.ok;
 }

@@ -50,13 +50,13 @@ const FOREIGN: readonly { readonly magic: Buffer; readonly name: string; readonl
 const MAGIC_BYTES_MAX = 5;
 
 /**
- * Opens a file of usage events: NDJSON, or CSV when its name ends in `.csv` or `.csv.gz` (or `format` says so); gzip is
+ * Opens a file of usage events: NDJSON, or CSV when its name ends in `.csv` or `.tsv`, also before `.gz` (or `format` says so); gzip is
  * recognised by its first bytes, UTF-16 by its byte order mark.
  */
 export async function openEventFile(path: string, options: EventFileOptions = {}): Promise<EventFile> {
   const { bytes, isGzip } = await inspect(path);
   const file = { path, isGzip };
-  const isCsv = options.format === undefined ? /\.csv(?:\.gz)?$/i.test(path) : options.format === 'csv';
+  const isCsv = options.format === undefined ? /\.[ct]sv(?:\.gz)?$/i.test(path) : options.format === 'csv';
   let bytesRead = 0;
   const lines = async function* (): AsyncGenerator<EventLine> {
     bytesRead = 0;

@@ -13,6 +13,15 @@ export interface RefusalGroup {
 
 const LINES_SHOWN_MAX = 5;
 const GROUPS_MAX = 200;
+const OTHER_FIELDS = 'A file with other fields is imported with --map (docs/import.md).';
+/** By the code that every event was refused with. */
+const ADVICE: Readonly<Record<string, string>> = {
+  line_not_json: 'If the file is CSV, say so with --format csv.',
+  field_unknown: OTHER_FIELDS,
+  field_missing: OTHER_FIELDS,
+  occurred_at_invalid:
+    'A column of times in another form is imported with --map occurredAt=COLUMN:unix (docs/import.md).',
+};
 
 /** What an import came to. */
 export class ImportSummary {
@@ -49,6 +58,13 @@ export class ImportSummary {
   /** Whether nothing of what was sent is stored. */
   get isAllRefused(): boolean {
     return this.sent > 0 && this.accepted + this.duplicates === 0;
+  }
+
+  /** What may be meant when nothing at all was taken, and for one reason; undefined when there is nothing to say. */
+  get advice(): string | undefined {
+    const [first, ...others] = new Set(this.refusals().map(({ code }) => code));
+    if (!this.isAllRefused || first === undefined || others.length > 0) return undefined;
+    return ADVICE[first];
   }
 
   toJSON(): object {

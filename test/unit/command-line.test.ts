@@ -158,7 +158,20 @@ describe('what is shown', () => {
       { pointer: '/quantity', count: 2, lines: [12, 13] },
       { pointer: '/userId', count: 1, lines: [11] },
     ]);
-    expect(summary.isAllRefused).toBe(false);
+    expect([summary.isAllRefused, summary.advice]).toEqual([false, undefined]);
+  });
+
+  it('is what may be meant when every event of a file was refused for one reason', () => {
+    const summary = new ImportSummary();
+    const refuse = (code: string): void => {
+      const error = { code, detail: 'no', pointer: '' };
+      const results = [{ index: 0, idempotencyKey: null, outcome: 'rejected' as const, error }];
+      summary.add({ accepted: 0, duplicates: 0, conflicts: 0, rejected: 1, results }, [1]);
+    };
+    refuse('line_not_json');
+    expect(summary.advice).toMatch(/--format csv/);
+    refuse('field_unknown');
+    expect(summary.advice).toBeUndefined();
   });
 });
 
