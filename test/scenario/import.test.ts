@@ -149,28 +149,35 @@ describe('an import', () => {
   });
 });
 
+/** An import tells how far it is every five seconds: so many events take it more than ten. */
+const EVENTS_PER_SECOND = 250;
+const ONCE_UNDER_WAY = { at: 'importing [', signal: 'SIGINT' } as const;
+
 describe('an interrupted import', () => {
   const texts = Array.from({ length: 3_000 }, (_, index) => eventText(`big${index}`));
   const file = 'big.ndjson';
   const command = [file, '--batch-size', '100'];
 
-  /** Runs the import until a daemon that takes few events a second asks it to wait. @returns how many events it sent. */
+  /** Runs the import against a daemon that takes few events a second until it tells how far it is. @returns how many it sent. */
   async function interruptAt(port: number): Promise<number> {
     let sent = 0;
-    await withDaemon({ environment: { PORT: String(port), EVENTS_PER_SECOND_MAX: '100' } }, async (daemon) => {
-      await writeFile(join(folder, file), texts.join('\n'));
-      const stopped = await run(daemon.url, [...command, '--json'], { at: 'sending again', signal: 'SIGINT' });
-      expect(stopped.code).toBe(130);
-      ({ sent } = JSON.parse(stopped.stdout) as { sent: number });
-      expect(sent).toBeGreaterThan(0);
-    });
+    await withDaemon(
+      { environment: { PORT: String(port), EVENTS_PER_SECOND_MAX: String(EVENTS_PER_SECOND) } },
+      async (daemon) => {
+        await writeFile(join(folder, file), texts.join('\n'));
+        const stopped = await run(daemon.url, [...command, '--json'], ONCE_UNDER_WAY);
+        expect(stopped.code).toBe(130);
+        ({ sent } = JSON.parse(stopped.stdout) as { sent: number });
+        expect(sent).toBeGreaterThan(0);
+      },
+    );
     return sent;
   }
 
   it('goes on where it stopped in the same ledger', async () => {
-    await withDaemon({ environment: { EVENTS_PER_SECOND_MAX: '500' } }, async (daemon) => {
+    await withDaemon({ environment: { EVENTS_PER_SECOND_MAX: String(EVENTS_PER_SECOND) } }, async (daemon) => {
       await writeFile(join(folder, file), texts.join('\n'));
-      const stopped = await run(daemon.url, command, { at: 'sending again', signal: 'SIGINT' });
+      const stopped = await run(daemon.url, command, ONCE_UNDER_WAY);
       expect(stopped.code).toBe(130);
       const resumed = (await runJson(daemon.url, ...command)) as Record<string, number>;
       expect(resumed).toMatchObject({ isComplete: true, rejected: 0 });
