@@ -13,8 +13,10 @@ const SIGNING_SECRET_LENGTH_MIN = 24;
 const SIMULATED_LENGTH_MIN = 4;
 const ADMIN_KEY_LENGTH_MIN = 20;
 const ADMIN_KEY_LENGTH_MAX = 512;
-/** Different characters that are left of an administrator's key at least; a random one has twice as many. */
+/** Different characters that an administrator's key has at least; a random one has twice as many. */
 const ADMIN_KEY_VARIETY_MIN = 8;
+/** The same without placeholders and runs. */
+const UNGUESSED_VARIETY_MIN = 4;
 /** What stands in examples and is left there. */
 const PLACEHOLDERS = /change[-_.]?me|password|placeholder|replace[-_.]?(?:me|this)/g;
 /** What people type when they want something long: runs along the alphabet, the digits or a keyboard. */
@@ -60,8 +62,13 @@ export function apiKeyFault(text: string): string | undefined {
     return `must be ${lengths} visible ASCII characters without spaces; ${MAKE_ONE}`;
   }
   if (/^(?:(?:[sr]k|pk)_(?:test|live)|whsec)_/.test(text)) return `must not be a secret of Stripe's; ${MAKE_ONE}`;
-  const isGuessed = isRepetition(text) || new Set(withoutGuesses(text)).size < ADMIN_KEY_VARIETY_MIN;
+  const isVaried = varietyOf(text) >= ADMIN_KEY_VARIETY_MIN && varietyOf(withoutGuesses(text)) >= UNGUESSED_VARIETY_MIN;
+  const isGuessed = !isVaried || isRepetition(text);
   return isGuessed ? `must not be one that can be guessed; ${MAKE_ONE}` : undefined;
+}
+
+function varietyOf(text: string): number {
+  return new Set(text).size;
 }
 
 /** Whether a text is a shorter one over and over. */
