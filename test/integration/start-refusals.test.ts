@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Db } from 'mongodb';
+import { type Db, MongoClient } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import { toCommandError } from '../../scripts/lib/command-error.ts';
 import { EXIT } from '../../scripts/lib/exit-codes.ts';
@@ -54,7 +54,9 @@ async function withStandalone(use: (uri: string) => Promise<void>): Promise<void
   const mongod = spawn(program.path, args, { stdio: 'ignore' });
   const ended = new Promise((resolve) => mongod.once('exit', resolve));
   try {
-    await use(`mongodb://127.0.0.1:${port}/`);
+    const uri = `mongodb://127.0.0.1:${port}/`;
+    await (await MongoClient.connect(uri, { serverSelectionTimeoutMS: 60_000 })).close();
+    await use(uri);
   } finally {
     mongod.kill('SIGTERM');
     await ended;
