@@ -1,5 +1,5 @@
 import { isWithinBounds } from '../src/domain/heal-plan.ts';
-import { equalQuantities, isZeroQuantity } from '../src/domain/quantity.ts';
+import { equalQuantities, isZeroQuantity, type Quantity } from '../src/domain/quantity.ts';
 import {
   expectedAtStripe,
   isSameTotal,
@@ -53,7 +53,7 @@ export async function comparePair(deps: ComparePairDeps, pair: Pair, options: Co
   if (!options.mayRead) return { ...base, verdict: 'not_read' };
   try {
     const { value: stripe, reads } = await deps.summaries.total(range);
-    const read = { ...base, stripe, reads };
+    const read = { ...base, stripe, reads, readAtMs: nowMs };
     const after = await readSums(deps, pair, scope);
     if (after.fingerprint !== sums.fingerprint) return whileMoving(read, after, nowMs);
     if (isSameTotal(stripe, sums.delivered)) return await conclude(deps, read, { scope, nowMs });
@@ -112,21 +112,33 @@ function isUntouched(deps: ComparePairDeps, { figures, pair }: Comparison, memor
 }
 
 function remembered(base: Comparison, memory: PairMemory | undefined): PairResult {
-  const stripe = memory?.matchedTotal;
   return {
     ...base,
     verdict: base.figures.isLateWaiting ? 'late' : 'match',
     note: 'unchanged since the last match',
     isRemembered: true,
-    ...(stripe !== undefined && { stripe }),
+    ...figureOf(memory),
   };
+}
+
+/** Stripe's figure at the last match, and when it was read: it is shown as of then. */
+function figureOf(memory: PairMemory | undefined): { stripe?: Quantity; readAtMs?: number } {
+  if (memory?.matchedTotal === undefined) return {};
+  return { stripe: memory.matchedTotal, readAtMs: memory.readAtMs };
 }
 
 /** Reads are for what was sent; whether Stripe holds anything else is looked at with those left over. */
 function nothingSent(base: Comparison, memory: PairMemory | undefined): PairResult {
   const isMatch =
     memory?.matchedFingerprint === base.figures.fingerprint && isZeroQuantity(expectedAtStripe(base.figures));
-  return { ...base, verdict: isMatch ? 'match' : 'not_read', note: 'nothing was submitted', isRemembered: true };
+  const note = 'nothing was submitted';
+  return {
+    ...base,
+    verdict: isMatch ? 'match' : 'not_read',
+    note,
+    isRemembered: true,
+    ...(isMatch && figureOf(memory)),
+  };
 }
 
 /** The ledger changed while Stripe was read: the two say nothing about each other. */

@@ -51,6 +51,8 @@ export interface Comparison {
   readonly toMs: number;
   readonly figures: LedgerFigures;
   readonly stripe?: Quantity;
+  /** When Stripe's figure was read, which for a remembered match is earlier than the run; absent where it never was. */
+  readonly readAtMs?: number;
   readonly hours: readonly HourDifference[];
   readonly note?: string;
   readonly plan: readonly HealAction[];

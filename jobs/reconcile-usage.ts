@@ -50,6 +50,8 @@ export interface ReconciliationRun {
   aggregates: AggregateCheck;
   healed: number;
   waiting: number;
+  /** Matches that are as of an earlier read. */
+  remembered?: number;
   /** Pairs that Stripe refuses to tell of; absent where there are none. */
   refused?: RefusedItems;
 }
@@ -61,6 +63,8 @@ export interface ReconcileUsageInput {
   readonly customerId?: string;
   /** Report only, whatever the mode. */
   readonly dryRun?: boolean;
+  /** Reads every pair anew, as far as the budget of reads goes; the others are `not_read`, never a remembered match. */
+  readonly fresh?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -84,7 +88,13 @@ export async function reconcileUsage(
     ...(customerId !== undefined && { customerId }),
     ...(signal && { signal }),
   });
-  const comparing = { found, mayFinish: input.dryRun !== true, signal, unbilled: byCustomerAndMeter(unbilled) };
+  const comparing = {
+    found,
+    mayFinish: input.dryRun !== true,
+    isFresh: input.fresh === true,
+    signal,
+    unbilled: byCustomerAndMeter(unbilled),
+  };
   await comparePairs(deps, run, { ...comparing, pairs });
   const open = pairsWhere(found, ({ needsReread }) => needsReread);
   if (open.length > 0 && deps.summaryRereadMs <= REREAD_WAIT_MS_MAX && signal?.aborted !== true) {
@@ -127,6 +137,7 @@ async function finishRun(
   run.endedAtMs = deps.clock.now();
   for (const { verdict } of found) run.verdicts[verdict] = (run.verdicts[verdict] ?? 0) + 1;
   run.waiting = found.filter(({ waits }) => waits).length;
+  run.remembered = found.filter(({ verdict, isRemembered }) => verdict === 'match' && isRemembered).length;
   Object.assign(run, refusedOf(found));
   await deps.results.saveRun(run);
   const drifting = found.filter(({ verdict }) => DRIFT_VERDICTS.includes(verdict)).length;
@@ -153,6 +164,8 @@ interface PairsToCompare {
   readonly signal: AbortSignal | undefined;
   /** They match as far as we know: read again as far as the budget goes, so that a loss at Stripe is noticed. */
   readonly isLeftOver?: boolean;
+  /** What is remembered of them stands for nothing. */
+  readonly isFresh: boolean;
 }
 
 /** Compares pairs within the budget of reads, oldest reading first. */
@@ -169,7 +182,7 @@ async function comparePairs(deps: ReconcileUsageDeps, run: ReconciliationRun, wo
     const compared = await comparePair(deps, pair, {
       ...(memory && { memory }),
       mayRead,
-      isReadAnyway: isLeftOver,
+      isReadAnyway: isLeftOver || work.isFresh,
       mayHeal: run.mode === 'heal',
       mayFinish: work.mayFinish,
       bounds: deps.bounds,

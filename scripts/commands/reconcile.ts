@@ -9,6 +9,7 @@ import { renderTable } from '../lib/table.ts';
 import { explainUnbilled } from '../../src/domain/unbilled-usage.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 import { renderPlan, type PlanAction } from '../lib/heal-plan-text.ts';
+import { describeVerdict } from '../lib/verdict-text.ts';
 import { approveCommand } from './reconcile-approve.ts';
 import { guardsCommand, releaseCommand } from './reconcile-guards.ts';
 
@@ -18,6 +19,8 @@ interface ReconcileOptions {
   readonly customer?: string;
   readonly apply?: boolean;
   readonly dryRun?: boolean;
+  readonly fresh?: boolean;
+  readonly all?: boolean;
 }
 
 /** One comparison of `GET /v1/reconciliations/{id}`. */
@@ -28,9 +31,13 @@ interface Comparison {
   readonly verdict: string;
   readonly local: string;
   readonly stripe?: string;
+  readonly readAt?: string;
   readonly unbilled?: { readonly quantity: string; readonly reasons: readonly string[] };
   readonly plan: readonly PlanAction[];
 }
+
+/** Comparisons that are shown without `--all`; those that drift are shown in any case. */
+const ROWS_SHOWN = 50;
 
 export function reconcileCommand(): Command {
   return (
@@ -40,6 +47,7 @@ export function reconcileCommand(): Command {
       examples: [
         'tallystick reconcile --dry-run',
         'tallystick reconcile --customer acme --from 2026-11-01T00:00:00Z',
+        'tallystick reconcile --fresh --all',
         'tallystick reconcile approve 7c2e… --actor ada',
       ],
     })
@@ -49,6 +57,8 @@ export function reconcileCommand(): Command {
       .option('--to <instant>', 'compare periods before this instant')
       .option('--customer <id>', 'compare one customer')
       .option('--apply', "heal what is settled and within bounds, if RECONCILE_MODE allows (the daemon's default)")
+      .option('--fresh', 'read every total of Stripe anew, within the budget of reads, instead of remembering a match')
+      .option('--all', `show every comparison, not only the first ${ROWS_SHOWN}`)
       .option('--dry-run', 'compare and plan, heal nothing')
       .addCommand(approveCommand())
       .addCommand(guardsCommand())
@@ -62,9 +72,13 @@ export function reconcileCommand(): Command {
           for (const verdict of DRIFT_VERDICTS.filter((name) => (verdicts[name] ?? 0) > 0)) {
             drifting.push(...(await readComparisons(client, result, { verdict })));
           }
+          const rest = await readRest(client, result, { drifting, isAll: options.all === true });
           const waiting =
             countOf(result, 'waiting') > 0 ? await readComparisons(client, result, { waits: 'true' }) : [];
-          output.result({ ...result, drifting, waitingPlans: waiting }, () => render(result, drifting, waiting));
+          const comparisons = [...drifting, ...rest];
+          output.result({ ...result, drifting, comparisons, waitingPlans: waiting }, () =>
+            render(result, comparisons, waiting),
+          );
           const { person = [] } = (result['aggregates'] ?? {}) as { person?: readonly unknown[] };
           return drifting.length + person.length > 0 ? EXIT.driftFound : EXIT.ok;
         });
@@ -82,33 +96,72 @@ async function readComparisons(
   return page.comparisons.data;
 }
 
-function toInput({ from, to, customer, apply, dryRun }: ReconcileOptions): JobInput<'reconcile-usage'> {
+/** Comparisons that do not drift: both numbers of each are shown, too. */
+async function readRest(
+  client: ApiClient,
+  run: Record<string, unknown>,
+  { drifting, isAll }: { drifting: readonly Comparison[]; isAll: boolean },
+): Promise<Comparison[]> {
+  const path = `/v1/reconciliations/${encodeURIComponent(String(run['id']))}`;
+  const isDrift = new Set<string>(DRIFT_VERDICTS);
+  const rest: Comparison[] = [];
+  let cursor: string | undefined;
+  const wanted = isAll ? Infinity : Math.max(0, ROWS_SHOWN - drifting.length);
+  while (rest.length < wanted) {
+    const { comparisons } = await client.get<{ comparisons: { data: Comparison[]; nextCursor?: string | null } }>(
+      path,
+      {
+        limit: '1000',
+        cursor,
+      },
+    );
+    rest.push(...comparisons.data.filter(({ verdict }) => !isDrift.has(verdict)));
+    cursor = comparisons.nextCursor ?? undefined;
+    if (cursor === undefined) break;
+  }
+  return rest.slice(0, isAll ? rest.length : wanted);
+}
+
+function toInput({ from, to, customer, apply, dryRun, fresh }: ReconcileOptions): JobInput<'reconcile-usage'> {
   if (apply === true && dryRun === true) throw usageError('--apply and --dry-run exclude each other', 'Give one.');
   return {
     ...(from !== undefined && { from }),
     ...(to !== undefined && { to }),
     ...(customer !== undefined && { customerId: customer }),
     ...(dryRun === true && { dryRun }),
+    ...(fresh === true && { fresh }),
   };
 }
 
 function render(
   result: Record<string, unknown>,
-  drifting: readonly Comparison[],
+  comparisons: readonly Comparison[],
   waiting: readonly Comparison[],
 ): string {
   const verdicts = Object.entries((result['verdicts'] ?? {}) as Record<string, number>);
   const counts = verdicts.map(([verdict, count]) => `${count} ${verdict}`).join(', ') || 'nothing to compare';
   const head = `${counts}; healed ${countOf(result, 'healed')}, waiting for a person ${countOf(result, 'waiting')}`;
-  return [head, ...renderDrift(drifting), ...renderWaiting(String(result['id']), waiting)].join('\n\n');
+  const remembered = countOf(result, 'remembered');
+  const note = remembered === 0 ? '' : `; ${remembered} of the matches as of an earlier read (--fresh reads all)`;
+  const compared = verdicts.reduce((sum, [, count]) => sum + count, 0);
+  const more = compared > comparisons.length ? [`… and ${compared - comparisons.length} more: --all shows them`] : [];
+  const rows = renderComparisons(comparisons, countOf(result, 'startedAtMs'));
+  return [`${head}${note}`, ...rows, ...more, ...renderWaiting(String(result['id']), waiting)].join('\n\n');
 }
 
-function renderDrift(drifting: readonly Comparison[]): string[] {
-  if (drifting.length === 0) return [];
-  const rows = drifting.map(({ customerId, meter, periodStart, verdict, local, stripe }) => {
-    return [customerId, meter, periodStart.slice(0, 10), verdict, local, stripe];
+function renderComparisons(comparisons: readonly Comparison[], startedAtMs: number): string[] {
+  if (comparisons.length === 0) return [];
+  const rows = comparisons.map(({ customerId, meter, periodStart, verdict, readAt, local, stripe }) => {
+    return [
+      customerId,
+      meter,
+      periodStart.slice(0, 10),
+      describeVerdict(verdict, { readAt, startedAtMs }),
+      local,
+      stripe,
+    ];
   });
-  const unbilled = drifting.flatMap(({ customerId, meter, unbilled: found }) =>
+  const unbilled = comparisons.flatMap(({ customerId, meter, unbilled: found }) =>
     found === undefined
       ? []
       : [

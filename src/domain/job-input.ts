@@ -37,6 +37,11 @@ export const JOB_INPUTS = {
       from: instant('Compares periods from this instant on (RFC 3339, or a day).'),
       to: instant('Compares periods before this instant (RFC 3339, or a day).'),
       customerId,
+      fresh: Type.Optional(
+        Type.Boolean({
+          description: 'true reads every total anew, within the budget of reads, and remembers no match.',
+        }),
+      ),
       dryRun,
       apply: Type.Optional(
         Type.Boolean({ deprecated: true, description: 'false is `dryRun: true`. true is how a run goes without it.' }),

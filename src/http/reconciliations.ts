@@ -49,6 +49,7 @@ export interface StoredComparison {
   readonly rejected: string;
   readonly late?: string;
   readonly stripe?: string;
+  readonly readAt?: Date;
   readonly note?: string;
   readonly unbilled?: { readonly quantity: string; readonly reasons: readonly string[] };
   readonly hours: readonly {
@@ -118,6 +119,12 @@ const ComparisonReply = Type.Object({
   rejected: Type.String(),
   late: Type.String({ description: 'Late usage: counted here, and not sent with the stamp of its window.' }),
   stripe: Type.Optional(Type.String({ description: "Stripe's total; absent when it was not read." })),
+  readAt: Type.Optional(
+    Type.String({
+      format: 'date-time',
+      description: "When Stripe's total was read: earlier than the run where nothing changed since the last match.",
+    }),
+  ),
   note: Type.Optional(Type.String()),
   unbilled: Type.Optional(
     Type.Object(
@@ -247,11 +254,12 @@ function toRunReply(run: StoredReconciliation): Static<typeof RunReply> {
 }
 
 function toRowReply(row: StoredComparison): Static<typeof ComparisonReply> {
-  const { _id, from, to, hours, plan, late = '0', waits, unbilled, ...rest } = row;
+  const { _id, from, to, hours, plan, late = '0', waits, readAt, unbilled, ...rest } = row;
   return {
     ...rest,
     late,
     waits: waits === true,
+    ...(readAt && { readAt: readAt.toISOString() }),
     customerId: _id.customerId,
     meter: _id.meter,
     periodStart: _id.periodStart.toISOString(),

@@ -55,6 +55,8 @@ export interface ReconciliationRow {
   blocked: string;
   rejected: string;
   stripe?: string;
+  /** When Stripe's figure was read: earlier than the run for a match that is remembered. */
+  readAt?: Date;
   hours: HourDifference[];
   note?: string;
   /** Usage of the range that is at Stripe and that nothing bills. */

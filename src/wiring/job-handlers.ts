@@ -86,7 +86,7 @@ function requeueDeps(parts: JobParts): Parameters<typeof requeueUsage>[0] {
 }
 
 function toReconcileInput(input: JobInput<'reconcile-usage'>): Omit<ReconcileUsageInput, 'signal'> {
-  const { from, to, customerId, dryRun, apply } = input;
+  const { from, to, customerId, dryRun, apply, fresh } = input;
   const fromMs = from === undefined ? undefined : parseStatedInstant(from);
   const toMs = to === undefined ? undefined : parseStatedInstant(to);
   return {
@@ -94,5 +94,6 @@ function toReconcileInput(input: JobInput<'reconcile-usage'>): Omit<ReconcileUsa
     ...(toMs !== undefined && { toMs }),
     ...(customerId !== undefined && { customerId }),
     ...((dryRun === true || apply === false) && { dryRun: true }),
+    ...(fresh === true && { fresh }),
   };
 }

@@ -215,6 +215,7 @@ function toRow(run: string, result: PairResult): ReconciliationRow {
     rejected: figures.rejected,
     late: figures.late,
     ...(result.stripe !== undefined && { stripe: result.stripe }),
+    ...(result.readAtMs !== undefined && { readAt: new Date(result.readAtMs) }),
     hours: [...result.hours],
     ...(result.note !== undefined && { note: result.note }),
     ...(result.unbilled && {

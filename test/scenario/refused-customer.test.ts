@@ -80,8 +80,12 @@ describe('a customer that Stripe does not have', { timeout: 180_000 }, () => {
 
       const all = await run(daemon, 'reconcile');
       expect([all.code, all.stdout]).toEqual([5, expect.stringMatching(/ghost +calls .*customer_not_found/)]);
+      // Both numbers of every pair are shown, equal ones too, and as of when they are.
+      expect(all.stdout).toMatch(/acme +calls +\S+ +match +3 +3/);
       const one = await run(daemon, 'reconcile', '--customer', 'acme');
-      expect(one.code).toBe(0);
+      expect([one.code, one.stdout]).toEqual([0, expect.stringMatching(/acme +calls +\S+ +match \(as of .+\) +3 +3/)]);
+      const fresh = await run(daemon, 'reconcile', '--customer', 'acme', '--fresh');
+      expect([fresh.code, fresh.stdout]).toEqual([0, expect.stringMatching(/acme +calls +\S+ +match +3 +3/)]);
       const status = await run(daemon, 'status');
       expect(status.stdout).toMatch(/reconcile-usage .*without customer ghost .*customer_not_found/);
       const doctor = await run(daemon, 'doctor', 'jobs');
