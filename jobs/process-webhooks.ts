@@ -1,8 +1,8 @@
 import { boundary } from '../src/boundary.ts';
 import type { Clock } from '../src/clock.ts';
-import { groupBy } from '../src/domain/grouping.ts';
 import { topicOf, type WebhookKind, type WebhookTopic } from '../src/domain/webhook.ts';
 import { DaemonError } from '../src/errors.ts';
+import { eachInTurns } from '../src/event-loop.ts';
 
 /** A pending event of the inbox. */
 interface Entry {
@@ -24,6 +24,8 @@ export interface ProcessWebhooksDeps {
   };
   /** What is done for each topic: with the id of the object, or of the event for a report. */
   readonly handlers: Readonly<Record<WebhookTopic, (id: string) => Promise<unknown>>>;
+  /** Waits for its turn: however many events wait, others call Stripe in between. */
+  pace(signal?: AbortSignal): Promise<void>;
   /** From 0 to 1. */
   random(): number;
   readonly clock: Pick<Clock, 'now'>;
@@ -41,7 +43,8 @@ export interface ProcessWebhooksResult extends Readonly<Record<string, unknown>>
   readonly invoices: number;
 }
 
-const BATCH = 200;
+/** Events that are taken at a time, so that those about one object are one fetch. */
+const TAKEN_MAX = 50_000;
 /** Objects that are fetched at the same time. */
 const CONCURRENCY = 8;
 /** What Stripe refuses this often has failed: about four hours. What it does not answer is tried for ever. */
@@ -51,7 +54,7 @@ const BACKOFF_MS_MAX = 3_600_000;
 
 /**
  * Deals with the events that are due, in any order: each handler fetches the present state of what the event is about,
- * so that several events about one object are one fetch. An event is done only after everything it led to is durable.
+ * so that all that is due about one object is one fetch, at a pace that leaves others their share. An event is done only after everything it led to is durable.
  */
 export async function processWebhooks(
   deps: ProcessWebhooksDeps,
@@ -59,12 +62,12 @@ export async function processWebhooks(
 ): Promise<ProcessWebhooksResult> {
   const result = { done: 0, postponed: 0, failed: 0, subscriptions: 0, invoices: 0 };
   for (;;) {
-    const entries = await deps.inbox.due(new Date(deps.clock.now()), BATCH);
-    const subjects = [...groupBy(entries, (entry) => JSON.stringify(subjectOf(entry))).values()];
+    const entries = await deps.inbox.due(new Date(deps.clock.now()), TAKEN_MAX);
+    const subjects = await bySubject(entries);
     if (subjects.length === 0) return result;
     for (let from = 0; from < subjects.length; from += CONCURRENCY) {
       const outcomes = await Promise.all(
-        subjects.slice(from, from + CONCURRENCY).map((subject) => handle(deps, subject)),
+        subjects.slice(from, from + CONCURRENCY).map((subject) => handle(deps, subject, input.signal)),
       );
       for (const { outcome, entries: events, topic } of outcomes) {
         result[outcome] += events;
@@ -75,6 +78,18 @@ export async function processWebhooks(
       if (input.signal?.aborted === true || outcomes.every(({ isAway }) => isAway)) return result;
     }
   }
+}
+
+/** Events by what they are about, in the order of the first of each. */
+async function bySubject(entries: readonly Entry[]): Promise<Entry[][]> {
+  const subjects = new Map<string, Entry[]>();
+  await eachInTurns(entries, (entry) => {
+    const key = JSON.stringify(subjectOf(entry));
+    const known = subjects.get(key);
+    if (known === undefined) subjects.set(key, [entry]);
+    else known.push(entry);
+  });
+  return [...subjects.values()];
 }
 
 /** What an event is about; a report is about itself. */
@@ -98,11 +113,18 @@ interface Outcome {
   readonly isAway: boolean;
 }
 
-async function handle(deps: ProcessWebhooksDeps, entries: readonly Entry[]): Promise<Outcome> {
+async function handle(
+  deps: ProcessWebhooksDeps,
+  entries: readonly Entry[],
+  signal: AbortSignal | undefined,
+): Promise<Outcome> {
   const { topic, id } = subjectOf(entries[0] as Entry);
   const base = { entries: entries.length, topic, isAway: false };
   try {
-    if (topic !== undefined) await deps.handlers[topic](id);
+    if (topic !== undefined) {
+      await deps.pace(signal);
+      await deps.handlers[topic](id);
+    }
   } catch (error) {
     return { ...base, outcome: await putOff(deps, entries, error), isAway: isTransient(error) };
   }

@@ -17,6 +17,7 @@ import { combineFigures, EMPTY_FIGURE, type UsageFigure } from '../src/domain/us
 import { type EpochHour, epochHourOf } from '../src/domain/window.ts';
 import { DAY_MS } from '../src/durations.ts';
 import { DaemonError } from '../src/errors.ts';
+import { Turns } from '../src/event-loop.ts';
 
 /** The reads of one answer, in an order that they keep: see `LiveUsage`. */
 export interface LiveReads {
@@ -25,10 +26,11 @@ export interface LiveReads {
   ): Promise<{ billing: BillingCustomer; revision: number; requeueFromMs?: number | undefined }>;
   meters(): Promise<LiveMeter[]>;
   waitingHours(query: { customerId: string; fromHour: EpochHour; toHour: EpochHour }): Promise<Set<EpochHour>>;
-  storedWindows(range: StoredRange): Promise<LiveWindow[]>;
+  /** Of several meters, by meter. */
+  storedWindows(ranges: readonly StoredRange[]): Promise<ReadonlyMap<string, LiveWindow[]>>;
   storedGroups(range: StoredRange): Promise<LiveGroup[]>;
   storedValues(range: StoredRange, unit: LiveUnit): AsyncIterable<{ fromMs: number; value: string }>;
-  rawWindows(raw: RawRange): Promise<LiveWindow[]>;
+  rawWindows(raws: readonly RawRange[]): Promise<ReadonlyMap<string, LiveWindow[]>>;
   rawGroups(raw: RawRange): Promise<LiveGroup[]>;
 }
 
@@ -52,6 +54,10 @@ export interface ReadUsageDeps {
   withLiveUsage<T>(work: (reads: LiveReads) => Promise<T>): Promise<T>;
 }
 
+/** Windows that are read, and held, at once: of so many meters as that makes in the range. */
+const WINDOWS_READ_MAX = 20_000;
+/** Windows of an answer; an answer is written in one piece. */
+const WINDOWS_ANSWERED_MAX = 30_000;
 /** How often an answer is read again because the customer's calendar changed meanwhile. */
 const ATTEMPTS_MAX = 5;
 
@@ -86,7 +92,15 @@ async function readOnce(reads: LiveReads, input: UsageQuery, asOfMs: number): Pr
   const waiting = await reads.waitingHours({ customerId, fromHour, toHour });
   const reader = new MeterReader(reads, { customer, range, waiting, unit: input.window ?? 'total' });
   const usage: MeterUsage[] = [];
-  for (const meter of meters) usage.push(await reader.read(meter, groupPositions(meter.meter, input.groupBy)));
+  let windows = 0;
+  const atOnce = Math.max(1, Math.floor(WINDOWS_READ_MAX / Math.max(1, toHour - fromHour)));
+  for (let from = 0; from < meters.length; from += atOnce) {
+    for (const read of await reader.read(meters.slice(from, from + atOnce), input.groupBy)) {
+      windows += read.windows.length;
+      if (windows > WINDOWS_ANSWERED_MAX) throw answerTooLong();
+      usage.push(read);
+    }
+  }
   // A calendar that changed meanwhile may have cut hours anew between two reads.
   if ((await reads.customer(customerId)).revision !== customer.revision) return undefined;
   return {
@@ -105,23 +119,52 @@ interface ReadContext {
   readonly unit: LiveUnit;
 }
 
-/** Reads one meter after another for one answer. */
+/** Reads the meters of one answer. */
 class MeterReader {
   readonly #reads: LiveReads;
   readonly #context: ReadContext;
+  /** By from when on a meter counts, and is pending: the same for most of them. */
+  readonly #sources = new Map<string, LiveSources>();
 
   constructor(reads: LiveReads, context: ReadContext) {
     this.#reads = reads;
     this.#context = context;
   }
 
-  async read(live: LiveMeter, groupBy: readonly number[] | undefined): Promise<MeterUsage> {
-    const { meter } = live;
+  /** The usage of several meters, by one statement for what they have in common. */
+  async read(meters: readonly LiveMeter[], groupBy: readonly string[] | undefined): Promise<MeterUsage[]> {
+    const turns = new Turns();
+    const all = meters.map((live) => ({ live, sources: this.#sourcesOf(live) }));
+    const stored = await this.#reads.storedWindows(
+      all.flatMap(({ live: { meter }, sources: { wholeHours } }) =>
+        wholeHours === undefined ? [] : [this.#stored(meter, wholeHours)],
+      ),
+    );
+    const raw = await this.#reads.rawWindows(
+      all.filter(({ sources }) => hasRaw(sources)).map(({ live: { meter }, sources }) => this.#raw(meter, sources)),
+    );
+    const usage: MeterUsage[] = [];
+    for (const { live, sources } of all) {
+      const { meter } = live;
+      const current = (stored.get(meter.key) ?? []).filter(
+        ({ period }) => !sources.isBehind(epochHourOf(period.fromMs)),
+      );
+      const windows = [...current, ...(raw.get(meter.key) ?? [])];
+      usage.push(await this.#readOne(meter, { sources, windows, groupBy: groupPositions(meter, groupBy) }));
+      await turns.next();
+    }
+    return usage;
+  }
+
+  async #readOne(
+    meter: Meter,
+    of: { sources: LiveSources; windows: readonly LiveWindow[]; groupBy: readonly number[] | undefined },
+  ): Promise<MeterUsage> {
     const { range, unit } = this.#context;
-    const sources = this.#sourcesOf(live);
-    const windows = await this.#windowsOf(meter, sources);
+    const { sources, windows, groupBy } = of;
     const parts = windows.map((window) => ({ ...window, period: bucketOf(unit, range, window.period) }));
-    if (meter.aggregation === 'unique') parts.push(...(await this.#valuesOf(meter, sources)));
+    const mayHaveValues = meter.aggregation === 'unique' && windows.some(({ figure }) => figure.eventCount > 0);
+    if (mayHaveValues) for (const part of await this.#valuesOf(meter, sources)) parts.push(part);
     const total = combineFigures(
       meter.aggregation,
       parts.map(({ figure }) => figure),
@@ -142,19 +185,18 @@ class MeterReader {
   #sourcesOf({ meter, requeueFromMs }: LiveMeter): LiveSources {
     const { customer, range, waiting } = this.#context;
     const pending = [customer.requeueFromMs, requeueFromMs].filter((fromMs) => fromMs !== undefined);
-    return splitLiveRange({
-      range: { fromMs: Math.max(range.fromMs, countsFromMs(meter, customer.billing)), toMs: range.toMs },
+    const fromMs = Math.max(range.fromMs, countsFromMs(meter, customer.billing));
+    const key = `${fromMs} ${Math.min(...pending)}`;
+    const known = this.#sources.get(key);
+    if (known !== undefined) return known;
+    const sources = splitLiveRange({
+      range: { fromMs, toMs: range.toMs },
       cuts: currentCalendar(customer.billing),
       waiting,
       ...(pending.length > 0 && { pendingFromMs: Math.min(...pending) }),
     });
-  }
-
-  async #windowsOf(meter: Meter, sources: LiveSources): Promise<LiveWindow[]> {
-    const stored =
-      sources.wholeHours === undefined ? [] : await this.#reads.storedWindows(this.#stored(meter, sources.wholeHours));
-    const current = stored.filter(({ period }) => !sources.isBehind(epochHourOf(period.fromMs)));
-    return [...current, ...(await this.#reads.rawWindows(this.#raw(meter, sources)))];
+    this.#sources.set(key, sources);
+    return sources;
   }
 
   /** The stored distinct values, as figures that count no events: those are in the windows. */
@@ -222,6 +264,19 @@ class MeterReader {
     const { billing } = this.#context.customer;
     return { customerId: billing.customerId, meter, layout: currentCalendar(billing).layout, rawHours, rawWindows };
   }
+}
+
+function hasRaw({ rawHours, rawWindows }: LiveSources): boolean {
+  return rawHours.length + rawWindows.length > 0;
+}
+
+function answerTooLong(): DaemonError {
+  return new DaemonError({
+    kind: 'invalid',
+    code: 'range_too_long',
+    message: `An answer may hold ${WINDOWS_ANSWERED_MAX} windows. Ask for one meter, a shorter range, or larger windows.`,
+    context: { pointer: '/window' },
+  });
 }
 
 function chooseMeters(meters: readonly LiveMeter[], input: UsageQuery): readonly LiveMeter[] {

@@ -5,6 +5,7 @@
 import { parseArgs } from 'node:util';
 import { runRole } from './lib/child.ts';
 import { measureAggregation } from './lib/bench/measure-aggregation.ts';
+import { measureEventLoop } from './lib/bench/measure-eventloop.ts';
 import { measureGrowth } from './lib/bench/measure-growth.ts';
 import { measureIngest } from './lib/bench/measure-ingest.ts';
 import { measureReplay } from './lib/bench/measure-replay.ts';
@@ -37,11 +38,12 @@ const PARTS: Readonly<Record<string, Part>> = {
   growth: { measure: measureGrowth, cacheGigabytes: TIGHT },
   faults: { measure: measureFaults, cacheGigabytes: USUAL },
   scale: { measure: measureScale, cacheGigabytes: USUAL },
+  eventloop: { measure: measureEventLoop, cacheGigabytes: USUAL },
 };
 const HELP = `Usage: scripts/bench [PART ...] [--quick]
 
 Parts (default: all): ${Object.keys(PARTS).join(', ')}
-mongod's cache is 256 MiB in all but aggregation, faults and scale, where it is 1 GiB.
+mongod's cache is 256 MiB in all but aggregation, faults, scale and eventloop, where it is 1 GiB.
 --quick  small sizes: to see that it works, not to judge by
 Exit codes: 0 measured (also when a target is missed), 1 failed, 2 usage.`;
 

@@ -77,10 +77,13 @@ export class LiveUsage {
     return translated(new DirtyHours(this.#db).waitingHoursOf(query, this.#session));
   }
 
-  /** Stored rows, also empty ones. */
-  async storedWindows(range: LiveRange): Promise<LiveWindow[]> {
-    const rows = await translated(new UsageAggregates(this.#db).range(toRowRange(range), this.#session));
-    return rows.map(toWindow);
+  /** Stored rows of several meters of a customer, by meter; also empty ones. One statement for very many of them. */
+  async storedWindows(ranges: readonly LiveRange[]): Promise<Map<string, LiveWindow[]>> {
+    const found = new Map<string, LiveWindow[]>();
+    for await (const rows of new UsageAggregates(this.#db).ranges(ranges.map(toRowRange), this.#session)) {
+      for (const row of rows) addTo(found, row._id.meter, toWindow(row));
+    }
+    return found;
   }
 
   /** Stored groups, also of windows that no longer exist. */
@@ -107,25 +110,37 @@ export class LiveUsage {
     for (const { _id } of await translated(cursor.toArray())) yield { fromMs: Number(_id.from), value: _id.value };
   }
 
-  /** Windows derived from raw facts; those without any are left out. `unique` ones come with their values. */
-  async rawWindows(raw: LiveRaw): Promise<LiveWindow[]> {
-    const found: LiveWindow[] = [];
-    for (const scope of scopesOf(raw)) {
-      if (raw.meter.aggregation === 'unique') {
-        const unique = new DerivedUnique(this.#db, this.#derivation);
-        const { rows, values } = await unique.read(scope, raw.meter, this.#session);
-        const byWindow = groupBy(values, ({ _id }) => _id.windowStart.getTime());
-        for (const row of rows) {
-          const own = byWindow.get(row._id.windowStart.getTime()) ?? [];
-          const window = toWindow(row);
-          found.push({ ...window, figure: { ...window.figure, values: own.map(({ _id }) => _id.value) } });
+  /**
+   * Windows derived from raw facts, by meter; those without any are left out. `unique` ones come with their values. One
+   * statement for all meters of an event type whose facts are the same, and for each `unique` one.
+   */
+  async rawWindows(raws: readonly LiveRaw[]): Promise<Map<string, LiveWindow[]>> {
+    const found = new Map<string, LiveWindow[]>();
+    for (const alike of groupBy(raws, factsText).values()) {
+      const meters = alike.map(({ meter }) => meter);
+      const [first] = alike;
+      if (first === undefined) continue;
+      for (const scope of scopesOf(first)) {
+        const inOnePass = meters.filter(({ aggregation }) => aggregation !== 'unique');
+        const rows = await this.#derivation.rows(scope, inOnePass, this.#session);
+        for (const row of rows) addTo(found, row._id.meter, toWindow(row));
+        for (const meter of meters.filter(({ aggregation }) => aggregation === 'unique')) {
+          for (const window of await this.#uniqueWindows(scope, meter)) addTo(found, meter.key, window);
         }
-        continue;
       }
-      const rows = await this.#derivation.rows(scope, [raw.meter], this.#session);
-      found.push(...rows.map(toWindow));
     }
     return found;
+  }
+
+  async #uniqueWindows(scope: DerivationScope, meter: Meter): Promise<LiveWindow[]> {
+    const unique = new DerivedUnique(this.#db, this.#derivation);
+    const { rows, values } = await unique.read(scope, meter, this.#session);
+    const byWindow = groupBy(values, ({ _id }) => _id.windowStart.getTime());
+    return rows.map((row) => {
+      const own = byWindow.get(row._id.windowStart.getTime()) ?? [];
+      const window = toWindow(row);
+      return { ...window, figure: { ...window.figure, values: own.map(({ _id }) => _id.value) } };
+    });
   }
 
   /** Groups derived from raw facts. */
@@ -143,6 +158,17 @@ export class LiveUsage {
 /** Runs `work` with the reads of one live answer. */
 export function withLiveUsage<T>(db: Db, work: (usage: LiveUsage) => Promise<T>): Promise<T> {
   return withCausalSession(db, (session) => work(new LiveUsage(db, session)));
+}
+
+/** The same for meters that are derived from the same facts. */
+function factsText({ meter, rawHours, rawWindows, layout }: LiveRaw): string {
+  return JSON.stringify([meter.eventType, layout, rawHours, rawWindows]);
+}
+
+function addTo<T>(lists: Map<string, T[]>, key: string, item: T): void {
+  const list = lists.get(key);
+  if (list === undefined) lists.set(key, [item]);
+  else list.push(item);
 }
 
 function scopesOf(raw: LiveRaw): DerivationScope[] {

@@ -1,8 +1,9 @@
 import { type ClientSession, type Collection, type Db, Decimal128, type Document, type Filter } from 'mongodb';
 import { inBatches } from './cursor.ts';
+import { OPERATION_MS_MAX } from './database.ts';
 import { translated } from './errors.ts';
 import { mergeDocuments } from './fenced-merge.ts';
-import { bySlices, findBySlices } from './slices.ts';
+import { bySlices, findBySlices, slicesOf } from './slices.ts';
 import { type DerivedRow, rowKey } from './usage-derivation.ts';
 
 /** What planning has made of a row so far; only planning writes it. */
@@ -29,6 +30,9 @@ export interface UsageAggregateDocument extends DerivedRow {
 }
 
 export const USAGE_AGGREGATES = 'usage_aggregates';
+
+/** Rows that are taken from the server at a time. */
+const ROWS_PER_BATCH = 1_000;
 
 /** The figure of a row that holds no usage. */
 export const emptyQuantity = Decimal128.fromString('0');
@@ -62,6 +66,14 @@ export class UsageAggregates {
         .sort({ _id: 1 })
         .toArray(),
     );
+  }
+
+  /** The rows of several ranges, in no order; in batches, since there may be very many. */
+  async *ranges(queries: readonly RowRange[], session?: ClientSession): AsyncGenerator<UsageAggregateDocument[]> {
+    for (const slice of slicesOf(queries.map((query) => ({ _id: rangeFilter(query) })))) {
+      const rows = this.#collection.find({ $or: slice }, { ...(session && { session }) });
+      yield* inBatches(rows.maxTimeMS(OPERATION_MS_MAX), ROWS_PER_BATCH);
+    }
   }
 
   /** The stored rows with these keys. */

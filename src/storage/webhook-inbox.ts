@@ -1,6 +1,7 @@
 import type { Collection, Db } from 'mongodb';
 import type { WebhookEvent, WebhookKind } from '../domain/webhook.ts';
 import { DaemonError } from '../errors.ts';
+import { inBatches } from './cursor.ts';
 import { translated } from './errors.ts';
 import { insertAbsent } from './insert-absent.ts';
 import { bySlices } from './slices.ts';
@@ -29,6 +30,8 @@ export interface WebhookInboxDocument {
 }
 
 export const WEBHOOK_INBOX = 'webhook_inbox';
+/** Events that are read at once. */
+const DUE_PER_BATCH = 1_000;
 
 const STATES: readonly WebhookState[] = ['pending', 'done', 'failed'];
 
@@ -79,9 +82,11 @@ export class WebhookInbox {
   }
 
   /** Pending events that are due, the longest due first. */
-  due(at: Date, limit: number): Promise<WebhookInboxDocument[]> {
+  async due(at: Date, limit: number): Promise<WebhookInboxDocument[]> {
     const query = this.#collection.find({ state: 'pending', dueAt: { $lte: at } });
-    return translated(query.sort({ dueAt: 1 }).limit(limit).toArray());
+    const due: WebhookInboxDocument[] = [];
+    for await (const batch of inBatches(query.sort({ dueAt: 1 }).limit(limit), DUE_PER_BATCH)) due.push(...batch);
+    return due;
   }
 
   async hasDue(at: Date): Promise<boolean> {

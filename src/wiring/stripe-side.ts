@@ -22,6 +22,8 @@ export interface StripeSide {
   readonly rate: Pick<CallRate, 'take'>;
   /** The slower pace of reads, of objects and event summaries alike; takes a slot of `rate` too. */
   readonly readRate: Pick<CallRate, 'take'>;
+  /** The part of the pace of reads that a backlog of webhooks may take. */
+  readonly webhookRate: Pick<CallRate, 'take'>;
   /** The account's meters, remembered for a few seconds. */
   listMeters(): Promise<StripeMeter[]>;
 }
@@ -31,6 +33,8 @@ const READ_TRIES_MAX = 4;
 const METERS_REMEMBERED_MS = 5_000;
 /** Stripe allows 25 calls a second on each endpoint but the one for meter events (Stripe docs, Rate limits). */
 const READS_PER_SECOND_MAX = 20;
+/** Of these for a backlog of webhooks: the invoice guard and reconciliation have a date to keep. */
+const WEBHOOK_SHARE = 0.5;
 
 /** Returns undefined without a Stripe key: usage is then counted and not submitted. */
 export function openStripeSide(config: Config, redis: Redis, clock: Clock): StripeSide | undefined {
@@ -66,6 +70,12 @@ export function openStripeSide(config: Config, redis: Redis, clock: Clock): Stri
     objects: openStripeObjects({ stripe, writes }, () => readRate.take()),
     rate,
     readRate,
+    webhookRate: new CallRate({
+      redis,
+      clock,
+      perSecondMax: Math.max(1, Math.min(READS_PER_SECOND_MAX, perSecondMax) * WEBHOOK_SHARE),
+      account: `${account}:webhooks`,
+    }),
     listMeters: () => {
       if (remembered === undefined || clock.now() - remembered.atMs > METERS_REMEMBERED_MS) {
         const list = meters.list();

@@ -96,7 +96,11 @@ export function webhookJobs(parts: JobParts): Record<'process-webhooks' | 'catch
         invoice: (id: string) => followInvoice(parts, id),
         'error-report': (id: string) => rejectReported(parts, id),
       };
-      return processWebhooks({ inbox: stores.webhookInbox, handlers, random: Math.random, clock, log }, { signal });
+      const pace = (abort?: AbortSignal) => requireStripe(parts).webhookRate.take(abort);
+      return processWebhooks(
+        { inbox: stores.webhookInbox, handlers, pace, random: Math.random, clock, log },
+        { signal },
+      );
     },
     'catch-up-events': async ({ signal }) => {
       const { objects } = requireStripe(parts);

@@ -43,6 +43,7 @@ interface Parts {
   readonly process: (
     events: readonly WebhookEvent[],
     handlers?: Partial<ProcessWebhooksDeps['handlers']>,
+    pace?: () => Promise<void>,
   ) => ReturnType<typeof processWebhooks>;
   readonly mapCustomer: (customerId: string, stripeCustomerId: string) => Promise<void>;
 }
@@ -75,7 +76,7 @@ function withParts(use: (parts: Parts) => Promise<void>): Promise<void> {
       present,
       inbox,
       mirror,
-      process: async (events, handlers = {}) => {
+      process: async (events, handlers = {}, pace = () => Promise.resolve()) => {
         const isHandled = (event: WebhookEvent): boolean => topicOf(event) !== undefined;
         await inbox.record(events, { at: new Date(clock.now()), source: 'delivery', isHandled });
         return processWebhooks({
@@ -86,6 +87,7 @@ function withParts(use: (parts: Parts) => Promise<void>): Promise<void> {
             'error-report': () => Promise.resolve(),
             ...handlers,
           },
+          pace,
           random: () => 0.5,
           clock,
           log: silent,
@@ -403,6 +405,18 @@ describe('an event that could not be dealt with', () => {
       const outage = { invoice: () => Promise.reject(away).finally(() => (calls += 1)) };
       expect(await process(more, outage)).toMatchObject({ done: 0, postponed: 8 });
       expect(calls).toBe(8);
+    });
+  });
+
+  it('is one of thousands about few objects that are one fetch each, at the pace that is given', async () => {
+    await withParts(async ({ process }) => {
+      const backlog = Array.from({ length: 3_000 }, (_, index) => event('invoice.paid', `in_${index % 3}`));
+      const told: string[] = [];
+      const fetched = (id: string): Promise<void> => Promise.resolve(void told.push(id));
+      const pace = (): Promise<void> => Promise.resolve(void told.push('pace'));
+      expect(await process(backlog, { invoice: fetched }, pace)).toMatchObject({ done: 3_000, invoices: 3_000 });
+      expect(told.filter((id) => id !== 'pace').sort()).toEqual(['in_0', 'in_1', 'in_2']);
+      expect(told.filter((id) => id === 'pace')).toHaveLength(3);
     });
   });
 

@@ -17,6 +17,15 @@ export interface Sizes {
   readonly faultySubmissions: number;
   /** Customers of the smaller of two outboxes. */
   readonly fewCustomers: number;
+  /** Requests with 1,000 events of as many customers. */
+  readonly hostileRequests: number;
+  /** Customers that wait in the journal at once. */
+  readonly hostileCustomers: number;
+  /** Customers with a calendar of their own. */
+  readonly hostilePairs: number;
+  readonly hostileMeters: number;
+  /** Webhook bodies of strangers at once. */
+  readonly hostileBodies: number;
 }
 
 export const FULL_SIZES: Sizes = {
@@ -30,6 +39,11 @@ export const FULL_SIZES: Sizes = {
   growthEvents: 5_000_000,
   faultySubmissions: 1_000_000,
   fewCustomers: 10_000,
+  hostileRequests: 70,
+  hostileCustomers: 350_000,
+  hostilePairs: 10_000,
+  hostileMeters: 1_000,
+  hostileBodies: 1_200,
 };
 
 export const QUICK_SIZES: Sizes = {
@@ -43,4 +57,9 @@ export const QUICK_SIZES: Sizes = {
   growthEvents: 200_000,
   faultySubmissions: 10_000,
   fewCustomers: 1_000,
+  hostileRequests: 5,
+  hostileCustomers: 20_000,
+  hostilePairs: 1_000,
+  hostileMeters: 100,
+  hostileBodies: 100,
 };

@@ -9,10 +9,17 @@ import { ensureIndexes } from '../../../src/storage/indexes.ts';
 import { Child } from '../child.ts';
 import type { LoadOrder, LoadResult } from './load.ts';
 import { BENCH_KEY } from './simulator-role.ts';
+import type { LoopDelay } from './watched-role.ts';
 
 export interface Served {
   readonly url: string;
   readonly pid: number;
+}
+
+/** A daemon that tells how long its event loop stood since it was asked last. */
+export interface Watched extends Served {
+  readonly headers: Readonly<Record<string, string>>;
+  delay(): Promise<LoopDelay>;
 }
 
 export interface Stack {
@@ -20,6 +27,8 @@ export interface Stack {
   open(name: string): Promise<Database>;
   /** The real daemon in its own process. */
   startDaemon(options: { database: string; roles: string }): Promise<Served>;
+  /** The same, with what its event loop was held up by; over a database that nobody has opened yet. */
+  startWatchedDaemon(database: string): Promise<Watched>;
   /** The bare HTTP form in its own process. */
   startBare(database: string): Promise<Served>;
   /** Stripe's double in its own process. */
@@ -79,6 +88,19 @@ async function openStack(cacheGigabytes: number, opened: (() => Promise<unknown>
         LOG_LEVEL: 'warn',
         EVENTS_PER_SECOND_MAX: '10000000',
       }),
+    startWatchedDaemon: async (database) => {
+      const env = {
+        MONGODB_DATABASE: database,
+        ROLES: 'http,worker',
+        ADMIN_API_KEY: ADMIN_KEY,
+        PORT: '0',
+        LOG_LEVEL: 'error',
+      };
+      const child = await start('watched', env);
+      const headers = { authorization: `Bearer ${ADMIN_KEY}`, 'content-type': 'application/json' };
+      const { url } = child.ready as { url: string };
+      return { url, pid: child.pid, headers, delay: () => child.ask<LoopDelay>({}) };
+    },
     startSimulator: async () => {
       const child = await start('simulator', {});
       const { url } = child.ready as { url: string };

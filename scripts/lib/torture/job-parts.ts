@@ -66,6 +66,7 @@ export function unpacedParts(
       objects: openStripeObjects({ stripe, writes }, pace),
       rate: { take: () => Promise.resolve() },
       readRate: { take: () => Promise.resolve() },
+      webhookRate: { take: () => Promise.resolve() },
       listMeters: () => meters.list(),
     },
     installation,
