@@ -3,6 +3,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { IngestResult } from '../domain/ingest-result.ts';
 import { DaemonError } from '../errors.ts';
+import { inReadScope } from '../read-scope.ts';
 import type { App } from './route.ts';
 
 /** A figure that is read when the metrics are asked for. Its name gets the prefix `tallystick_`. */
@@ -129,7 +130,7 @@ export class Metrics {
   async #readGauge({ source, gauge }: { source: GaugeSource; gauge: Gauge }): Promise<void> {
     let samples: readonly GaugeSample[] | undefined;
     try {
-      samples = await within(READ_MS_MAX, (async () => source.read())());
+      samples = await readWithin(READ_MS_MAX, source);
     } catch {
       this.#failedReads.inc({ gauge: source.name });
     }
@@ -166,6 +167,21 @@ function requireBearer(header: string | undefined, bearer: string): void {
     code: 'metrics_token_wrong',
     message: 'Send the token of METRICS_BEARER: "Authorization: Bearer …".',
   });
+}
+
+/** The samples, or a rejection once they took too long: their statements are then ended on the server as well. */
+async function readWithin(timeoutMs: number, source: GaugeSource): Promise<readonly GaugeSample[]> {
+  const ending = new AbortController();
+  const endsAtMs = performance.now() + timeoutMs;
+  const scope = { signal: ending.signal, leftMs: () => endsAtMs - performance.now() };
+  try {
+    return await within(
+      timeoutMs,
+      inReadScope(scope, async () => source.read()),
+    );
+  } finally {
+    ending.abort(new Error('the scrape is over'));
+  }
 }
 
 /** The value, or a rejection once it has taken too long. */
