@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { setMaxListeners } from 'node:events';
 
 /** Whoever waits for a read, and for how long: see storage/bounded-reads. */
 export interface ReadScope {
@@ -12,6 +13,8 @@ const scopes = new AsyncLocalStorage<ReadScope>();
 
 /** Runs `work` with every read that it makes bound to a scope. What `work` calls back later is bound as well. */
 export function inReadScope<T>(scope: ReadScope, work: () => T): T {
+  // Every statement in flight listens to it.
+  setMaxListeners(0, scope.signal);
   return scopes.run(scope, work);
 }
 

@@ -1,6 +1,6 @@
 import type { Collection, Db, Document } from 'mongodb';
 import { translated } from './errors.ts';
-import { bySlices, findBySlices } from './slices.ts';
+import { bySlices, findBySlices, SLICE_UPDATES_MAX } from './slices.ts';
 
 /**
  * Leases save work; correctness never rests on one. The server's clock decides expiry, so that no two holders have to
@@ -30,7 +30,11 @@ export class Leases {
   async acquire(names: readonly string[], durationMs: number): Promise<Set<string>> {
     const update = acquisition(this.#holder, durationMs);
     const updates = names.map((name) => ({ updateOne: { filter: { _id: name }, update, upsert: true } }));
-    await bySlices(updates, (slice) => translated(this.#collection.bulkWrite(slice, { ordered: false })));
+    await bySlices(
+      updates,
+      (slice) => translated(this.#collection.bulkWrite(slice, { ordered: false })),
+      SLICE_UPDATES_MAX,
+    );
     const held = await findBySlices(names, (slice) =>
       translated(
         this.#collection.find({ _id: { $in: slice }, holder: this.#holder }, { projection: { _id: 1 } }).toArray(),

@@ -14,7 +14,7 @@ import { defect } from '../errors.ts';
 import { inBatches } from './cursor.ts';
 import { insertAbsent } from './insert-absent.ts';
 import { hasOnlyDuplicateKeys, toStorageError, translated } from './errors.ts';
-import { bySlices, findBySlices, slicesOf } from './slices.ts';
+import { bySlices, findBySlices, SLICE_UPDATES_MAX, slicesOf } from './slices.ts';
 
 /** The outbox: one document for each meter event. Value and timestamp are frozen when it is planned. */
 export interface MeterSubmissionDocument {
@@ -190,7 +190,11 @@ export class MeterSubmissions {
         update: updateFor(move),
       },
     }));
-    const done = await bySlices(updates, (slice) => translated(this.#collection.bulkWrite(slice, { ordered: false })));
+    const done = await bySlices(
+      updates,
+      (slice) => translated(this.#collection.bulkWrite(slice, { ordered: false })),
+      SLICE_UPDATES_MAX,
+    );
     return done.reduce((sum, { modifiedCount }) => sum + modifiedCount, 0);
   }
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Collection, Db } from 'mongodb';
 import { translated } from './errors.ts';
-import { bySlices } from './slices.ts';
+import { bySlices, SLICE_UPDATES_MAX } from './slices.ts';
 
 /** Input that was refused, kept for a person: the dead letters. */
 export interface RejectedEventDocument {
@@ -79,7 +79,11 @@ export class RejectedEvents {
         upsert: true,
       },
     }));
-    await bySlices(updates, (slice) => translated(this.#collection.bulkWrite(slice, { ordered: false })));
+    await bySlices(
+      updates,
+      (slice) => translated(this.#collection.bulkWrite(slice, { ordered: false })),
+      SLICE_UPDATES_MAX,
+    );
     this.#untilLook -= rejections.length;
     if (this.#untilLook > 0) return;
     this.#untilLook = Math.min(LOOK_AFTER_MAX, this.#keptMax);

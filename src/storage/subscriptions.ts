@@ -2,7 +2,7 @@ import type { Collection, Db } from 'mongodb';
 import { groupBy } from '../domain/grouping.ts';
 import type { Subscription, SubscriptionItem } from '../domain/subscription.ts';
 import { isDuplicateKey, toStorageError, translated } from './errors.ts';
-import { bySlices, findBySlices } from './slices.ts';
+import { bySlices, findBySlices, SLICE_UPDATES_MAX } from './slices.ts';
 
 /** A subscription at Stripe as it was last fetched. */
 export interface SubscriptionDocument {
@@ -96,7 +96,11 @@ export class SubscriptionMirror {
     const updates = due.map(({ _id, mirrorRevision }) => ({
       updateOne: { filter: { _id, mirrorRevision }, update: { $unset: { calendarDue: 1 as const } } },
     }));
-    await bySlices(updates, (slice) => translated(this.#collection.bulkWrite(slice, { ordered: false })));
+    await bySlices(
+      updates,
+      (slice) => translated(this.#collection.bulkWrite(slice, { ordered: false })),
+      SLICE_UPDATES_MAX,
+    );
   }
 
   /** Whether any subscription that has not ended bills usage. */

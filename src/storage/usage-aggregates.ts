@@ -3,7 +3,7 @@ import { inBatches } from './cursor.ts';
 import { OPERATION_MS_MAX } from './database.ts';
 import { translated } from './errors.ts';
 import { mergeDocuments } from './fenced-merge.ts';
-import { bySlices, findBySlices, slicesOf } from './slices.ts';
+import { bySlices, findBySlices, SLICE_UPDATES_MAX, slicesOf } from './slices.ts';
 import { type DerivedRow, rowKey } from './usage-derivation.ts';
 
 /** What planning has made of a row so far; only planning writes it. */
@@ -258,5 +258,5 @@ export async function movePlannedIn<T extends Document>(
     },
   }));
   const documents = collection as unknown as Collection<Document>;
-  await bySlices(updates, (slice) => translated(documents.bulkWrite(slice, { ordered: false })));
+  await bySlices(updates, (slice) => translated(documents.bulkWrite(slice, { ordered: false })), SLICE_UPDATES_MAX);
 }
