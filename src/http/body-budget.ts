@@ -8,6 +8,10 @@ import { type App, API_KEY_SCHEME } from './route.ts';
 const GUARDED_BYTES_MAX = 256 * 1024 * 1024;
 const GUARDED_BODIES_MIN = 4;
 
+/** A body like most events of Stripe's. Larger ones leave a part of the whole to those. */
+const SMALL_BYTES_MAX = 64 * 1024;
+const LARGE_SHARE = 0.75;
+
 /** Bytes that are held, and the most that may be. */
 export class BodyBudget {
   readonly #bytesMax: number;
@@ -44,7 +48,8 @@ export class BodyBudget {
     });
     const counted = new Transform({
       transform: (chunk: Buffer, _encoding, next) => {
-        if (isOver || this.#bytes + chunk.length > this.#bytesMax) {
+        const share = held + chunk.length > SMALL_BYTES_MAX ? LARGE_SHARE : 1;
+        if (isOver || this.#bytes + chunk.length > this.#bytesMax * share) {
           next(tooMany());
           return;
         }
