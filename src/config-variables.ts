@@ -98,6 +98,12 @@ export const VARIABLES = {
     description: 'An API key with every scope, to begin with; others are made with `tallystick keys create`.',
     secret: true,
   },
+  METRICS_BEARER: {
+    schema: text,
+    fault: apiKeyFault,
+    description: 'A token that a scrape of `/metrics` has to bring. Without it they are open.',
+    secret: true,
+  },
   ROLES: { schema: roles, description: 'What this process does.', default: 'http,worker,ticker' },
   LOG_LEVEL: {
     schema: oneOf('debug', 'info', 'warn', 'error', 'silent'),

@@ -190,11 +190,8 @@ export class MeterSubmissions {
         update: updateFor(move),
       },
     }));
-    const done = await bySlices(
-      updates,
-      (slice) => translated(this.#collection.bulkWrite(slice, { ordered: false })),
-      SLICE_UPDATES_MAX,
-    );
+    const write = (slice: typeof updates) => translated(this.#collection.bulkWrite(slice, { ordered: false }));
+    const done = await bySlices(updates, write, SLICE_UPDATES_MAX);
     return done.reduce((sum, { modifiedCount }) => sum + modifiedCount, 0);
   }
 
