@@ -67,6 +67,11 @@ export class WebhookInbox {
   }
 
   /** Returns the ids that were there before. */
+  /** Whether an event of this kind was ever delivered, as far as the inbox remembers. */
+  async hasDelivered(kind: WebhookKind): Promise<boolean> {
+    return (await translated(this.#collection.findOne({ kind, source: 'delivery' }))) !== null;
+  }
+
   async #insert(documents: readonly WebhookInboxDocument[]): Promise<string[]> {
     const taken = await insertAbsent(this.#collection, documents);
     return taken.flatMap((index) => documents[index]?._id ?? []);

@@ -1,9 +1,11 @@
 /** The first ten minutes: what is printed and written for a newcomer is run exactly as it stands, in an empty folder. */
+import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { addQuantities } from '../../src/domain/quantity.ts';
 import { buildProgram, withDevSession } from '../support/dev-session.ts';
+import { REPOSITORY } from '../support/source-files.ts';
 
 const MINUTES_MS = 60_000;
 
@@ -40,7 +42,7 @@ describe('the first ten minutes', () => {
   beforeAll(buildProgram, 10 * MINUTES_MS);
 
   it('end at an invoice line over what was sent, by what `tallystick dev` prints', { timeout: 10 * MINUTES_MS }, () =>
-    withDevSession('tallystick dev', async ({ folder, printed, type }) => {
+    withDevSession({ start: 'tallystick dev' }, async ({ folder, printed, type }) => {
       const { stdout } = printed();
       const [here = '', elsewhere = '', ...more] = commandBlocks(stdout);
       expect(more).toEqual([]);
@@ -73,5 +75,27 @@ describe('the first ten minutes', () => {
       }
       expect(printed().stdout).toBe(stdout);
     }),
+  );
+
+  it(
+    'end at an invoice line by the shell blocks of the README, and the next one sends usage',
+    { timeout: 10 * MINUTES_MS },
+    () => {
+      const readme = readFileSync(join(REPOSITORY, 'README.md'), 'utf8');
+      const blocks = [...readme.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block = '']) => block);
+      expect(readme.split('\n').length).toBeLessThanOrEqual(151);
+      const [before = '', start = '', path = '', sending = '', ...more] = blocks;
+      expect([blocks.length, more, start]).toEqual([4, [], 'tallystick dev\n']);
+      const quantity = sentQuantity(path);
+      expect(readme).toContain(`${quantity} billed, ${quantity} used`);
+      return withDevSession({ before, start }, async ({ printed, type }) => {
+        const walked = await type(path);
+        expect(walked).toMatchObject({ code: 0 });
+        expect(billedLines(walked.stdout)).toEqual([{ billed: quantity, used: quantity }]);
+        const [, exports = ''] = /^( {2}export (?:.*\\\n)*.*\n)/m.exec(printed().stdout) ?? [];
+        const sent = await type(`${exports}${sending}`);
+        expect(sent).toMatchObject({ code: 0, stdout: expect.stringContaining('"accepted":1') });
+      });
+    },
   );
 });

@@ -19,6 +19,8 @@ export interface DevSession {
 }
 
 const PROGRAM = join(REPOSITORY, 'dist/scripts/tallystick.js');
+/** Ends at the first failure; knows aliases, as a terminal does. */
+const SHELL = ['-O', 'expand_aliases', '-eu', '-o', 'pipefail', '-c'];
 const START_MS_MAX = 240_000;
 const LOOK_MS = 100;
 
@@ -27,23 +29,29 @@ export async function buildProgram(): Promise<void> {
   const builtAt = statSync(PROGRAM, { throwIfNoEntry: false })?.mtimeMs ?? 0;
   const sources = ['tsconfig.build.json', ...readTypeScript('src', 'jobs', 'scripts').map(({ path }) => path)];
   if (sources.every((path) => statSync(join(REPOSITORY, path)).mtimeMs < builtAt)) return;
-  const { code, stderr, stdout } = await run('npm', ['run', '--silent', 'build'], REPOSITORY);
+  const { code, stderr, stdout } = await run('npm', ['run', '--silent', 'build'], { cwd: REPOSITORY });
   if (code !== 0) throw new Error(`the build failed: ${stdout}${stderr}`);
 }
 
+interface SessionOptions {
+  /** Starts `dev`, as it is typed into the first terminal. */
+  readonly start: string;
+  /** Typed into each terminal first, in the repository; absent: `tallystick` is on the PATH. */
+  readonly before?: string;
+}
+
 /**
- * Lends a `dev` that was started by `command` in an empty folder, with `tallystick` on the PATH and nothing else in the
- * environment that says where anything is: it brings its own MongoDB and Redis.
+ * Lends a `dev` that was started in an empty folder, with nothing in the environment that says where anything is: it
+ * brings its own MongoDB and Redis.
  */
-export async function withDevSession(command: string, use: (session: DevSession) => Promise<void>): Promise<void> {
+export async function withDevSession(
+  { start, before = '' }: SessionOptions,
+  use: (session: DevSession) => Promise<void>,
+): Promise<void> {
   const place = await mkdtemp(join(tmpdir(), 'tallystick-first-'));
   const folder = join(place, 'empty');
-  const bin = join(place, 'bin');
   await mkdir(folder);
-  await mkdir(bin);
-  const program = join(bin, 'tallystick');
-  await writeFile(program, `#!/bin/sh\nexec '${process.execPath}' '${PROGRAM}' "$@"\n`);
-  await chmod(program, 0o755);
+  const bin = await fillBin(join(place, 'bin'), before === '');
   const {
     PATH = '',
     HOME,
@@ -54,8 +62,11 @@ export async function withDevSession(command: string, use: (session: DevSession)
   } = process.env;
   const servers = { HOME, XDG_CACHE_HOME, TALLYSTICK_CACHE_DIR, MONGOMS_SYSTEM_BINARY, REDIS_SERVER_BINARY };
   const env = { ...servers, PATH: `${bin}:${PATH}`, PORT: '0' };
-  // `exec`: what is signalled is the program, not the shell around it.
-  const child = spawn('bash', ['-c', `exec ${command}`], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const typed = (commands: string, where: string): string[] => {
+    return [...SHELL, `cd '${REPOSITORY}'\n${before}\ncd '${where}'\n${commands}`];
+  };
+  // In a group of its own, which is interrupted as a terminal does it.
+  const child = spawn('bash', typed(start, folder), { env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = once(child, 'exit');
   const seen = { stdout: '', stderr: '' };
   child.stdout.on('data', (chunk: Buffer) => (seen.stdout += String(chunk)));
@@ -68,22 +79,32 @@ export async function withDevSession(command: string, use: (session: DevSession)
     await use({
       folder,
       printed: () => seen,
-      type: (commands, where = folder) => run('bash', ['-eu', '-o', 'pipefail', '-c', commands], where, env),
+      type: (commands, where = folder) => run('bash', typed(commands, where), { env }),
     });
   } finally {
-    child.kill('SIGINT');
+    if (child.exitCode === null && child.pid !== undefined) process.kill(-child.pid, 'SIGINT');
     await ended;
     await rm(place, { recursive: true, force: true });
   }
 }
 
+/** A folder for the PATH: with `tallystick`, or with an `npm` that has installed and built already, as `buildProgram` did. */
+async function fillBin(bin: string, hasProgram: boolean): Promise<string> {
+  await mkdir(bin);
+  const [name, text] = hasProgram
+    ? ['tallystick', `exec '${process.execPath}' '${PROGRAM}' "$@"`]
+    : ['npm', 'case "$*" in "ci" | "run build") ;; *) exit 1 ;; esac'];
+  await writeFile(join(bin, name), `#!/bin/sh\n${text}\n`);
+  await chmod(join(bin, name), 0o755);
+  return bin;
+}
+
 async function run(
   program: string,
   args: readonly string[],
-  cwd: string,
-  env: Readonly<Record<string, string | undefined>> = process.env,
+  options: { cwd?: string; env?: Readonly<Record<string, string | undefined>> } = {},
 ): Promise<CommandResult> {
-  const child = spawn(program, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(program, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
   const [stdout, stderr, code] = await Promise.all([text(child.stdout), text(child.stderr), ended]);
   return { code, stdout, stderr };
