@@ -54,6 +54,8 @@ export interface DecideLateUsageInput {
   readonly policy: LateUsagePolicy | 'dismiss';
   readonly actor: string;
   readonly reason?: string;
+  /** Says what would be decided, by the same rules, and decides nothing. */
+  readonly dryRun?: boolean;
 }
 
 /**
@@ -70,8 +72,10 @@ export async function decideLateUsage<Entry extends LateEntry>(
   if (policy !== 'next_period' && policy !== 'dismiss') throw notAvailable(policy);
   const isOpen = entry.state === 'waiting';
   const decision = isOpen ? await toDecision(deps, entry, { ...input, policy }) : undefined;
+  if (input.dryRun === true && decision !== undefined) return { ...entry, decision };
   const decided = decision === undefined ? entry : await decideUnit(deps, entry, decision);
   if (decided.decision?.policy !== policy) throw alreadyDecided(decided);
+  if (input.dryRun === true) return entry;
   await carryOutDecision(deps, decided);
   return findEntry(deps, id);
 }

@@ -23,6 +23,8 @@ export interface DecideSubmissionInput {
   /** Who decides, and why: both are kept. */
   readonly actor: string;
   readonly reason: string;
+  /** Looks whether it may be decided, and decides nothing. */
+  readonly dryRun?: boolean;
 }
 
 /**
@@ -36,6 +38,7 @@ export async function decideSubmission(deps: DecideSubmissionDeps, input: Decide
   const atMs = deps.clock.now();
   const isTried = atMs - (entry.firstAttemptAtMs ?? atMs) < ATTEMPT_SPAN_MS_MAX && entry.reason !== 'undecided';
   if (entry.state !== 'in_doubt' || isTried) throw notDecidable(entry);
+  if (input.dryRun === true) return;
   const isDone = counted
     ? (await deps.entries.move({ entry, change: 'confirm', atMs, reason, actor })) !== undefined
     : await deps.replace(identifier, { reason, at: new Date(atMs), from: ['in_doubt'], actor });

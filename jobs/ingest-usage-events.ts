@@ -20,8 +20,13 @@ export interface IngestUsageEventsDeps extends MappedElsewhereDeps {
   findStored(events: readonly UsageEvent[]): Promise<readonly (UsageEvent | undefined)[]>;
   /** Keeps refusals; durable when it returns. */
   keepRejected(refused: readonly RefusedEvent[], at: Date): Promise<void>;
-  /** The event types that some meter counts; undefined when they are not known at present. */
-  meteredEventTypes(): ReadonlySet<string> | undefined;
+  /** Those of the event types that no meter counts; none when that is not known at present. Never rejects. */
+  unmeteredTypes(eventTypes: ReadonlySet<string>): Promise<readonly string[]>;
+  /**
+   * Those of the customers whom nobody mapped to a Stripe customer; none when that is not known. An id of Stripe's is its
+   * own, or is told of by `mappedElsewhere`. Never rejects.
+   */
+  unmappedCustomers(customerIds: ReadonlySet<string>): Promise<readonly string[]>;
   /** Told how long before its arrival the oldest stored event of a request occurred. */
   observeDelay(delayMs: number): void;
   readonly clock: Pick<Clock, 'now'>;
@@ -33,6 +38,8 @@ export interface IngestUsageEventsInput {
   readonly bytes: number;
   /** Older events are refused. */
   readonly ageMsMax: number;
+  /** Says what would become of them, and stores nothing. */
+  readonly dryRun?: boolean;
 }
 
 const WARNINGS_MAX = 20;
@@ -55,9 +62,10 @@ export async function ingestUsageEvents(
   const accepted = countWithMapped(judged.accepted, elsewhere);
   const events = accepted.map(({ event }) => event);
   const rejected = refused.length;
-  const outcomes = await deps.append(events, input.bytes);
+  const named = nameWarnings(deps, events);
+  const outcomes = input.dryRun === true ? await foreseeOutcomes(deps, events) : await deps.append(events, input.bytes);
   await boundary('ingest.events-appended');
-  if (events.length > 0) deps.observeDelay(nowMs - judged.oldestMs);
+  if (events.length > 0 && input.dryRun !== true) deps.observeDelay(nowMs - judged.oldestMs);
   const conflicts = await explainConflicts(
     deps,
     input.events,
@@ -72,15 +80,11 @@ export async function ingestUsageEvents(
     if (fault !== undefined) refused.push({ ...refusal, ...toRejectedText(value) });
     results.push(toResult(of.index, fault === undefined ? 'duplicate' : 'conflict', refusal));
   }
-  if (refused.length > 0) {
+  if (refused.length > 0 && input.dryRun !== true) {
     await deps.keepRejected(refused, new Date(nowMs));
     await boundary('ingest.refusals-kept');
   }
-  const warnings = [
-    ...typeWarnings(deps, events),
-    ...timeWarnings(input.events, accepted),
-    ...mappingWarnings(elsewhere),
-  ];
+  const warnings = [...(await named), ...timeWarnings(input.events, accepted), ...mappingWarnings(elsewhere)];
   return summarise({ results, accepted: outcomes.length, rejected, warnings });
 }
 
@@ -205,15 +209,34 @@ function timeWarnings({ timeless }: EventInput, accepted: readonly AcceptedEvent
   return [{ code: 'occurred_at_assumed', detail }];
 }
 
-function typeWarnings(deps: IngestUsageEventsDeps, events: readonly UsageEvent[]): IngestWarning[] {
-  const metered = deps.meteredEventTypes();
-  if (metered === undefined) return [];
-  let unmetered: Set<string> | undefined;
-  for (const { eventType } of events) {
-    if (!metered.has(eventType) && (unmetered?.size ?? 0) < WARNINGS_MAX) (unmetered ??= new Set()).add(eventType);
-  }
-  return [...(unmetered ?? [])].map((eventType) => ({
-    code: 'event_type_unmetered',
-    detail: `No meter counts events of the type "${eventType}". They are stored, and count once there is one.`,
-  }));
+/** What an append would answer, by what is stored; a key that stands twice in the request is looked up twice. */
+export async function foreseeOutcomes(
+  deps: Pick<IngestUsageEventsDeps, 'findStored'>,
+  events: readonly UsageEvent[],
+): Promise<AppendOutcome[]> {
+  const stored = events.length === 0 ? [] : await deps.findStored(events);
+  return events.map((event, position) => {
+    const standing = stored[position];
+    if (standing === undefined) return 'accepted';
+    return differingFields(event, standing).length === 0 ? 'duplicate' : 'conflict';
+  });
+}
+
+/** Names that lead nowhere yet: stored and counted all the same, and reported once for each name. */
+async function nameWarnings(deps: IngestUsageEventsDeps, events: readonly UsageEvent[]): Promise<IngestWarning[]> {
+  if (events.length === 0) return [];
+  const [unmetered, unmapped] = await Promise.all([
+    deps.unmeteredTypes(new Set(events.map(({ eventType }) => eventType))),
+    deps.unmappedCustomers(new Set(events.map(({ customerId }) => customerId))),
+  ]);
+  return [
+    ...unmetered.slice(0, WARNINGS_MAX).map((eventType) => ({
+      code: 'event_type_unmetered',
+      detail: `No meter counts events of the type "${eventType}". They are stored, and count once there is one.`,
+    })),
+    ...unmapped.slice(0, WARNINGS_MAX).map((customerId) => ({
+      code: 'customer_unmapped',
+      detail: `No Stripe customer is known for "${customerId}". Its usage counts, and goes to Stripe once it is mapped.`,
+    })),
+  ];
 }

@@ -13,6 +13,8 @@ export interface PutCustomerDeps {
   readonly customers: {
     find(customerId: string): Promise<Customer | null>;
     save(customer: Customer, previousRevision: number | undefined): Promise<CustomerSave>;
+    /** Our customers by the Stripe customers they are mapped to; asked for by a dry run, which no unique index refuses. */
+    mappedTo(stripeCustomerIds: readonly string[]): Promise<ReadonlyMap<string, string>>;
   };
   readonly usage: {
     /** Whether any usage was derived for a customer id. */
@@ -27,6 +29,8 @@ export interface PutCustomerInput {
   readonly change: CustomerChange;
   /** Maps to a Stripe customer without asking Stripe for it. */
   readonly isUnchecked?: boolean;
+  /** Says what the customer would be, by the same rules, and writes nothing. */
+  readonly dryRun?: boolean;
 }
 
 export interface PutCustomerResult {
@@ -56,7 +60,8 @@ export async function putCustomer(deps: PutCustomerDeps, input: PutCustomerInput
     if (customer === before) return { customer, created: false };
     await checkMapping(deps, before, customer);
     const check = await checkAtStripe(deps, { before, customer, checked, input });
-    const outcome = await deps.customers.save(customer, before?.revision);
+    const outcome =
+      input.dryRun === true ? await foresee(deps, customer) : await deps.customers.save(customer, before?.revision);
     if (outcome === 'mapping-taken') throw mappingTaken(customer);
     if (outcome === 'saved') {
       const created = before === undefined;
@@ -69,6 +74,13 @@ export async function putCustomer(deps: PutCustomerDeps, input: PutCustomerInput
     message: 'The customer was changed by others all the time. Try again.',
     context: { customerId: input.customerId },
   });
+}
+
+/** What a save would come to. */
+async function foresee(deps: PutCustomerDeps, { _id, stripeCustomerId }: Customer): Promise<CustomerSave> {
+  if (stripeCustomerId === undefined) return 'saved';
+  const holder = (await deps.customers.mappedTo([stripeCustomerId])).get(stripeCustomerId);
+  return holder === undefined || holder === _id ? 'saved' : 'mapping-taken';
 }
 
 /**

@@ -7,6 +7,8 @@ export interface PutMeterDeps {
   readonly meters: {
     find(key: string): Promise<MeterDefinition | null>;
     count(): Promise<number>;
+    /** All of them; asked for by a dry run, which no unique index refuses. */
+    list(): Promise<readonly MeterDefinition[]>;
     save(
       meter: MeterDefinition,
       previous: MeterDefinition | undefined,
@@ -17,6 +19,8 @@ export interface PutMeterDeps {
 export interface PutMeterInput {
   readonly key: string;
   readonly change: MeterChange;
+  /** Says what the meter would be, by the same rules, and writes nothing. */
+  readonly dryRun?: boolean;
 }
 
 /** Each is part of every derivation, and of every answer with a customer's usage. */
@@ -38,6 +42,10 @@ export async function putMeter(
     const meter = changeMeter(before, { ...input, nowMs: deps.clock.now() });
     if (meter === before) return { meter, created: false };
     if (before === undefined && (await deps.meters.count()) >= METERS_MAX) throw metersTooMany();
+    if (input.dryRun === true) {
+      await refuseTakenName(deps, meter);
+      return { meter, created: before === undefined };
+    }
     const outcome = await deps.meters.save(meter, before);
     if (outcome === 'event-name-taken') throw eventNameTaken(meter);
     if (outcome === 'saved') return { meter, created: before === undefined };
@@ -48,6 +56,13 @@ export async function putMeter(
     message: 'The meter was changed by others all the time. Try again.',
     context: { meter: input.key },
   });
+}
+
+async function refuseTakenName(deps: PutMeterDeps, meter: MeterDefinition): Promise<void> {
+  const others = (await deps.meters.list()).filter(({ _id }) => _id !== meter._id);
+  const isTaken =
+    meter.stripe !== undefined && others.some(({ stripe }) => stripe?.eventName === meter.stripe?.eventName);
+  if (isTaken) throw eventNameTaken(meter);
 }
 
 function metersTooMany(): DaemonError {

@@ -56,7 +56,7 @@ export interface RecordAdjustmentResult {
  */
 export async function recordAdjustment<Entry>(
   deps: RecordAdjustmentDeps<Entry>,
-  input: { adjustment: AdjustmentInput; ageMsMax: number; isNewCustomer?: boolean },
+  input: { adjustment: AdjustmentInput; ageMsMax: number; isNewCustomer?: boolean; dryRun?: boolean },
 ): Promise<RecordAdjustmentResult> {
   const receivedAtMs = deps.clock.now();
   const verdict = parseAdjustment(input.adjustment, { nowMs: receivedAtMs, ageMsMax: input.ageMsMax });
@@ -67,6 +67,7 @@ export async function recordAdjustment<Entry>(
   const { adjustment } = verdict;
   await checkMeter(deps, adjustment);
   if (input.isNewCustomer !== true) await checkCustomer(deps, adjustment);
+  if (input.dryRun === true) return foresee(deps, { ...adjustment, receivedAtMs });
   const { customerId, occurredAtMs } = adjustment;
   const hour = { customerId, hour: epochHourOf(occurredAtMs) };
   const entry = await deps.journal.open(hour, new Date(receivedAtMs));
@@ -76,6 +77,16 @@ export async function recordAdjustment<Entry>(
   await deps.journal.close(entry, hour, new Date(deps.clock.now()));
   await boundary('adjust.journal-closed');
   if (outcome === 'inserted') return { outcome: 'created', adjustment: { ...adjustment, receivedAtMs } };
+  return { outcome: 'duplicate', adjustment: await requireSame(deps, adjustment) };
+}
+
+/** What recording would answer. */
+async function foresee<Entry>(
+  deps: RecordAdjustmentDeps<Entry>,
+  adjustment: StoredAdjustment,
+): Promise<RecordAdjustmentResult> {
+  const stored = await deps.adjustments.find(adjustment.idempotencyKey, adjustment.customerId);
+  if (stored === undefined) return { outcome: 'created', adjustment };
   return { outcome: 'duplicate', adjustment: await requireSame(deps, adjustment) };
 }
 

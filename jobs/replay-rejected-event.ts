@@ -1,6 +1,7 @@
 import { boundary } from '../src/boundary.ts';
 import type { Clock } from '../src/clock.ts';
 import { conflictFault } from '../src/domain/event-conflict.ts';
+import { foreseeOutcomes } from './ingest-usage-events.ts';
 import { parseJson } from '../src/domain/exact-json.ts';
 import type { AppendOutcome } from '../src/domain/ingest-result.ts';
 import { type EventFault, parseUsageEvent, type UsageEvent } from '../src/domain/usage-event.ts';
@@ -22,6 +23,8 @@ export interface ReplayRejectedEventInput {
   /** The corrected event, parsed JSON. Without it the kept input is tried again. */
   readonly event?: unknown;
   readonly ageMsMax: number;
+  /** Says what would become of it, and stores nothing. */
+  readonly dryRun?: boolean;
 }
 
 export interface ReplayRejectedEventResult {
@@ -50,7 +53,7 @@ export async function replayRejectedEvent(
   const value = input.event === undefined ? readKept(entry) : input.event;
   const verdict = parseUsageEvent(value, { nowMs: deps.clock.now(), ageMsMax: input.ageMsMax });
   if ('fault' in verdict) throw stillRejected(verdict.fault);
-  const [outcome] = await deps.append([verdict.event], Buffer.byteLength(entry.text));
+  const [outcome] = await appendOrForesee(deps, verdict.event, { bytes: Buffer.byteLength(entry.text), ...input });
   await boundary('replay.event-appended');
   const { idempotencyKey, customerId } = verdict.event;
   if (outcome === 'conflict' || outcome === undefined) {
@@ -63,8 +66,16 @@ export async function replayRejectedEvent(
       context: { idempotencyKey, customerId, pointer },
     });
   }
-  await deps.rejected.delete(input.id);
+  if (input.dryRun !== true) await deps.rejected.delete(input.id);
   return { idempotencyKey, customerId, outcome };
+}
+
+async function appendOrForesee(
+  deps: ReplayRejectedEventDeps,
+  event: UsageEvent,
+  { bytes, dryRun }: { bytes: number; dryRun?: boolean },
+): Promise<readonly AppendOutcome[]> {
+  return dryRun === true ? foreseeOutcomes(deps, [event]) : deps.append([event], bytes);
 }
 
 function readKept(entry: { readonly text: string; readonly truncated?: boolean }): unknown {

@@ -19,6 +19,8 @@ export interface ResendSubmissionInput {
   /** Who wants it, and why: both are kept. */
   readonly actor: string;
   readonly reason: string;
+  /** Looks whether it may be sent again, and sends nothing. */
+  readonly dryRun?: boolean;
 }
 
 /**
@@ -27,9 +29,10 @@ export interface ResendSubmissionInput {
  */
 export async function resendSubmission(deps: ResendSubmissionDeps, input: ResendSubmissionInput): Promise<void> {
   const { identifier, actor, reason } = input;
-  await findSubmission(deps, identifier);
+  const found = await findSubmission(deps, identifier);
+  if (input.dryRun === true && found.state === 'rejected') return;
   const at = new Date(deps.clock.now());
-  const isDone = await deps.replace(identifier, { reason, at, from: ['rejected'], actor });
+  const isDone = input.dryRun !== true && (await deps.replace(identifier, { reason, at, from: ['rejected'], actor }));
   await boundary('resend.submission-replaced');
   if (isDone) return;
   const { state } = await findSubmission(deps, identifier);

@@ -55,17 +55,17 @@ export function adjustCommand(): Command {
     .action(async (options: AdjustOptions, command: Command) => {
       await runVerb(command, async ({ api, output }) => {
         const body = toAdjustment(options);
-        if (options.dryRun === true) {
-          output.result({ dryRun: true, adjustment: body }, () => `would record ${JSON.stringify(body)}`);
-          return;
-        }
         const query = {
           history: options.history === true ? true : undefined,
           newCustomer: options.newCustomer === true ? true : undefined,
+          dryRun: options.dryRun === true ? true : undefined,
         };
         const request = { method: 'POST' as const, path: '/v1/adjustments', query, body };
         const recorded = await api().call<Adjustment & { outcome: string }>(request);
-        output.result(recorded, () => `${recorded.outcome}: ${recorded.idempotencyKey} of ${recorded.customerId}`);
+        output.result(options.dryRun === true ? { dryRun: true, ...recorded } : recorded, () => {
+          const done = options.dryRun === true ? `would be ${recorded.outcome}` : recorded.outcome;
+          return `${done}: ${recorded.idempotencyKey} of ${recorded.customerId}, ${recorded.quantity} ${recorded.meter}`;
+        });
       });
     });
 }

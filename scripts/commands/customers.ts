@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { DAY_MS } from '../../src/durations.ts';
 import { type ApiClient, ApiError } from '../lib/api-client.ts';
+import { foreseePut, renderChange } from '../lib/change-text.ts';
 import { CommandError } from '../lib/command-error.ts';
 import { readJsonArgument } from '../lib/json-argument.ts';
 import { takeRows } from '../lib/list-option.ts';
@@ -108,8 +109,9 @@ function putCommand(): Command {
     await runVerb(command, async ({ api, output }) => {
       const body = await readJsonArgument(json);
       if (options.dryRun === true) {
-        const present = (await api().send({ method: 'GET', path: pathOf(id) })).body;
-        output.result({ dryRun: true, present, change: body }, () => `would put ${id}: ${JSON.stringify(body)}`);
+        const query = options.unchecked === true ? { unchecked: true } : {};
+        const { before, after } = await foreseePut<CustomerReply>(api(), { path: pathOf(id), query, body });
+        output.result({ dryRun: true, before, after }, () => renderChange(before, after));
         return;
       }
       const query = options.unchecked === true ? { unchecked: true } : {};

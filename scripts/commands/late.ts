@@ -109,12 +109,14 @@ function decideCommand(): Command {
     const { actor, reason, dryRun } = command.opts<DecideOptions>();
     await runVerb(command, async ({ api, output }) => {
       const body = { policy, actor, ...(reason !== undefined && { reason }) };
-      if (dryRun === true) {
-        output.result({ dryRun: true, id, ...body }, () => `would decide ${id}: ${policy} by ${actor}`);
-        return;
-      }
       const path = `/v1/late-usage/${encodeURIComponent(id)}/decide`;
-      const decided = await api().call<LateUsage>({ method: 'POST', path, body });
+      const decided = await api().call<LateUsage>({ method: 'POST', path, query: { dryRun }, body });
+      if (dryRun === true) {
+        const { state, quantity, meter, customerId } = decided;
+        return output.result({ dryRun, ...decided }, () => {
+          return `would decide ${quantity} ${meter} of ${customerId}: ${policy} by ${actor}; it is ${state} now`;
+        });
+      }
       output.result(decided, () => `${decided.state}: ${decided.quantity} ${decided.meter} of ${decided.customerId}`);
     });
   });

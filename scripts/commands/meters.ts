@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { CommandError } from '../lib/command-error.ts';
 import { runJob } from '../lib/job-run.ts';
+import { foreseePut, renderChange } from '../lib/change-text.ts';
 import { readJsonArgument } from '../lib/json-argument.ts';
 import { renderTable } from '../lib/table.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
@@ -76,8 +77,8 @@ function putCommand(): Command {
     await runVerb(command, async ({ api, output }) => {
       const body = await readJsonArgument(json);
       if (options.dryRun === true) {
-        const present = (await api().send({ method: 'GET', path: pathOf(key) })).body;
-        output.result({ dryRun: true, present, change: body }, () => `would put ${key}: ${JSON.stringify(body)}`);
+        const { before, after } = await foreseePut<MeterReply>(api(), { path: pathOf(key), body });
+        output.result({ dryRun: true, before, after }, () => renderChange(before, after));
         return;
       }
       const meter = await api().call<MeterReply>({ method: 'PUT', path: pathOf(key), body });

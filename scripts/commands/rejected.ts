@@ -59,11 +59,9 @@ function deleteCommand(): Command {
     .option('--dry-run', 'show what would be deleted and delete nothing')
     .action(async (id: string, { dryRun }: { dryRun?: boolean }, command: Command) => {
       await runVerb(command, async ({ api, output }) => {
-        if (dryRun === true) {
-          output.result({ dryRun, id }, () => `would delete the rejected event ${id}`);
-          return;
-        }
-        await api().call({ method: 'DELETE', path: `/v1/rejected-events/${encodeURIComponent(id)}` });
+        const path = `/v1/rejected-events/${encodeURIComponent(id)}`;
+        await api().call({ method: 'DELETE', path, query: { dryRun } });
+        if (dryRun === true) return output.result({ dryRun, id }, () => `would delete the rejected event ${id}`);
         output.result({ id, deleted: true }, () => `${id}: deleted`);
       });
     });
@@ -84,18 +82,15 @@ function replayCommand(): Command {
         const request = {
           method: 'POST' as const,
           path: `/v1/rejected-events/${encodeURIComponent(id)}/replay`,
-          query: { history: options.history === true ? true : undefined },
+          query: { history: options.history === true ? true : undefined, dryRun: options.dryRun },
           body: event === undefined ? {} : { event },
         };
-        if (options.dryRun === true) {
-          output.result(
-            { dryRun: true, id, event },
-            () => `would replay ${id} ${event === undefined ? 'as it was' : 'corrected'}`,
-          );
-          return;
-        }
         const replayed = await api().call<{ idempotencyKey: string; customerId: string; outcome: string }>(request);
-        output.result(replayed, () => `${replayed.outcome}: ${replayed.idempotencyKey} of ${replayed.customerId}`);
+        const would = options.dryRun === true ? 'would be ' : '';
+        output.result(
+          { ...(would !== '' && { dryRun: true }), ...replayed },
+          () => `${would}${replayed.outcome}: ${replayed.idempotencyKey} of ${replayed.customerId}`,
+        );
       });
     });
 }

@@ -37,22 +37,24 @@ export function sendCommand(): Command {
     .option('--dry-run', 'show the event and send nothing')
     .action(async (json: string | undefined, options: SendOptions, command: Command) => {
       await runVerb(command, async ({ api, output, signal }) => {
-        const event = json === undefined ? toEvent(options, await presentInstant()) : await readJsonArgument(json);
-        if (options.dryRun === true) {
-          output.result({ dryRun: true, event }, () => `would send ${JSON.stringify(event)}`);
-          return;
-        }
         const client = api();
-        const answer = await withRetries(() => client.send({ method: 'POST', path: '/v1/events', body: event }), {
-          signal,
-          onWait: (reason, waitMs) => output.note(`${reason}; trying again in ${waitMs} ms`),
-        });
+        const event =
+          json === undefined ? toEvent(options, await presentInstant(client.url)) : await readJsonArgument(json);
+        const query = { dryRun: options.dryRun };
+        const answer = await withRetries(
+          () => client.send({ method: 'POST', path: '/v1/events', query, body: event }),
+          {
+            signal,
+            onWait: (reason, waitMs) => output.note(`${reason}; trying again in ${waitMs} ms`),
+          },
+        );
         const result = toIngestResult(answer);
         const [refused] = result.results.filter(({ outcome }) => outcome !== 'duplicate');
-        if (refused !== undefined) throw refusal(refused.outcome, refused.error);
+        if (refused !== undefined) throw refusal(refused.outcome, refused.error, options.dryRun === true);
+        const would = options.dryRun === true ? 'would be ' : '';
         output.result(
-          result,
-          () => `${result.accepted === 1 ? 'accepted' : 'duplicate'}: ${String(event['idempotencyKey'])}`,
+          would === '' ? result : { dryRun: true, event, ...result },
+          () => `${would}${result.accepted === 1 ? 'accepted' : 'duplicate'}: ${String(event['idempotencyKey'])}`,
         );
         for (const { detail } of result.warnings ?? []) output.note(`note: ${detail}`);
       });
@@ -63,9 +65,10 @@ function collect(value: string, previous: readonly string[]): string[] {
   return [...previous, value];
 }
 
-/** In the folder of a `tallystick dev` it is as late as there. */
-async function presentInstant(): Promise<string> {
-  const { aheadMs = 0 } = (await findRunningDev()) ?? {};
+/** With the daemon of this folder's `tallystick dev` it is as late as there. */
+async function presentInstant(url: string): Promise<string> {
+  const dev = await findRunningDev();
+  const aheadMs = dev?.url === url ? (dev.aheadMs ?? 0) : 0;
   return new Date(Date.now() + aheadMs).toISOString();
 }
 
@@ -89,10 +92,14 @@ function toEvent(options: SendOptions, now: string): Record<string, unknown> {
   };
 }
 
-function refusal(outcome: string, fault: { code: string; detail: string; pointer?: string } | undefined): CommandError {
+function refusal(
+  outcome: string,
+  fault: { code: string; detail: string; pointer?: string } | undefined,
+  isDryRun: boolean,
+): CommandError {
   return new CommandError({
-    what: `the event is a ${outcome}`.replace('a rejected', 'refused'),
+    what: `the event ${isDryRun ? 'would be' : 'is'} a ${outcome}`.replace('a rejected', 'refused'),
     why: fault === undefined ? undefined : [fault.code, fault.pointer, fault.detail].filter(Boolean).join(' '),
-    todo: 'Correct it and send it again; it is kept under `tallystick rejected list`.',
+    todo: isDryRun ? 'Correct it first.' : 'Correct it and send it again; it is kept under `tallystick rejected list`.',
   });
 }

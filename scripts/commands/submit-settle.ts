@@ -49,11 +49,12 @@ function settling(verb: Command, toRequest: (options: Options) => { route: strin
         const { route, body } = toRequest(options);
         const path = `/v1/submissions/${encodeURIComponent(identifier)}/${route}`;
         const request = { method: 'POST' as const, path, body: { ...body, actor, reason } };
+        const settled = await api().call<Settled>({ ...request, query: { dryRun } });
         if (dryRun === true) {
-          output.result({ dryRun, ...request }, () => `would ask for ${path}: ${JSON.stringify(request.body)}`);
+          const { state } = settled;
+          output.result({ dryRun, ...settled }, () => `would ${route} ${identifier}, which is ${state} now`);
           return;
         }
-        const settled = await api().call<Settled>(request);
         const successor = settled.replacedBy === undefined ? '' : ` by ${settled.replacedBy}`;
         output.result(settled, () => `${settled.identifier}: ${settled.state}${successor}`);
       });

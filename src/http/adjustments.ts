@@ -3,7 +3,7 @@ import type { Adjustment, AdjustmentInput } from '../domain/adjustment.ts';
 import { DAY_MS } from '../durations.ts';
 import { CursorInstant, decodeCursor, encodeCursor, pageSchema, pagingQuery, readLimit } from './cursor.ts';
 import { AdjustmentReply, toAdjustmentReply } from './fact-entry.ts';
-import { CustomerId, MeterKey } from './fields.ts';
+import { CustomerId, DryRun, isDryRun, MeterKey } from './fields.ts';
 import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
 
@@ -23,6 +23,7 @@ export interface AdjustmentRoutesDeps {
     adjustment: AdjustmentInput;
     ageMsMax: number;
     isNewCustomer: boolean;
+    dryRun: boolean;
   }): Promise<{ outcome: 'created' | 'duplicate'; adjustment: StoredAdjustment }>;
   /** Those received last first. */
   listAdjustments(query: {
@@ -69,6 +70,7 @@ const ListQuery = Type.Object(
 );
 const PostQuery = Type.Object(
   {
+    dryRun: Type.Optional(DryRun),
     history: Type.Optional(
       Type.Unsafe<'true' | 'false'>({ enum: ['true', 'false'], description: 'true takes one of any age.' }),
     ),
@@ -104,13 +106,17 @@ export function registerAdjustments(app: App, deps: AdjustmentRoutesDeps): void 
       },
     },
     async (request, reply) => {
+      const dryRun = isDryRun(request.query);
       const ageMsMax = request.query.history === 'true' ? Number.POSITIVE_INFINITY : deps.eventAgeDaysMax * DAY_MS;
       const { outcome, adjustment } = await deps.recordAdjustment({
         adjustment: request.body,
         ageMsMax,
         isNewCustomer: request.query.newCustomer === 'true',
+        dryRun,
       });
-      return reply.code(outcome === 'created' ? 201 : 200).send({ outcome, ...toAdjustmentReply(adjustment) });
+      return reply
+        .code(outcome === 'created' && !dryRun ? 201 : 200)
+        .send({ outcome, ...toAdjustmentReply(adjustment) });
     },
   );
   app.get(

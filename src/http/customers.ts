@@ -6,13 +6,14 @@ import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
 import { decodeCursor, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
 import { type StoredUnbilled, toUnbilledReply, UnbilledReply } from './unbilled-usage.ts';
-import { AfterId, CustomerId, Instant, NullableText } from './fields.ts';
+import { DryRun, isDryRun, AfterId, CustomerId, Instant, NullableText } from './fields.ts';
 
 export interface CustomerRoutesDeps {
   putCustomer(input: {
     customerId: string;
     change: CustomerChange;
     isUnchecked: boolean;
+    dryRun: boolean;
   }): Promise<{ customer: Customer; isMappingUnverified?: true }>;
   findCustomer(customerId: string): Promise<Customer | null>;
   /** Usage of a customer that is at Stripe and that nothing bills, as of the last look. */
@@ -78,6 +79,7 @@ const PutReply = Type.Object({
 });
 const PutQuery = Type.Object(
   {
+    dryRun: Type.Optional(DryRun),
     unchecked: Type.Optional(
       Type.Unsafe<'' | 'true' | 'false'>({
         enum: ['', 'true', 'false'],
@@ -122,9 +124,10 @@ export function registerCustomers(app: App, deps: CustomerRoutesDeps): void {
       },
     },
     (request) => {
-      const { unchecked } = request.query;
+      const { unchecked, ...query } = request.query;
       const isUnchecked = unchecked !== undefined && unchecked !== 'false';
-      return put(deps, { customerId: request.params.customerId, change: request.body, isUnchecked });
+      const { customerId } = request.params;
+      return put(deps, { customerId, change: request.body, isUnchecked, dryRun: isDryRun(query) });
     },
   );
   app.get(
@@ -159,7 +162,7 @@ export function registerCustomers(app: App, deps: CustomerRoutesDeps): void {
 
 async function put(
   deps: CustomerRoutesDeps,
-  input: { customerId: string; change: CustomerChange; isUnchecked: boolean },
+  input: { customerId: string; change: CustomerChange; isUnchecked: boolean; dryRun: boolean },
 ): Promise<Static<typeof PutReply>> {
   const { customer, isMappingUnverified } = await deps.putCustomer(input);
   return { ...toReply(customer), ...(isMappingUnverified && { warnings: [UNVERIFIED] }) };

@@ -17,13 +17,14 @@ import { DaemonError } from '../errors.ts';
 import { callerOf, requireScope } from './auth.ts';
 import { bodyTooLarge, decodeBody, toNdjson, toText } from './body.ts';
 import { eventsBodySchema, ingestAnswerSchema } from './event-schemas.ts';
+import { DryRun, isDryRun } from './fields.ts';
 import { cloudEventHeaders } from './cloud-event-headers.ts';
 import { problemResponse, requestInvalid } from './problem.ts';
 import { type Charge, RateLimit, tokensOfBytes } from './rate-limit.ts';
 import { type App, needs } from './route.ts';
 
 export interface EventsRouteDeps {
-  ingest(input: { events: EventInput; bytes: number; ageMsMax: number }): Promise<IngestResult>;
+  ingest(input: { events: EventInput; bytes: number; ageMsMax: number; dryRun: boolean }): Promise<IngestResult>;
   /** Told of every answered request. */
   observe(result: IngestResult, elapsedMs: number): void;
   readonly eventAgeDaysMax: number;
@@ -50,6 +51,7 @@ const schema = {
       history: Type.Optional(
         Type.Unsafe<'true' | 'false'>({ type: 'string', enum: ['true', 'false'], description: 'true takes any age.' }),
       ),
+      dryRun: Type.Optional(DryRun),
       data: Type.Optional(
         Type.Unsafe<CloudEventData>({
           type: 'string',
@@ -87,7 +89,7 @@ async function answer(
 ): Promise<IngestResult> {
   const caller = callerOf(request);
   const charge = limit.admit(caller.id);
-  const { isHistory, data } = readQuery(request);
+  const { isHistory, data, dryRun } = readQuery(request);
   const ageMsMax = isHistory ? Number.POSITIVE_INFINITY : deps.eventAgeDaysMax * DAY_MS;
   const raw = (request.body as Buffer | undefined) ?? Buffer.alloc(0);
   const encoding = request.headers['content-encoding'];
@@ -98,8 +100,8 @@ async function answer(
   charge.set(tokensOfBytes(body.length));
   const events = readEvents(request, body, { eventsMax: deps.eventsPerRequestMax, data, isHistory });
   charge.set(Math.max(events.values.length, tokensOfBytes(body.length)));
-  const result = await ingestOrGiveBack({ deps, charge }, { events, bytes: body.length, ageMsMax });
-  deps.observe(result, reply.elapsedTime);
+  const result = await ingestOrGiveBack({ deps, charge }, { events, bytes: body.length, ageMsMax, dryRun });
+  if (!dryRun) deps.observe(result, reply.elapsedTime);
   reply.code(result.accepted + result.duplicates > 0 ? 200 : 422);
   return result;
 }
@@ -145,10 +147,14 @@ function mediaTypeOf(contentType: string): EventMediaType {
 }
 
 /** Whether events may be of any age, and what data is. Importing history is for administrators: it changes closed periods. */
-function readQuery(request: FastifyRequest): { isHistory: boolean; data: CloudEventData | undefined } {
+function readQuery(request: FastifyRequest): {
+  isHistory: boolean;
+  data: CloudEventData | undefined;
+  dryRun: boolean;
+} {
   const errors = faultsOf(schema.querystring, request.query);
   if (errors.length > 0) throw requestInvalid(errors);
-  const { history, data } = request.query as Static<typeof schema.querystring>;
+  const { history, data, dryRun } = request.query as Static<typeof schema.querystring>;
   if (history === 'true') requireScope(callerOf(request), 'admin');
-  return { isHistory: history === 'true', data };
+  return { isHistory: history === 'true', data, dryRun: isDryRun({ dryRun }) };
 }

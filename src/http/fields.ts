@@ -27,3 +27,17 @@ export const NullableText = Type.Union([Type.String(), Type.Null()]);
 
 /** The cursor of a list in order of an id: the last id of the page before. */
 export const AfterId = Type.Tuple([Type.String()]);
+
+/** Of every write: what it would answer, with nothing written. */
+export const DryRun = Type.Unsafe<'true' | 'false'>({
+  type: 'string',
+  enum: ['true', 'false'],
+  description: 'true answers what would be, by the same rules, and changes nothing.',
+});
+
+/** The query of a write that takes nothing else. */
+export const DryRunQuery = Type.Object({ dryRun: Type.Optional(DryRun) }, { additionalProperties: false });
+
+export function isDryRun({ dryRun }: { dryRun?: 'true' | 'false' | undefined }): boolean {
+  return dryRun === 'true';
+}

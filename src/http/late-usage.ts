@@ -8,7 +8,7 @@ import {
 import type { LateUsagePolicy } from '../domain/meter.ts';
 import { canonicalQuantity } from '../domain/quantity.ts';
 import { decodeCursor, type Page, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
-import { Actor, CustomerId, DecimalText, Instant, MeterKey, Reason } from './fields.ts';
+import { Actor, CustomerId, DecimalText, DryRunQuery, Instant, isDryRun, MeterKey, Reason } from './fields.ts';
 import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
 
@@ -55,6 +55,7 @@ export interface LateUsageRoutesDeps {
     policy: LateUsagePolicy | 'dismiss';
     actor: string;
     reason?: string;
+    dryRun: boolean;
   }): Promise<StoredLateUsage>;
 }
 
@@ -141,11 +142,13 @@ export function registerLateUsage(app: App, deps: LateUsageRoutesDeps): void {
         summary: 'Decide what becomes of late usage.',
         description: 'Once: the same decision again changes nothing, another is refused.',
         params: Type.Object({ id: Type.String({ minLength: 1, maxLength: TEXT_LENGTH_MAX }) }),
+        querystring: DryRunQuery,
         body: Decision,
         response: { 200: LateUsageReply, default: problemResponse },
       },
     },
-    async (request) => toReply(await deps.decide({ id: request.params.id, ...request.body })),
+    async (request) =>
+      toReply(await deps.decide({ id: request.params.id, ...request.body, dryRun: isDryRun(request.query) })),
   );
 }
 

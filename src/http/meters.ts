@@ -6,10 +6,10 @@ import { DaemonError } from '../errors.ts';
 import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
 import { decodeCursor, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
-import { AfterId, Instant, MeterKey, NullableText } from './fields.ts';
+import { AfterId, DryRunQuery, Instant, isDryRun, MeterKey, NullableText } from './fields.ts';
 
 export interface MeterRoutesDeps {
-  putMeter(input: { key: string; change: MeterChange }): Promise<{ meter: MeterDefinition }>;
+  putMeter(input: { key: string; change: MeterChange; dryRun: boolean }): Promise<{ meter: MeterDefinition }>;
   findMeter(key: string): Promise<MeterDefinition | null>;
   /** All of them, by key. */
   listMeters(): Promise<readonly MeterDefinition[]>;
@@ -140,11 +140,12 @@ export function registerMeters(app: App, deps: MeterRoutesDeps): void {
         tags: ['meters'],
         security: needs('admin'),
         params: Path,
+        querystring: DryRunQuery,
         body: MeterBody,
         response: { 200: MeterReply, default: problemResponse },
       },
     },
-    (request) => put(deps, { key: request.params.key, change: request.body }),
+    (request) => put(deps, { key: request.params.key, change: request.body, dryRun: isDryRun(request.query) }),
   );
   app.get(
     '/v1/meters/:key',
@@ -178,7 +179,7 @@ export function registerMeters(app: App, deps: MeterRoutesDeps): void {
 
 async function put(
   deps: MeterRoutesDeps,
-  input: { key: string; change: MeterChange },
+  input: { key: string; change: MeterChange; dryRun: boolean },
 ): Promise<Static<typeof MeterReply>> {
   const { meter } = await deps.putMeter(input);
   return toReply(meter);

@@ -3,6 +3,7 @@ import { type Static, Type } from 'typebox';
 import { DAY_MS } from '../durations.ts';
 import { DaemonError } from '../errors.ts';
 import { CursorInstant, decodeCursor, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
+import { DryRun, DryRunQuery, isDryRun } from './fields.ts';
 import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
 
@@ -28,9 +29,10 @@ export interface RejectedEventsRouteDeps {
       code?: string;
       limit: number;
     }): Promise<readonly RejectedEventEntry[]>;
+    find(id: string): Promise<object | null>;
     delete(id: string): Promise<boolean>;
   };
-  replay(input: { id: string; event?: unknown; ageMsMax: number }): Promise<{
+  replay(input: { id: string; event?: unknown; ageMsMax: number; dryRun: boolean }): Promise<{
     idempotencyKey: string;
     customerId: string;
     outcome: 'accepted' | 'duplicate';
@@ -94,7 +96,10 @@ function registerReplay(app: App, deps: RejectedEventsRouteDeps): void {
     description: 'The body may hold the corrected event. The entry is removed once the event is stored.',
     params: paramsSchema,
     querystring: Type.Object(
-      { history: Type.Optional(Type.Union([Type.Literal('true'), Type.Literal('false')])) },
+      {
+        history: Type.Optional(Type.Union([Type.Literal('true'), Type.Literal('false')])),
+        dryRun: Type.Optional(DryRun),
+      },
       { additionalProperties: false },
     ),
     body: Type.Union([Type.Record(Type.String(), Type.Unknown()), Type.Null()], {
@@ -115,6 +120,7 @@ function registerReplay(app: App, deps: RejectedEventsRouteDeps): void {
       id: request.params.id,
       ...(event !== undefined && { event }),
       ageMsMax: request.query.history === 'true' ? Number.POSITIVE_INFINITY : deps.eventAgeDaysMax * DAY_MS,
+      dryRun: isDryRun(request.query),
     });
   });
 }
@@ -131,10 +137,13 @@ function registerDelete(app: App, deps: RejectedEventsRouteDeps): void {
     ...common,
     summary: 'Remove a rejected event',
     params: paramsSchema,
+    querystring: DryRunQuery,
     response: { 204: Type.Null(), default: problemResponse },
   };
   app.delete('/v1/rejected-events/:id', { schema }, async (request, reply) => {
-    if (await deps.rejected.delete(request.params.id)) return reply.code(204).send(null);
+    const { id } = request.params;
+    const isThere = isDryRun(request.query) ? (await deps.rejected.find(id)) !== null : await deps.rejected.delete(id);
+    if (isThere) return reply.code(204).send(null);
     throw new DaemonError({
       kind: 'not-found',
       code: 'rejected_event_not_found',

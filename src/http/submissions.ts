@@ -6,7 +6,7 @@ import { CancellationReply, OffsetBy } from './cancellation.ts';
 import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
 import { decodeCursor, type Page, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
-import { Actor, Instant, Reason } from './fields.ts';
+import { Actor, DryRunQuery, Instant, isDryRun, Reason } from './fields.ts';
 
 /** A submission as the outbox stores it. */
 export interface StoredSubmission {
@@ -60,9 +60,9 @@ export interface SubmissionRoutesDeps {
   }): Promise<readonly StoredSubmission[]>;
   findSubmission(identifier: string): Promise<StoredSubmission | null>;
   /** @throws DaemonError `submission_not_found`, `submission_not_decidable`. */
-  decide(input: Static<typeof Decision> & { readonly identifier: string }): Promise<void>;
+  decide(input: Static<typeof Decision> & { readonly identifier: string; readonly dryRun: boolean }): Promise<void>;
   /** @throws DaemonError `submission_not_found`, `submission_not_rejected`. */
-  resend(input: Static<typeof Resend> & { readonly identifier: string }): Promise<void>;
+  resend(input: Static<typeof Resend> & { readonly identifier: string; readonly dryRun: boolean }): Promise<void>;
 }
 
 const State = Type.Unsafe<SubmissionState>({ type: 'string', enum: [...SUBMISSION_STATES] });
@@ -173,13 +173,14 @@ function registerDecisions(app: App, deps: SubmissionRoutesDeps): void {
         summary: 'Say whether Stripe counted a submission in doubt; if not, it goes out under a new identifier.',
         tags: ['submissions'],
         params: Path,
+        querystring: DryRunQuery,
         body: Decision,
         response: { 200: SubmissionReply, default: problemResponse },
       },
     },
     async (request) => {
       const { identifier } = request.params;
-      await deps.decide({ ...request.body, identifier });
+      await deps.decide({ ...request.body, identifier, dryRun: isDryRun(request.query) });
       return find(deps, identifier);
     },
   );
@@ -192,13 +193,14 @@ function registerDecisions(app: App, deps: SubmissionRoutesDeps): void {
         summary: 'Send the usage of a rejected submission again, under a new identifier.',
         tags: ['submissions'],
         params: Path,
+        querystring: DryRunQuery,
         body: Resend,
         response: { 200: SubmissionReply, default: problemResponse },
       },
     },
     async (request) => {
       const { identifier } = request.params;
-      await deps.resend({ ...request.body, identifier });
+      await deps.resend({ ...request.body, identifier, dryRun: isDryRun(request.query) });
       return find(deps, identifier);
     },
   );

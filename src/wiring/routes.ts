@@ -20,6 +20,7 @@ import { withLiveUsage } from '../storage/live-usage.ts';
 import { toUsageEventDocument } from '../storage/usage-events.ts';
 import { factRoutes } from './fact-routes.ts';
 import { guardRoutes } from './invoice-guards.ts';
+import { type IngestNames, openIngestNames } from './ingest-names.ts';
 import type { JobParts } from './job-parts.ts';
 import { lateUsageRoutes } from './late-usage.ts';
 import { mappedIdRoutes, rememberMappings } from './mapped-ids.ts';
@@ -30,8 +31,6 @@ import { submissionRoutes } from './submission-jobs.ts';
 import { unbilledRoutes } from './unbilled-usage.ts';
 import { webhookRoutes } from './webhooks.ts';
 
-/** How long the event types that meters count are remembered. */
-const EVENT_TYPES_REMEMBERED_MS = 2_000;
 /** Of one customer: more than anybody has. */
 const METERS_SHOWN_MAX = 1_000;
 
@@ -45,9 +44,10 @@ export interface RouteParts {
 
 /** Every route under /v1, with what it needs. */
 export function routesOf(parts: RouteParts): RouteRegistrar[] {
+  const names = openIngestNames(parts.jobs);
   return [
-    ...ingestRoutes(parts),
-    ...catalogueRoutes(parts),
+    ...ingestRoutes(parts, names),
+    ...catalogueRoutes(parts, names),
     ...factRoutes(parts.jobs),
     ...webhookRoutes(parts.jobs, parts),
     ...lateUsageRoutes(parts.jobs, parts.queue),
@@ -58,7 +58,7 @@ export function routesOf(parts: RouteParts): RouteRegistrar[] {
   ];
 }
 
-function ingestRoutes({ jobs, metrics }: RouteParts): RouteRegistrar[] {
+function ingestRoutes({ jobs, metrics }: RouteParts, names: IngestNames): RouteRegistrar[] {
   const { stores, clock, config } = jobs;
   const append = (events: readonly UsageEvent[], bytes: number) => {
     const receivedAtMs = clock.now();
@@ -67,7 +67,6 @@ function ingestRoutes({ jobs, metrics }: RouteParts): RouteRegistrar[] {
       bytes,
     );
   };
-  const eventTypes = rememberEventTypes(jobs);
   const mappedElsewhere = rememberMappings(jobs);
   return [
     (app) =>
@@ -80,7 +79,8 @@ function ingestRoutes({ jobs, metrics }: RouteParts): RouteRegistrar[] {
               append,
               findStored: (found) => stores.usageLog.findStored(found),
               keepRejected: (refused, at) => stores.rejectedEvents.keep(refused, at),
-              meteredEventTypes: eventTypes,
+              unmeteredTypes: (types) => names.eventTypes.unknownOf(types),
+              unmappedCustomers: (ids) => names.customers.unknownOf(ids),
               mappedElsewhere,
               observeDelay: (delayMs) => metrics.observeDelay(delayMs),
               clock,
@@ -107,22 +107,7 @@ function ingestRoutes({ jobs, metrics }: RouteParts): RouteRegistrar[] {
   ];
 }
 
-/** The event types that meters count, renewed in the background; undefined until they are known. */
-function rememberEventTypes({ stores, clock, log }: JobParts): () => ReadonlySet<string> | undefined {
-  let types: ReadonlySet<string> | undefined;
-  let askedAtMs = Number.NEGATIVE_INFINITY;
-  return () => {
-    if (clock.now() - askedAtMs < EVENT_TYPES_REMEMBERED_MS) return types;
-    askedAtMs = clock.now();
-    stores.meters
-      .list()
-      .then((meters) => (types = new Set(meters.map(({ eventType }) => eventType))))
-      .catch((err: unknown) => log.warn({ err }, 'could not read meters'));
-    return types;
-  };
-}
-
-function catalogueRoutes({ jobs, queue }: RouteParts): RouteRegistrar[] {
+function catalogueRoutes({ jobs, queue }: RouteParts, names: IngestNames): RouteRegistrar[] {
   const { stores, clock, log, stripe } = jobs;
   const { db } = stores.database;
   const ring = (job: string): void => {
@@ -146,7 +131,7 @@ function catalogueRoutes({ jobs, queue }: RouteParts): RouteRegistrar[] {
             input,
           );
           ringIfMarked(put.customer);
-          if (jobs.stripe !== undefined && input.change.unbilledReason !== undefined) ring('find-unbilled-usage');
+          names.customers.forget();
           return put;
         },
         findCustomer: (customerId) => stores.customers.find(customerId),
@@ -158,6 +143,7 @@ function catalogueRoutes({ jobs, queue }: RouteParts): RouteRegistrar[] {
         putMeter: async (input) => {
           const put = await putMeter({ clock, meters: stores.meters }, input);
           ringIfMarked(put.meter);
+          names.eventTypes.forget();
           return put;
         },
         findMeter: (key) => stores.meters.find(key),

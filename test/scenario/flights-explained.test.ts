@@ -94,7 +94,7 @@ describe('the air minutes of an airline', () => {
         'a, "typo"',
       ];
       const adjust = [...fix, '--at', first?.occurredAt ?? ''];
-      expect((await run(daemon, ...adjust, '--dry-run')).stdout).toMatch(/^would record/);
+      expect((await run(daemon, ...adjust, '--dry-run')).stdout).toMatch(/^would be created/);
       expect((await run(daemon, ...adjust)).stdout).toMatch(/^created/);
       expect((await run(daemon, ...adjust)).stdout).toMatch(/^duplicate/);
       await daemon.run('aggregate-usage');

@@ -94,7 +94,9 @@ function wire(
     append,
     findStored: (events: readonly UsageEvent[]) => usageLog.findStored(events),
     keepRejected: (refused: Parameters<RejectedEvents['keep']>[0], at: Date) => rejected.keep(refused, at),
-    meteredEventTypes: () => options.metered,
+    unmeteredTypes: (types: ReadonlySet<string>) =>
+      Promise.resolve([...types].filter((type) => options.metered?.has(type) === false)),
+    unmappedCustomers: () => Promise.resolve([]),
     mappedElsewhere: async () => new Map(),
     observeDelay: (delayMs: number) => metrics.observeDelay(delayMs),
     clock,

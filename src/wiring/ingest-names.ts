@@ -1,0 +1,31 @@
+import { isStripeCustomerId } from '../domain/billing-customer.ts';
+import type { JobParts } from './job-parts.ts';
+import { KnownNames } from './known-names.ts';
+
+/** What ingest warns of when it is not known. */
+export interface IngestNames {
+  /** Event types that a meter counts. */
+  readonly eventTypes: KnownNames;
+  /** Customers whose usage has a Stripe customer to go to. Without a key for Stripe every customer has. */
+  readonly customers: KnownNames;
+}
+
+/** The memories of one process. A name made known by another process may be warned of for two seconds more. */
+export function openIngestNames({ stores, stripe, clock, log }: JobParts): IngestNames {
+  return {
+    eventTypes: new KnownNames({
+      find: async () => new Set((await stores.meters.list()).map(({ eventType }) => eventType)),
+      clock,
+      onError: (err) => log.warn({ err }, 'could not read meters'),
+    }),
+    customers: new KnownNames({
+      find: async (ids) => {
+        if (stripe === undefined) return new Set(ids);
+        const customers = await stores.customers.billingOf(ids);
+        return new Set(ids.filter((id) => isStripeCustomerId(id) || customers.get(id)?.stripeCustomerId !== undefined));
+      },
+      clock,
+      onError: (err) => log.warn({ err }, 'could not read customers'),
+    }),
+  };
+}
