@@ -134,18 +134,18 @@ describe('a dry run', () => {
 
 describe('a warning of ingest', () => {
   it('names customers without a Stripe customer and types without a meter, and neither once they are known', () =>
-    withDaemon({}, async ({ call }) => {
+    withDaemon({}, async (daemon) => {
       const send = async (key: string, customerId = 'acme'): Promise<string[]> => {
         const event = { idempotencyKey: key, customerId, eventType: 'call', occurredAt: hoursAgo(1) };
-        const { warnings = [] } = (await (await call('POST', '/v1/events', event)).json()) as {
+        const { warnings = [] } = (await (await daemon.call('POST', '/v1/events', event)).json()) as {
           warnings?: { code: string }[];
         };
         return warnings.map(({ code }) => code);
       };
       expect(await send('1')).toEqual(['event_type_unmetered', 'customer_unmapped']);
-      await call('PUT', '/v1/meters/calls', METER);
+      await daemon.call('PUT', '/v1/meters/calls', METER);
       expect(await send('2')).toEqual(['customer_unmapped']);
-      await call('PUT', '/v1/customers/acme?unchecked=true', { stripeCustomerId: 'cus_1' });
+      await daemon.call('PUT', '/v1/customers/acme?unchecked=true', { stripeCustomerId: 'cus_1' });
       expect(await send('3')).toEqual([]);
       // An id of Stripe's is its own mapping.
       expect(await send('4', 'cus_2')).toEqual([]);
