@@ -64,7 +64,7 @@ export function importCommand(): Command {
     .option('--shuffle-seed <number>', 'send in a random order, the same for the same number; not resumable')
     .option('--restart', 'begin at the beginning, also when an earlier import of the file was interrupted')
     .option('--strict', 'exit code 1 if any event was refused, or any idempotency key looks wrong')
-    .option('--dry-run', 'read and count the events, show the first one, and send nothing')
+    .option('--dry-run', 'ask the daemon what would become of the events, and store nothing')
     .action(async (file: string, flags: ImportFlags, command: Command) => {
       await runVerb(command, (context) => runImport(file, flags, context));
     });
@@ -86,8 +86,9 @@ async function runImport(path: string, flags: ImportFlags, context: VerbContext)
   const batchSize = toInteger('--batch-size', flags.batchSize, { min: 1, max: 1_000 });
   const seed = flags.shuffleSeed === undefined ? undefined : toInteger('--shuffle-seed', flags.shuffleSeed);
   const file = await openFile(path, flags, context);
-  if (flags.dryRun === true) return dryRun({ file, context, shiftDays });
+  const sending = { batchSize, history: flags.history === true, signal: context.signal };
   const api = context.api();
+  if (flags.dryRun === true) return dryRun({ api, file, context, shiftDays, sending });
   const ways = [api.url, flags.shiftDays, String(flags.history), String(flags.format), String(flags.delimiter)];
   const state =
     seed === undefined
@@ -97,7 +98,6 @@ async function runImport(path: string, flags: ImportFlags, context: VerbContext)
         })
       : undefined;
   if (flags.restart === true) await state?.remove();
-  const sending = { batchSize, history: flags.history === true, signal: context.signal };
   const outcome = await sendFile({ context, api, file, shiftDays, seed, sending }, state);
   return report(outcome, flags.strict === true, context);
 }
@@ -227,18 +227,26 @@ function report({ summary, skipped, keys, failure }: Outcome, isStrict: boolean,
   return summary.isAllRefused || (isStrict && isDoubtful) ? EXIT.failure : EXIT.ok;
 }
 
-async function dryRun({ file, context, shiftDays }: Pick<Import, 'file' | 'context' | 'shiftDays'>): Promise<ExitCode> {
+/** Asks the daemon what would become of each event; nothing is stored, and nothing is kept of how far it came. */
+async function dryRun({ api, file, context, shiftDays, sending }: Omit<Import, 'seed'>): Promise<ExitCode> {
   const keys = new KeyWatch();
   let events = 0;
   let first: string | undefined;
-  for await (const { line, text } of shifted(file.lines(), shiftDays)) {
-    events += 1;
-    first ??= text;
-    keys.add(line, text);
-  }
-  context.output.result({ dryRun: true, events, first, ...suspectsToJson(keys) }, () =>
+  const looked = async function* (): AsyncGenerator<EventLine> {
+    for await (const event of shifted(file.lines(), shiftDays)) {
+      events += 1;
+      first ??= event.text;
+      keys.add(event.line, event.text);
+      yield event;
+    }
+  };
+  const summary = await importEvents(api, looked(), { ...sending, dryRun: true });
+  const { accepted, duplicates, conflicts, rejected } = summary;
+  const refusals = summary.refusals();
+  const counts = { accepted, duplicates, conflicts, rejected, refusals };
+  context.output.result({ dryRun: true, events, first, ...counts, ...suspectsToJson(keys) }, () =>
     [
-      `would send ${events} ${events === 1 ? 'event' : 'events'}`,
+      `would send ${events} ${events === 1 ? 'event' : 'events'}: ${summary.toText()}`,
       ...(first === undefined ? [] : [`  the first: ${first}`]),
       ...renderSuspects(keys),
     ].join('\n'),

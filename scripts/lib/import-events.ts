@@ -9,6 +9,8 @@ export interface ImportOptions {
   /** Events in a request. */
   readonly batchSize?: number;
   readonly history?: boolean;
+  /** Asks what would become of the events; nothing is stored. */
+  readonly dryRun?: boolean;
   readonly signal?: AbortSignal | undefined;
   /** Told after each request: how many events, from the start and without a gap, have their answer. */
   readonly onProgress?: (summary: ImportSummary, settledEvents: number) => void;
@@ -116,7 +118,10 @@ async function sendBatch(api: ApiClient, batch: readonly EventLine[], context: B
       api.send({
         method: 'POST',
         path: '/v1/events',
-        query: { history: options.history === true ? true : undefined },
+        query: {
+          history: options.history === true ? true : undefined,
+          dryRun: options.dryRun === true ? true : undefined,
+        },
         body: batch.map(({ text }) => text).join('\n'),
         mediaType: 'application/x-ndjson',
       }),
