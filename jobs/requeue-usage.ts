@@ -67,13 +67,20 @@ const END_OF_TIME = new Date(8.64e15);
  * a journal entry of its own, which is derived under the change. Each step can be done any number of times; the mark is
  * removed last, and only if nothing changed since it was read.
  */
-export async function requeueUsage(deps: RequeueUsageDeps): Promise<RequeueUsageResult> {
-  const meters = await deps.meters.listToRequeue();
+export async function requeueUsage(
+  deps: RequeueUsageDeps,
+  input: { signal?: AbortSignal } = {},
+): Promise<RequeueUsageResult> {
+  let meters = 0;
   let hours = 0;
-  for (const meter of meters) hours += await requeueMeter(deps, meter);
+  for (const meter of await deps.meters.listToRequeue()) {
+    if (input.signal?.aborted === true) break;
+    hours += await requeueMeter(deps, meter);
+    meters += 1;
+  }
   const refusals = new Refusals();
-  const customers = await requeueCustomers(deps, refusals);
-  return { customers: customers.count, meters: meters.length, hours: hours + customers.hours, ...refusals.result() };
+  const customers = await requeueCustomers(deps, { refusals, signal: input.signal });
+  return { customers: customers.count, meters, hours: hours + customers.hours, ...refusals.result() };
 }
 
 async function requeueMeter(deps: RequeueUsageDeps, meter: Requeued & { eventType: string }): Promise<number> {
@@ -86,7 +93,10 @@ async function requeueMeter(deps: RequeueUsageDeps, meter: Requeued & { eventTyp
 }
 
 /** Takes batches until a whole one was taken before: customers that change all the time wait for the next run. */
-async function requeueCustomers(deps: RequeueUsageDeps, refusals: Refusals): Promise<{ count: number; hours: number }> {
+async function requeueCustomers(
+  deps: RequeueUsageDeps,
+  { refusals, signal }: { refusals: Refusals; signal: AbortSignal | undefined },
+): Promise<{ count: number; hours: number }> {
   const taken = new Set<string>();
   const looked = new Set<string>();
   let hours = 0;
@@ -95,6 +105,8 @@ async function requeueCustomers(deps: RequeueUsageDeps, refusals: Refusals): Pro
     const fresh = batch.filter(({ _id }) => !taken.has(_id));
     if (fresh.length === 0) return { count: taken.size, hours };
     for (const customer of fresh) {
+      // What is marked stays marked: the next run goes on.
+      if (signal?.aborted === true) return { count: taken.size, hours };
       // It may have been mapped just now, or another process may have set an older calendar: see mirror-calendar.
       const isChanged = !looked.has(customer._id) && (await mirrorCalendar(deps, customer._id, refusals));
       looked.add(customer._id);

@@ -14,6 +14,7 @@ import { startLocalStack } from './lib/local-stack.ts';
 import { Output } from './lib/output.ts';
 
 const ADMIN_API_KEY = 'tly_fuzz_admin_key_of_a_local_daemon';
+const ANSWER_MS_MAX = 60_000;
 const PROGRESS_EVERY = 1_000;
 
 const output = new Output({});
@@ -50,7 +51,8 @@ async function fuzzDaemon(input: { dataDir: string; seed: number; requests: numb
   try {
     const { url } = stack.daemon;
     await setScene(url, ADMIN_API_KEY, stack.simulator.url);
-    const document = (await (await fetch(`${url}/openapi.json`)).json()) as OpenApiDocument;
+    const signal = AbortSignal.timeout(ANSWER_MS_MAX);
+    const document = (await (await fetch(`${url}/openapi.json`, { signal })).json()) as OpenApiDocument;
     const result = await fuzz({
       document,
       seed: input.seed,

@@ -5,13 +5,16 @@ import { buildApp } from './http/app.ts';
 import { listenOn } from './http/listen.ts';
 import { Metrics } from './http/metrics.ts';
 import { createLogger, type Logger } from './logger.ts';
-import { JobQueue } from './queue/job-queue.ts';
+import { JobQueue, queuePrefix } from './queue/job-queue.ts';
 import { openRedis } from './redis/connection.ts';
+import { RedisWatch } from './redis/redis-watch.ts';
+import { probeKey } from './redis/write-probe.ts';
 import { openDatabase } from './storage/database.ts';
 import { installationId } from './storage/installation.ts';
 import { packageVersion } from './version.ts';
 import { queuePlace, startTicker, startWorker } from './wiring/background.ts';
 import { gaugesOf } from './wiring/gauges.ts';
+import { healthChecks } from './wiring/health.ts';
 import { jobHandlers } from './wiring/job-handlers.ts';
 import type { JobParts } from './wiring/job-parts.ts';
 import { ReceptionTally } from './wiring/reception-tally.ts';
@@ -28,6 +31,13 @@ export interface Daemon {
 }
 
 type Release = { readonly name: string; readonly release: () => Promise<void> };
+
+/** How long one resource may take to be released: nothing is lost with one that takes longer. */
+const RELEASE_MS_MAX = 3_600;
+/** How long all of them may take together. */
+const STOP_MS_MAX = 4_600;
+/** What the last of them have in any case. */
+const RELEASE_MS_MIN = 100;
 
 /**
  * Opens every resource in order, and gives them back in reverse, whatever fails.
@@ -51,14 +61,22 @@ async function start(
   { config, log, clock }: { config: Config; log: Logger; clock: Clock },
   releases: Release[],
 ): Promise<string> {
-  const onRedisError = (err: Error): void => log.debug({ err }, 'redis does not answer');
   const database = openDatabase({ uri: config.mongodbUri, name: config.mongodbDatabase });
   releases.push({ name: 'database', release: () => database.close() });
   await prepareStores(config, database, log);
   const installation = await installationId(database.db, new Date(clock.now()));
-  const redis = openRedis(config.redisUrl, onRedisError);
-  releases.push({ name: 'redis', release: async () => redis.disconnect() });
-  const queue = new JobQueue(queuePlace(config), onRedisError);
+  const place = queuePlace(config);
+  const redis = openRedis(config.redisUrl, (err) => log.debug({ err }, 'redis connection failed'));
+  const watch = new RedisWatch({ redis, key: probeKey(queuePrefix(place)), clock, log });
+  const stopWatching = watch.start();
+  releases.push({
+    name: 'redis',
+    release: async () => {
+      stopWatching();
+      redis.disconnect();
+    },
+  });
+  const queue = new JobQueue(place, { log, clock });
   releases.push({ name: 'queue', release: () => queue.close() });
   const stores = openStores(database, { ...config, holder: randomUUID(), clock, log });
   releases.push({ name: 'usage log', release: () => stores.usageLog.drain() });
@@ -67,21 +85,21 @@ async function start(
   const handlers = jobHandlers(parts);
   const roles: readonly string[] = config.roles;
   if (roles.includes('worker')) {
-    const worker = startWorker(parts, queue, handlers);
+    const worker = startWorker(parts, { queue, watch }, handlers);
     releases.push({ name: 'worker', release: () => worker.stop() });
   }
   if (roles.includes('ticker')) {
     const ticker = startTicker(parts, queue, Object.keys(handlers));
     releases.push({ name: 'ticker', release: () => ticker.stop() });
   }
-  return roles.includes('http') ? listen({ parts, queue, jobNames: Object.keys(handlers) }, releases) : '';
+  return roles.includes('http') ? listen({ parts, queue, watch, jobNames: Object.keys(handlers) }, releases) : '';
 }
 
 async function listen(
-  input: { parts: JobParts; queue: JobQueue; jobNames: readonly string[] },
+  input: { parts: JobParts; queue: JobQueue; watch: RedisWatch; jobNames: readonly string[] },
   releases: Release[],
 ): Promise<string> {
-  const { parts, queue, jobNames } = input;
+  const { parts, queue, watch, jobNames } = input;
   const { config, stores, clock, log } = parts;
   let isDraining = false;
   const metrics = new Metrics();
@@ -94,13 +112,7 @@ async function listen(
     metrics,
     gauges: gaugesOf(parts, queue, jobNames),
     auth: { findApiKey: (id) => stores.apiKeys.find(id), adminApiKey: config.adminApiKey, clock },
-    health: {
-      isDraining: () => isDraining,
-      checks: [
-        { name: 'mongodb', needed: true, check: () => stores.database.db.command({ ping: 1 }) },
-        { name: 'redis', needed: false, check: () => queue.ping() },
-      ],
-    },
+    health: { isDraining: () => isDraining, checks: healthChecks(parts, watch) },
     routes: routesOf({ jobs: parts, jobNames, queue, metrics, tally }),
   });
   releases.push({
@@ -113,12 +125,18 @@ async function listen(
   return listenOn(app, config);
 }
 
-/** Releases everything, also past a failure, and then tells of all failures at once. */
+/**
+ * Releases everything, each within its time and also past a failure, and then tells of all failures at once. What was
+ * not released in time ends with the process: every process may end at any point, and loses nothing by it.
+ */
 async function stop(log: Logger, releases: Release[]): Promise<void> {
   const failures: unknown[] = [];
+  const untilMs = performance.now() + STOP_MS_MAX;
   for (let next = releases.pop(); next !== undefined; next = releases.pop()) {
+    const limitMs = Math.max(Math.min(RELEASE_MS_MAX, untilMs - performance.now()), RELEASE_MS_MIN);
     try {
-      await next.release();
+      const isReleased = await isDoneWithin(limitMs, next.release());
+      if (!isReleased) log.warn({ resource: next.name, limitMs }, 'a resource was not released in time');
     } catch (err) {
       log.warn({ err, resource: next.name }, 'could not release a resource');
       failures.push(err);
@@ -126,4 +144,17 @@ async function stop(log: Logger, releases: Release[]): Promise<void> {
   }
   if (failures.length > 0) throw new AggregateError(failures, 'not everything could be released');
   log.info({}, 'daemon stopped');
+}
+
+/** Whether work is done in time; what fails later is of no interest any more. */
+async function isDoneWithin(limitMs: number, work: Promise<void>): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), limitMs);
+  });
+  try {
+    return await Promise.race([work.then(() => true), late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -199,6 +199,52 @@ describe('statements', () => {
   });
 });
 
+describe('connections', () => {
+  /** What opens one, and what has to stand beside it so that a peer that says nothing is given up. */
+  const OPENING = /\bnew (?:Redis|MongoClient|Stripe)\((?!\))|(?<![.\w]|function |async )fetch\((?!guard\)|seen\))/g;
+  const BOUND =
+    /\.\.\.limits\(|^new MongoClient\(uri, OPTIONS\)|\bsocketTimeoutMS\b|\btimeout: STRIPE_CALL_MS_MAX\b|\bsignal\b/;
+  const SOCKET_IMPORT =
+    /^import \{[^}]*\b(?:connect|request|get|createConnection)\b[^}]*\} from 'node:(?:net|tls|http|https|http2)';/m;
+  const SOCKET_BOUND = /\btimeout: |\bsetTimeout\(|AbortSignal\.timeout\(/;
+  /** What falls silent itself, and measurements, which a person watches. */
+  const NOT_MEANT = /^scripts\/lib\/(?:torture\/silent-proxy\.ts$|bench\/)/;
+  /** How far behind its opening the limit of a connection may stand. */
+  const REACH = 900;
+
+  const unbounded = (files: readonly SourceFile[]): string[] =>
+    codeOf(files.filter(({ path }) => !NOT_MEANT.test(path))).flatMap(({ path, text }) => [
+      ...[...text.matchAll(OPENING)]
+        .filter(({ index }) => !BOUND.test(text.slice(index, index + REACH)))
+        .map(([opening]) => `${path} opens ${opening} without a limit on silence`),
+      ...(SOCKET_IMPORT.test(text) && !SOCKET_BOUND.test(text) ? [`${path} opens sockets without a time limit`] : []),
+    ]);
+
+  it('are opened in few places, each with a limit on silence', () => {
+    const openers = codeOf(code).filter(({ text }) => text.match(OPENING) !== null || SOCKET_IMPORT.test(text));
+    const places = openers.map(({ path }) => path);
+    expect(places).toEqual(
+      expect.arrayContaining(['src/redis/connection.ts', 'src/storage/database.ts', 'src/stripe/client.ts']),
+    );
+    // A new place in the daemon is a decision.
+    expect(places.filter((path) => path.startsWith('src/') && !/^src\/(?:embedded|simulator)\//.test(path))).toEqual([
+      'src/redis/connection.ts',
+      'src/storage/database.ts',
+      'src/stripe/client.ts',
+    ]);
+    expect(unbounded(code)).toEqual([]);
+  });
+
+  it('without one would be noticed', () => {
+    const faults = (text: string): number => unbounded([{ path: 'src/redis/connection.ts', text }]).length;
+    expect(faults('const redis = new Redis(url, { lazyConnect: true });')).toBe(1);
+    expect(faults('const client = new MongoClient(uri);')).toBe(1);
+    expect(faults('await fetch(url);')).toBe(1);
+    expect(faults("import { connect } from 'node:net';\nconnect(1);")).toBe(1);
+    expect(faults('await fetch(url, { signal: AbortSignal.timeout(3_000) });')).toBe(0);
+  });
+});
+
 describe('form', () => {
   it('nothing in the sources is a default export', () => {
     expect(findPlaces(codeOf(code), /^export default\b|\bas default\b/gm)).toEqual([]);

@@ -4,6 +4,7 @@
  */
 
 import { explainUnbilled, explainUnknown } from './unbilled-usage.ts';
+import { BLOCKED_TODO } from './blocked-advice.ts';
 
 export type ReviewArea = 'submissions' | 'usage' | 'unbilled' | 'invoices' | 'reconciliation' | 'webhooks' | 'jobs';
 
@@ -47,21 +48,6 @@ interface Wording {
   what(fact: ReviewFact): string;
   todo(fact: ReviewFact): string;
 }
-
-const BLOCKED_TODO: Readonly<Record<string, string>> = {
-  customer_not_mapped:
-    'map each with `tallystick customers put <id> \'{"stripeCustomerId":"cus_…"}\'`; `tallystick customers list --unmapped` lists them',
-  customer_mapped_elsewhere:
-    'another customer is mapped to each of these ids: send under that one, and say what becomes of what came with ' +
-    '`tallystick customers decide <id> --as count|set_aside --actor <name> --reason <why>`',
-  customer_not_found: 'map an existing Stripe customer with `tallystick customers put`',
-  meter_without_stripe: 'give the meter a stripe.eventName with `tallystick meters put`',
-  meter_missing: 'run `tallystick meters sync`',
-  meter_inactive: 'reactivate the meter at Stripe',
-  meter_formula_refused: '`tallystick doctor stripe` says why; use another event name',
-  before_submit_from: 'set an earlier submitFrom with `tallystick customers put` if it is to be billed',
-  timestamp_too_old: 'nothing: it becomes late usage by itself',
-};
 
 const REFUSED_TODO: Readonly<Record<string, string>> = {
   webhook_secret_other:
@@ -178,6 +164,24 @@ const WORDINGS = {
     what: (fact) =>
       `${many(fact.count, 'event of Stripe waits', 'events of Stripe wait')} to be processed${since(fact)}`,
     todo: () => 'see that a daemon with the role `worker` runs, and what `tallystick doctor jobs` says',
+  },
+  no_job_taken: {
+    area: 'jobs',
+    what: (fact) => `no worker has taken a job from the queue${since(fact)}`,
+    todo: () =>
+      'see that a daemon with the roles `worker` and `ticker` runs, what it reaches (`tallystick doctor daemon`), and that Redis takes writes (`tallystick doctor redis`)',
+  },
+  no_sweep: {
+    area: 'jobs',
+    what: (fact) => `nobody has looked for work that is due${since(fact)}`,
+    todo: () =>
+      'see that a daemon with the role `ticker` runs, what it reaches (`tallystick doctor daemon`), and its log',
+  },
+  runs_not_begun: {
+    area: 'jobs',
+    what: (fact) =>
+      `${many(fact.count, 'run that was asked for has', 'runs that were asked for have')} not begun${since(fact)}`,
+    todo: () => 'see that a daemon with the role `worker` runs and that Redis takes writes; they begin by themselves',
   },
   job_failing: {
     area: 'jobs',

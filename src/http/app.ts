@@ -8,6 +8,7 @@ import type { Logger } from '../logger.ts';
 import { type AuthDeps, Authenticator, guardRoutes } from './auth.ts';
 import { boundBodies } from './body-budget.ts';
 import { answerClientError } from './client-error.ts';
+import { drainOnClose } from './drain.ts';
 import { type HealthDeps, registerHealth } from './health.ts';
 import { type GaugeSource, type Metrics, registerMetrics } from './metrics.ts';
 import { registerOpenApi } from './openapi.ts';
@@ -64,6 +65,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     return reply.code(404).type(PROBLEM_MEDIA_TYPE).send(JSON.stringify(problem));
   });
   takeEmptyJson(app);
+  drainOnClose(app);
   app.addHook('onRequest', (request, reply, done) => {
     reply.headers({ ...SAFE_HEADERS, 'x-request-id': request.id });
     done();
@@ -92,6 +94,7 @@ function createApp(deps: AppDeps, requests: RequestLog): App {
     connectionTimeout: CONNECTION_MS_MAX,
     keepAliveTimeout: KEEP_ALIVE_MS,
     http: {
+      requestTimeout: deps.requestTimeoutMs,
       headersTimeout: deps.requestTimeoutMs,
       connectionsCheckingInterval: Math.min(CHECKS_MS_MAX, Math.ceil(deps.requestTimeoutMs / 4)),
     },

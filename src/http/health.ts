@@ -3,13 +3,29 @@ import { Type } from 'typebox';
 import { within } from './metrics.ts';
 import type { App } from './route.ts';
 
+/** How a thing that this process works with was found. */
+export type CheckState =
+  | 'ok'
+  /** It does not answer. */
+  | 'away'
+  /** It answers and takes no writes. */
+  | 'refuses_writes'
+  /** It answers, and what should have been done was not. */
+  | 'late';
+
+export interface CheckResult {
+  readonly state: CheckState;
+  /** A code that says why. */
+  readonly reason?: string;
+}
+
 /** A store or service that this process works with. */
 export interface HealthCheck {
   readonly name: string;
   /** Whether the process is not ready without it. */
   readonly needed: boolean;
-  /** Rejects when it is away. */
-  check(): Promise<unknown>;
+  /** Looks; rejects when it is away, and may say more than that it is well. */
+  check(): Promise<CheckResult | void>;
 }
 
 export interface HealthDeps {
@@ -18,11 +34,20 @@ export interface HealthDeps {
   readonly checks: readonly HealthCheck[];
 }
 
-const CHECK_MS_MAX = 2_000;
+const CHECK_MS_MAX = 2_500;
 
 const readinessSchema = Type.Object({
-  status: Type.Union([Type.Literal('ready'), Type.Literal('draining'), Type.Literal('not_ready')]),
-  checks: Type.Record(Type.String(), Type.Union([Type.Literal('ok'), Type.Literal('away')])),
+  status: Type.Union(
+    [Type.Literal('ready'), Type.Literal('degraded'), Type.Literal('draining'), Type.Literal('not_ready')],
+    { description: '`degraded`: requests are taken and nothing is lost, but work stands still.' },
+  ),
+  checks: Type.Record(
+    Type.String(),
+    Type.Union([Type.Literal('ok'), Type.Literal('away'), Type.Literal('refuses_writes'), Type.Literal('late')]),
+  ),
+  reasons: Type.Optional(
+    Type.Record(Type.String(), Type.String(), { description: 'Why a check is not ok, as a code, where it is known.' }),
+  ),
 });
 
 export function registerHealth(app: App, deps: HealthDeps, version: string): void {
@@ -44,29 +69,33 @@ export function registerHealth(app: App, deps: HealthDeps, version: string): voi
       running = undefined;
     });
     const readiness = await running;
-    return reply.code(readiness.status === 'ready' ? 200 : 503).send(readiness);
+    const takesRequests = readiness.status === 'ready' || readiness.status === 'degraded';
+    return reply.code(takesRequests ? 200 : 503).send(readiness);
   });
 }
 
 interface Readiness {
-  status: 'ready' | 'draining' | 'not_ready';
-  checks: Record<string, 'ok' | 'away'>;
+  status: 'ready' | 'degraded' | 'draining' | 'not_ready';
+  checks: Record<string, CheckState>;
+  reasons?: Record<string, string>;
 }
 
 async function readReadiness(deps: HealthDeps): Promise<Readiness> {
-  const states = await Promise.all(
-    deps.checks.map(async (target) => {
-      try {
-        await within(CHECK_MS_MAX, target.check());
-        return 'ok';
-      } catch {
-        return 'away';
-      }
-    }),
-  );
-  const isMissing = deps.checks.some(({ needed }, index) => needed && states[index] === 'away');
+  const results = await Promise.all(deps.checks.map(async (target) => ({ ...target, ...(await look(target)) })));
+  const isMissing = results.some(({ needed, state }) => needed && state !== 'ok');
+  const isDegraded = results.some(({ state }) => state !== 'ok');
+  const reasons = results.flatMap(({ name, reason }) => (reason === undefined ? [] : [[name, reason] as const]));
   return {
-    status: deps.isDraining() ? 'draining' : isMissing ? 'not_ready' : 'ready',
-    checks: Object.fromEntries(deps.checks.map(({ name }, index) => [name, states[index] ?? 'away'])),
+    status: deps.isDraining() ? 'draining' : isMissing ? 'not_ready' : isDegraded ? 'degraded' : 'ready',
+    checks: Object.fromEntries(results.map(({ name, state }) => [name, state])),
+    ...(reasons.length > 0 && { reasons: Object.fromEntries(reasons) }),
   };
+}
+
+async function look(target: HealthCheck): Promise<CheckResult> {
+  try {
+    return (await within(CHECK_MS_MAX, target.check())) ?? { state: 'ok' };
+  } catch {
+    return { state: 'away' };
+  }
 }

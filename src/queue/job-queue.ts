@@ -1,6 +1,11 @@
 import { Queue } from 'bullmq';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
+import type { Clock } from '../clock.ts';
 import { DaemonError } from '../errors.ts';
+import type { Logger } from '../logger.ts';
+import { openQueueRedis } from '../redis/connection.ts';
+import { refusalCode } from '../redis/write-probe.ts';
+import { TroubleLog } from '../trouble-log.ts';
 
 export const QUEUE_NAME = 'tallystick';
 
@@ -11,7 +16,7 @@ export interface QueuePlace {
 }
 
 /** What begins every key of a queue. */
-export function queuePrefix(place: QueuePlace): string {
+export function queuePrefix(place: Pick<QueuePlace, 'database'>): string {
   return `tallystick:${place.database}`;
 }
 
@@ -20,18 +25,29 @@ export interface JobTicket {
   readonly run?: string;
 }
 
+export interface JobQueueDeps {
+  readonly log: Pick<Logger, 'debug' | 'info' | 'warn'>;
+  readonly clock: Clock;
+}
+
 /** Failed attempts of one job; after them the next tick or sweep finds the work again. */
 const ATTEMPTS_MAX = 3;
 const ADD_MS_MAX = 3_000;
-const RECONNECT_MS_MAX = 2_000;
+/** Without Redis there is nobody to say goodbye to. */
+const CLOSE_MS_MAX = 1_000;
+const NOT_RUNG = 'could not ring for a job';
 
 /** The producer's side of the queue. Adding fails fast when Redis is away. */
 export class JobQueue {
   readonly #connection: Redis;
   readonly #queue: Queue<JobTicket>;
+  readonly #troubles: TroubleLog;
 
-  constructor(place: QueuePlace, onError: (error: Error) => void) {
-    this.#connection = connect(place.redisUrl, onError);
+  constructor(place: QueuePlace, { log, clock }: JobQueueDeps) {
+    // What is wrong with Redis is told once for the whole process, by its watch.
+    const onError = (err: Error): void => log.debug({ err }, 'queue has trouble with redis');
+    this.#troubles = new TroubleLog(log, clock);
+    this.#connection = openQueueRedis(place.redisUrl, 'adding', onError);
     this.#queue = new Queue<JobTicket>(QUEUE_NAME, { connection: this.#connection, prefix: queuePrefix(place) });
     this.#queue.on('error', onError);
   }
@@ -54,6 +70,15 @@ export class JobQueue {
     await this.#add(job, { run }, { deduplication: { id: `run.${run}` } });
   }
 
+  /** Rings for work that MongoDB lists: without the bell the sweep finds it within a minute, so nobody waits or fails. */
+  ring(job: string, options: { delayMs?: number; run?: string } = {}): void {
+    const added = options.run === undefined ? this.addOnce(job, options.delayMs) : this.addRun(job, options.run);
+    added.then(
+      () => this.#troubles.clear(NOT_RUNG),
+      (err: unknown) => this.#troubles.begin({ phrase: NOT_RUNG, fields: { err, job } }),
+    );
+  }
+
   async #add(
     job: string,
     ticket: JobTicket,
@@ -68,7 +93,11 @@ export class JobQueue {
       removeOnComplete: true,
       removeOnFail: true,
     });
-    await Promise.race([added, expire()]);
+    try {
+      await Promise.race([added, expire()]);
+    } catch (error) {
+      throw refusalCode(error) === undefined ? error : refused(error);
+    }
   }
 
   /** How many jobs wait or run; undefined when Redis is away. */
@@ -78,14 +107,9 @@ export class JobQueue {
     return Object.values(counts).reduce((sum, count) => sum + count, 0);
   }
 
-  /** Rejects when Redis is away. */
-  async ping(): Promise<void> {
-    if (this.#connection.status !== 'ready') throw unavailable();
-    await Promise.race([this.#connection.ping(), expire()]);
-  }
-
   async close(): Promise<void> {
-    await this.#queue.close();
+    const closed = this.#queue.close().catch(() => {});
+    await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, CLOSE_MS_MAX).unref())]);
     this.#connection.disconnect();
   }
 }
@@ -104,12 +128,12 @@ function unavailable(): DaemonError {
   });
 }
 
-/** A connection that BullMQ may block on; it reconnects for ever. */
-export function connect(redisUrl: string, onError: (error: Error) => void): Redis {
-  const connection = new Redis(redisUrl, {
-    maxRetriesPerRequest: null,
-    retryStrategy: (times) => Math.min(100 * 2 ** Math.min(times, 5), RECONNECT_MS_MAX),
+function refused(cause: unknown): DaemonError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new DaemonError({
+    kind: 'transient',
+    code: 'queue_unavailable',
+    message: `Redis refuses writes (${why}); the work stays listed in MongoDB and begins when Redis takes them again.`,
+    cause,
   });
-  connection.on('error', onError);
-  return connection;
 }

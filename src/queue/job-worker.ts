@@ -4,7 +4,12 @@ import { DelayedError, type Job, UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { type Clock, systemClock } from '../clock.ts';
 import { DaemonError } from '../errors.ts';
-import { connect, type JobTicket, QUEUE_NAME, type QueuePlace, queuePrefix } from './job-queue.ts';
+import type { Logger } from '../logger.ts';
+import { openQueueRedis } from '../redis/connection.ts';
+import { refusalCode } from '../redis/write-probe.ts';
+import { TroubleLog } from '../trouble-log.ts';
+import { type JobTicket, QUEUE_NAME, type QueuePlace, queuePrefix } from './job-queue.ts';
+import { RefusalPause } from './refusal-pause.ts';
 
 /** What a job's function is given. */
 export interface JobContext {
@@ -48,13 +53,16 @@ export interface JobWorkerDeps {
   };
   /** What runs next when a job succeeded. */
   followUp(job: string, result: Record<string, unknown>): Promise<void>;
+  /** Takes note that the queue's jobs reach a worker. */
+  beat(): Promise<void>;
+  /** Whether Redis takes writes. */
+  readonly canWrite: () => Promise<boolean>;
   readonly clock: Clock;
-  readonly log: {
-    info(fields: object, phrase: string): void;
-    warn(fields: object, phrase: string): void;
-    error(fields: object, phrase: string): void;
-  };
+  readonly log: Pick<Logger, 'debug' | 'info' | 'warn' | 'error'>;
 }
+
+/** A job that does nothing but prove that the whole way works: tick, queue, worker, MongoDB. */
+export const HEARTBEAT = 'heartbeat';
 
 /** Jobs that run at the same time in one process. */
 const CONCURRENCY = 4;
@@ -63,11 +71,22 @@ export const REQUESTED_SPAN_MS = 30_000;
 const REQUESTED_WAIT_MS_MIN = 500;
 const REQUESTED_WAIT_MS_MAX = 8_000;
 const LEASE_MS = 60_000;
+/** BullMQ's own hold on a job. What a worker lost in a refusal is given back after it and two looks. */
+const LOCK_MS = 30_000;
+const STALLED_LOOK_MS = 15_000;
+/** Giving back costs no attempt at the work itself: a run that was asked for is to find its end. */
+const STALLED_MAX = 5;
 const RENEW_MS = 20_000;
 /** How long a requested run waits before it asks for the lease again. */
 const LEASE_RETRY_MS = 500;
 /** Least time between two reports of progress. */
 const REPORT_MS = 1_000;
+/** How long running jobs have to obey their signal. What they have not done, the next run does. */
+const FINISH_MS_MAX = 2_500;
+/** How long BullMQ has to say goodbye: it cannot while Redis is away. */
+const GOODBYE_MS_MAX = 1_000;
+const REFUSED = 'redis refuses what the worker writes';
+const NOT_RENEWED = 'could not renew a lease';
 
 /** Takes jobs from the queue and runs them: the one place where their errors are caught. */
 export class JobWorker {
@@ -75,32 +94,73 @@ export class JobWorker {
   readonly #connection: Redis;
   readonly #worker: Worker<JobTicket>;
   readonly #running = new Set<string>();
+  readonly #processing = new Set<Promise<void>>();
   readonly #stopping = new AbortController();
+  readonly #troubles: TroubleLog;
+  readonly #refusalPause: RefusalPause;
 
   constructor(deps: JobWorkerDeps) {
     this.#deps = deps;
+    this.#troubles = new TroubleLog(deps.log, deps.clock);
     // Every call in flight of every job may wait on it.
     setMaxListeners(0, this.#stopping.signal);
-    const onError = (err: Error): void => deps.log.warn({ err }, 'worker has trouble with redis');
-    this.#connection = connect(deps.place.redisUrl, onError);
-    this.#worker = new Worker<JobTicket>(QUEUE_NAME, (job, token) => this.#process(job, token), {
+    const onError = (error: Error): void => void this.#hear(error);
+    this.#connection = openQueueRedis(deps.place.redisUrl, 'blocking', onError);
+    this.#worker = new Worker<JobTicket>(QUEUE_NAME, (job, token) => this.#track(this.#process(job, token)), {
       connection: this.#connection,
       prefix: queuePrefix(deps.place),
       concurrency: CONCURRENCY,
-      lockDuration: LEASE_MS,
+      lockDuration: LOCK_MS,
+      stalledInterval: STALLED_LOOK_MS,
+      maxStalledCount: STALLED_MAX,
     });
     this.#worker.on('error', onError);
+    this.#worker.on('active', () => this.#troubles.clear(REFUSED));
+    this.#refusalPause = new RefusalPause({
+      worker: this.#worker,
+      canWrite: deps.canWrite,
+      clock: deps.clock,
+      signal: this.#stopping.signal,
+    });
   }
 
-  /** Takes no more jobs, asks the running ones to stop, and waits for them. */
+  /** Takes no more jobs, asks the running ones to stop, and waits for them, though not for ever. */
   async close(): Promise<void> {
     this.#stopping.abort();
-    await this.#worker.close();
+    const closed = this.#worker.close().catch((err: unknown) => this.#deps.log.debug({ err }, 'worker did not close'));
+    await atMost(FINISH_MS_MAX, Promise.allSettled(this.#processing));
+    await atMost(GOODBYE_MS_MAX, closed);
     this.#connection.disconnect();
+    if (this.#running.size > 0) this.#deps.log.warn({ jobs: [...this.#running] }, 'jobs did not stop in time');
+  }
+
+  /** An answer that refuses is no trouble of the connection: BullMQ would ask again at once. */
+  async #hear(error: Error): Promise<void> {
+    const code = refusalCode(error);
+    const { log, canWrite } = this.#deps;
+    if (code === undefined || this.#stopping.signal.aborted) {
+      log.debug({ err: error }, 'worker has trouble with redis');
+      return;
+    }
+    try {
+      const paused = this.#refusalPause.begin();
+      // That Redis refuses every write is told once for the whole process, by its watch.
+      if (await canWrite()) this.#troubles.begin({ phrase: REFUSED, kind: code, fields: { code, err: error } });
+      await paused;
+    } catch (err) {
+      log.error({ err }, 'worker cannot pause');
+    }
+  }
+
+  #track(processed: Promise<void>): Promise<void> {
+    const done = processed.finally(() => this.#processing.delete(done));
+    this.#processing.add(done);
+    return done;
   }
 
   async #process(job: Job<JobTicket>, token: string | undefined): Promise<void> {
     const { run } = job.data;
+    if (job.name === HEARTBEAT) return this.#deps.beat();
     const handler = this.#deps.handlers[job.name];
     if (handler === undefined) throw new UnrecoverableError(`no job is named ${job.name}`);
     if (!(await this.#acquire(job.name))) {
@@ -135,8 +195,9 @@ export class JobWorker {
   async #renew(job: string): Promise<void> {
     try {
       await this.#deps.leases.acquire([leaseOf(job)], LEASE_MS);
+      this.#troubles.clear(NOT_RENEWED);
     } catch (err) {
-      this.#deps.log.warn({ err, job }, 'could not renew a lease');
+      this.#troubles.begin({ phrase: NOT_RENEWED, fields: { err, job } });
     }
   }
 
@@ -221,6 +282,16 @@ export class JobWorker {
 /** Whether an error says: try again later. */
 function isPassing(err: unknown): boolean {
   return err instanceof DaemonError && err.kind === 'transient';
+}
+
+/** Waits for work, at most so long. */
+async function atMost(limitMs: number, work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, limitMs);
+  });
+  await Promise.race([work, late]);
+  clearTimeout(timer);
 }
 
 function leaseOf(job: string): string {

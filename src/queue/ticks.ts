@@ -9,11 +9,14 @@ export interface Tick {
   readonly ring: (minute: string) => Promise<void>;
 }
 
+/** What is told of a tick's end. */
+export interface TickListener {
+  onRung(tick: string): void;
+  onError(tick: string, error: unknown): void;
+}
+
 /** Starts the ticks of a process; a tick that fails is reported and rings again at its next time. */
-export function startTicks(
-  ticks: readonly Tick[],
-  onError: (tick: string, error: unknown) => void,
-): () => Promise<void> {
+export function startTicks(ticks: readonly Tick[], listener: TickListener): () => Promise<void> {
   for (const { name, cron } of ticks) {
     if (!validate(cron)) {
       throw new DaemonError({
@@ -29,8 +32,9 @@ export function startTicks(
       async ({ date }) => {
         try {
           await ring(date.toISOString().slice(0, 16));
+          listener.onRung(name);
         } catch (error) {
-          onError(name, error);
+          listener.onError(name, error);
         }
       },
       { timezone: 'UTC', noOverlap: true },

@@ -1,6 +1,6 @@
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
+import { withRedisOnce } from './connection.ts';
 
-const CONNECT_MS_MAX = 3_000;
 /** What BullMQ needs. */
 const VERSION_MIN = [6, 2] as const;
 
@@ -20,27 +20,14 @@ export async function probeRedis(url: string): Promise<RedisProbe> {
   const address = new URL(url);
   const database = Number(address.pathname.slice(1));
   address.pathname = '';
-  let reason: Error | undefined;
-  const redis = new Redis(address.href, {
-    lazyConnect: true,
-    connectTimeout: CONNECT_MS_MAX,
-    commandTimeout: CONNECT_MS_MAX,
-    maxRetriesPerRequest: 0,
-    enableReadyCheck: false,
-    retryStrategy: () => null,
-  });
-  redis.on('error', (error: Error) => {
-    reason ??= error;
-  });
   try {
-    await redis.connect();
-    await redis.ping();
-    await redis.select(database);
-    return judgeVersion(await readVersion(redis));
+    return await withRedisOnce(address.href, async (redis) => {
+      await redis.ping();
+      await redis.select(database);
+      return judgeVersion(await readVersion(redis));
+    });
   } catch (error) {
-    return judge(reason ?? error, database);
-  } finally {
-    redis.disconnect();
+    return judge(error, database);
   }
 }
 

@@ -10,6 +10,16 @@ export interface DatabaseSettings {
 /** How long an operation may run on the server; sockets are given a little longer. */
 export const OPERATION_MS_MAX = 60_000;
 
+/**
+ * A monitor that hears nothing for as long as its server may wait (10 s) and a connection may take (5 s) gives the server
+ * up, and with it every connection that waits for an answer. A connection that is silent alone is found by its own limits:
+ * idle ones are probed by the kernel, and not kept for long.
+ */
+const CONNECT_MS_MAX = 5_000;
+const HEARTBEAT_MS = 10_000;
+const KEEP_ALIVE_MS = 10_000;
+const IDLE_MS_MAX = 60_000;
+
 /** How every write is acknowledged, as a command says it. */
 export const DURABLE = { w: 'majority', j: true, wtimeout: 10_000 } as const;
 
@@ -30,7 +40,10 @@ const OPTIONS: MongoClientOptions = {
   maxPoolSize: 40,
   serverSelectionTimeoutMS: 5_000,
   waitQueueTimeoutMS: 10_000,
-  connectTimeoutMS: 5_000,
+  connectTimeoutMS: CONNECT_MS_MAX,
+  heartbeatFrequencyMS: HEARTBEAT_MS,
+  keepAliveInitialDelay: KEEP_ALIVE_MS,
+  maxIdleTimeMS: IDLE_MS_MAX,
   socketTimeoutMS: OPERATION_MS_MAX + 10_000,
 };
 

@@ -1,9 +1,12 @@
+import { systemClock } from '../clock.ts';
 import { sweepDueWork } from '../../jobs/sweep-due-work.ts';
 import { ATTEMPT_SPAN_MS_MAX } from '../domain/submission.ts';
 import type { Config } from '../config.ts';
 import type { JobQueue, QueuePlace } from '../queue/job-queue.ts';
-import { type JobHandler, JobWorker } from '../queue/job-worker.ts';
+import { HEARTBEAT, type JobHandler, JobWorker } from '../queue/job-worker.ts';
 import { startTicks } from '../queue/ticks.ts';
+import type { RedisWatch } from '../redis/redis-watch.ts';
+import { TroubleLog } from '../trouble-log.ts';
 import { dueGuardJobs, ringForGuards } from './invoice-guards.ts';
 import type { JobParts } from './job-parts.ts';
 import { PipelineAlarms } from './pipeline-alarms.ts';
@@ -32,7 +35,11 @@ export function queuePlace(config: Config): QueuePlace {
 }
 
 /** Starts the worker of this process. */
-export function startWorker(parts: JobParts, queue: JobQueue, handlers: Record<string, JobHandler>): Running {
+export function startWorker(
+  parts: JobParts,
+  { queue, watch }: { queue: JobQueue; watch: RedisWatch },
+  handlers: Record<string, JobHandler>,
+): Running {
   const worker = new JobWorker({
     place: queuePlace(parts.config),
     handlers,
@@ -45,6 +52,8 @@ export function startWorker(parts: JobParts, queue: JobQueue, handlers: Record<s
       await ringForGuards({ parts, queue }, job, result);
       await ringForUnbilled({ parts, queue }, job, result);
     },
+    beat: () => parts.stores.heartbeats.beat('worker', new Date(systemClock.now())),
+    canWrite: async () => (await watch.look()).kind === 'ok',
     clock: parts.clock,
     log: parts.log,
   });
@@ -74,8 +83,9 @@ function hasMirroredInvoices(job: string, result: Record<string, unknown>): bool
 
 /** Starts the schedules of this process: they only ring. */
 export function startTicker(parts: JobParts, queue: JobQueue, jobNames: readonly string[]): Running {
-  const { config, log, clock } = parts;
+  const { config, log, clock, stores } = parts;
   const startedAtMs = clock.now();
+  const troubles = new TroubleLog(log, clock);
   const alarms = new PipelineAlarms(parts, jobNames);
   const stop = startTicks(
     [
@@ -108,17 +118,22 @@ export function startTicker(parts: JobParts, queue: JobQueue, jobNames: readonly
               ring: (minute: string) => queue.addTick('find-unbilled-usage', minute),
             },
           ]),
+      { name: HEARTBEAT, cron: EVERY_MINUTE, ring: () => queue.addOnce(HEARTBEAT) },
       {
         name: 'sweep',
         cron: EVERY_MINUTE,
         ring: async () => {
           const { rung } = await sweepDueWork(sweepDeps(parts, { queue, startedAtMs }));
+          await stores.heartbeats.beat('sweep', new Date(systemClock.now()));
           if (rung.length > 0) log.info({ rung }, 'sweep found work');
           await alarms.look();
         },
       },
     ],
-    (tick, err) => log.warn({ err, tick }, 'tick failed'),
+    {
+      onRung: (tick) => troubles.clear(`tick failed: ${tick}`),
+      onError: (tick, err) => troubles.begin({ phrase: `tick failed: ${tick}`, fields: { err, tick } }),
+    },
   );
   return { stop };
 }

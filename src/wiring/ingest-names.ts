@@ -1,4 +1,5 @@
 import { isStripeCustomerId } from '../domain/billing-customer.ts';
+import { TroubleLog } from '../trouble-log.ts';
 import type { JobParts } from './job-parts.ts';
 import { KnownNames } from './known-names.ts';
 
@@ -12,11 +13,12 @@ export interface IngestNames {
 
 /** The memories of one process. A name made known by another process may be warned of for two seconds more. */
 export function openIngestNames({ stores, stripe, clock, log }: JobParts): IngestNames {
+  const troubles = new TroubleLog(log, clock);
   return {
     eventTypes: new KnownNames({
       find: async () => new Set((await stores.meters.list()).map(({ eventType }) => eventType)),
       clock,
-      onError: (err) => log.warn({ err }, 'could not read meters'),
+      onError: (err) => troubles.report({ phrase: 'could not read meters', fields: { err } }),
     }),
     customers: new KnownNames({
       find: async (ids) => {
@@ -25,7 +27,7 @@ export function openIngestNames({ stores, stripe, clock, log }: JobParts): Inges
         return new Set(ids.filter((id) => isStripeCustomerId(id) || customers.get(id)?.stripeCustomerId !== undefined));
       },
       clock,
-      onError: (err) => log.warn({ err }, 'could not read customers'),
+      onError: (err) => troubles.report({ phrase: 'could not read customers', fields: { err } }),
     }),
   };
 }

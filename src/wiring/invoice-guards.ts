@@ -111,7 +111,7 @@ export function guardRoutes(parts: JobParts, queue: JobQueue): RouteRegistrar[] 
           const released = await stores.invoiceGuards.requestRelease(invoiceId, { ...by, at });
           if (released === null) return null;
           log.warn({ invoice: invoiceId, ...by }, 'invoice is to be released');
-          queue.addOnce(GUARD_JOB).catch((err: unknown) => log.warn({ err }, `could not ring for ${GUARD_JOB}`));
+          queue.ring(GUARD_JOB);
           return released;
         },
       }),

@@ -34,7 +34,7 @@ export function jobHandlers(parts: JobParts): Record<string, JobHandler> {
     'aggregate-usage': withInput('aggregate-usage', ({ input, signal }) =>
       aggregateUsage(aggregationDeps(parts), { ...input, signal }),
     ),
-    'requeue-usage': async () => ({ ...(await requeueUsage(requeueDeps(parts))) }),
+    'requeue-usage': async ({ signal }) => ({ ...(await requeueUsage(requeueDeps(parts), { signal })) }),
     ...auditJobs(parts),
     ...lateUsageJobs(parts),
     ...guardJobs(parts),

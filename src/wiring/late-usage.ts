@@ -76,18 +76,14 @@ export async function dueLateJobs({ stores, stripe }: JobParts, nowMs: number): 
 
 /** The routes of late usage. */
 export function lateUsageRoutes(parts: JobParts, queue: JobQueue): RouteRegistrar[] {
-  const { stores, log } = parts;
+  const { stores } = parts;
   return [
     (app) =>
       registerLateUsage(app, {
         listLateUsage: (query) => stores.lateUsage.list(query),
         decide: async (input) => {
           const decided = await decideLateUsage(decideDeps(parts), input);
-          if (decided.state === 'submitted') {
-            queue
-              .addOnce('submit-meter-events')
-              .catch((err: unknown) => log.warn({ err }, 'could not ring for submit-meter-events'));
-          }
+          if (decided.state === 'submitted') queue.ring('submit-meter-events');
           return decided;
         },
       }),

@@ -122,18 +122,13 @@ export async function dueMappedIdJobs({ stores }: JobParts): Promise<string[]> {
 }
 
 export function mappedIdRoutes(parts: JobParts, queue: JobQueue): RouteRegistrar[] {
-  const { log } = parts;
   return [
     (app) =>
       registerMappedIds(app, {
         decide: async (input) => {
           const decided = await decideOnMappedId(depsOf(parts), input);
           // The record says what is to be done: without the bell the sweep finds it within a minute.
-          if (input.dryRun !== true) {
-            await queue
-              .addOnce('settle-mapped-ids')
-              .catch((err: unknown) => log.warn({ err }, 'could not ring for settle-mapped-ids'));
-          }
+          if (input.dryRun !== true) queue.ring('settle-mapped-ids');
           return decided;
         },
       }),

@@ -1,3 +1,4 @@
+import { systemClock } from '../clock.ts';
 import type { Config } from '../config.ts';
 import {
   findFailingJobs,
@@ -11,6 +12,7 @@ import {
 import { addQuantities } from '../domain/quantity.ts';
 import { DELIVERED_STATES } from '../domain/submission.ts';
 import { refusalsThatMatter } from '../domain/webhook-reception.ts';
+import { findStillBell, STANDSTILL_KINDS } from '../domain/standstill.ts';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../durations.ts';
 import type { RefusedItems } from '../domain/stripe-refusal.ts';
 import type { GaugeSource } from '../http/metrics.ts';
@@ -34,6 +36,7 @@ const DIFFERING_MS_MAX = 35 * DAY_MS;
 const RUNS_LISTED_MAX = 50;
 /** Read for examples of each reason. */
 const UNBILLED_LISTED_MAX = 100;
+const QUEUED_RUNS_COUNTED_MAX = 1_000;
 const PLANS_LISTED_MAX = 1_000;
 const HOURLY_CRON = /^\d+ \* \* \* \*$/;
 
@@ -52,6 +55,15 @@ function limitsOf(config: Config): ReviewLimits {
     submissionsMs: 3 * HOUR_MS,
     webhooksMs: 15 * MINUTE_MS,
   };
+}
+
+/** What says that work stands still, the most telling first: for a process to judge itself by. */
+export async function readStandstill(parts: ReviewParts): Promise<ReviewItem[]> {
+  const groups = await Promise.all([jobFacts(parts), usageFacts(parts), submissionFacts(parts), webhookFacts(parts)]);
+  return groups
+    .flat()
+    .filter(({ kind }) => STANDSTILL_KINDS.has(kind))
+    .map(toReviewItem);
 }
 
 /** Everything that waits for a human, in the order of the areas. */
@@ -216,12 +228,13 @@ async function webhookFacts({ stores, config, nowMs }: ReviewParts): Promise<Rev
 }
 
 async function jobFacts({ stores, config, nowMs }: ReviewParts): Promise<ReviewFact[]> {
-  const [runs, beganMs, refused] = await Promise.all([
+  const [runs, beganMs, bell, refused] = await Promise.all([
     stores.reviewCounts.latestRuns(),
     stores.reviewCounts.beganMs(),
+    bellFacts(stores),
     refusedItems(stores),
   ]);
-  const failing = [...findFailingJobs(runs), ...refused];
+  const failing = [...bell, ...findFailingJobs(runs), ...refused];
   if (beganMs === undefined) return failing;
   const limits = limitsOf(config).jobs;
   const successes = await Promise.all(
@@ -243,6 +256,17 @@ async function refusedItems(stores: Stores): Promise<ReviewFact[]> {
     const sinceMs = run.endedAt?.getTime();
     const at = sinceMs === undefined ? {} : { sinceMs };
     return [{ kind: 'items_refused' as const, count: refused.count, reason: run.job, examples, ...at }];
+  });
+}
+
+/** Heartbeats are the machine's, whatever clock the work goes by. */
+async function bellFacts({ heartbeats, runs }: Stores): Promise<ReviewFact[]> {
+  const [beats, queued] = await Promise.all([heartbeats.last(), runs.listQueued(QUEUED_RUNS_COUNTED_MAX)]);
+  return findStillBell({
+    nowMs: systemClock.now(),
+    workedAtMs: beats.worker?.getTime(),
+    sweptAtMs: beats.sweep?.getTime(),
+    queuedRuns: { count: queued.length, oldestMs: queued[0]?.queuedAt.getTime() },
   });
 }
 

@@ -8,7 +8,7 @@ import { reconciliationDeps } from './reconciliation-deps.ts';
 
 /** Reconciliation runs, and the decisions about what they left waiting. */
 export function reconciliationRoutes(jobs: JobParts, queue: JobQueue): RouteRegistrar[] {
-  const { stores, log } = jobs;
+  const { stores } = jobs;
   return [
     (app) =>
       registerReconciliations(app, {
@@ -22,9 +22,7 @@ export function reconciliationRoutes(jobs: JobParts, queue: JobQueue): RouteRegi
           const result = await approveReconciliation(reconciliationDeps(jobs), input);
           if (result.applied > 0) {
             // What was made is due in MongoDB: without the bell the sweep sends it within a minute.
-            await queue
-              .addOnce('submit-meter-events')
-              .catch((err: unknown) => log.warn({ err }, 'could not ring for submit-meter-events'));
+            queue.ring('submit-meter-events');
           }
           return result;
         },

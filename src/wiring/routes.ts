@@ -108,14 +108,11 @@ function ingestRoutes({ jobs, metrics }: RouteParts, names: IngestNames): RouteR
 }
 
 function catalogueRoutes({ jobs, queue }: RouteParts, names: IngestNames): RouteRegistrar[] {
-  const { stores, clock, log, stripe } = jobs;
+  const { stores, clock, stripe } = jobs;
   const { db } = stores.database;
-  const ring = (job: string): void => {
-    queue.addOnce(job).catch((err: unknown) => log.warn({ err, job }, 'could not ring for a job'));
-  };
   /** The mark on the document is what counts; without the bell the sweep finds it within a minute. */
   const ringIfMarked = (document: { requeueFrom?: Date }): void => {
-    if (document.requeueFrom !== undefined) ring('requeue-usage');
+    if (document.requeueFrom !== undefined) queue.ring('requeue-usage');
   };
   return [
     (app) =>
@@ -132,6 +129,7 @@ function catalogueRoutes({ jobs, queue }: RouteParts, names: IngestNames): Route
           );
           ringIfMarked(put.customer);
           names.customers.forget();
+          if (jobs.stripe !== undefined && input.change.unbilledReason !== undefined) queue.ring('find-unbilled-usage');
           return put;
         },
         findCustomer: (customerId) => stores.customers.find(customerId),
@@ -157,7 +155,7 @@ function catalogueRoutes({ jobs, queue }: RouteParts, names: IngestNames): Route
 }
 
 function operationRoutes({ jobs, jobNames, queue }: RouteParts): RouteRegistrar[] {
-  const { stores, clock, log } = jobs;
+  const { stores, clock } = jobs;
   return [
     submissionRoutes(jobs, queue),
     ...reconciliationRoutes(jobs, queue),
@@ -176,7 +174,7 @@ function operationRoutes({ jobs, jobNames, queue }: RouteParts): RouteRegistrar[
             attempts: 0,
           });
           // The run is listed in MongoDB: without Redis the sweep finds it later.
-          await queue.addRun(job, _id).catch((err: unknown) => log.warn({ err, run: _id }, 'could not ring for a run'));
+          queue.ring(job, { run: _id });
           return _id;
         },
         findRun: (id) => stores.runs.find(id),

@@ -8,6 +8,7 @@ import { Corrections } from '../storage/corrections.ts';
 import type { Database } from '../storage/database.ts';
 import { DirtyHours } from '../storage/dirty-hours.ts';
 import { EventCoverage } from '../storage/event-coverage.ts';
+import { Heartbeats } from '../storage/heartbeats.ts';
 import { InvoiceGuards } from '../storage/invoice-guards.ts';
 import { InvoiceMirror } from '../storage/invoices.ts';
 import { LateChecks } from '../storage/late-checks.ts';
@@ -39,6 +40,7 @@ import { UsageLog } from '../storage/usage-log.ts';
 import { UsagePeriods } from '../storage/usage-periods.ts';
 import { WebhookInbox } from '../storage/webhook-inbox.ts';
 import { WebhookReceptions } from '../storage/webhook-receptions.ts';
+import { TroubleLog } from '../trouble-log.ts';
 
 /** Every collection's statements, over one database. */
 export interface Stores {
@@ -50,6 +52,7 @@ export interface Stores {
   readonly dirtyHours: DirtyHours;
   readonly doubts: Doubts;
   readonly eventCoverage: EventCoverage;
+  readonly heartbeats: Heartbeats;
   readonly invoiceGuards: InvoiceGuards;
   readonly invoices: InvoiceMirror;
   readonly lateChecks: LateChecks;
@@ -92,6 +95,7 @@ export function openStores(
   const usageEvents = new UsageEvents(db);
   const dirtyHours = new DirtyHours(db);
   const leases = new Leases(db, settings.holder);
+  const troubles = new TroubleLog(settings.log, settings.clock);
   return {
     database,
     aggregateChecks: new AggregateChecks(db),
@@ -101,6 +105,7 @@ export function openStores(
     dirtyHours,
     doubts: new Doubts(db),
     eventCoverage: new EventCoverage(db),
+    heartbeats: new Heartbeats(db),
     invoiceGuards: new InvoiceGuards(db),
     invoices: new InvoiceMirror(db),
     lateChecks: new LateChecks(db),
@@ -133,7 +138,7 @@ export function openStores(
       dirtyHours,
       clock: settings.clock,
       queueBytesMax: settings.ingestQueueBytesMax,
-      onCloseFailed: (err) => settings.log.warn({ err }, 'could not close a journal entry'),
+      onCloseFailed: (err) => troubles.report({ phrase: 'could not close a journal entry', fields: { err } }),
     }),
     usagePeriods: new UsagePeriods(db),
     webhookInbox: new WebhookInbox(db),

@@ -150,17 +150,13 @@ export async function dueResolveJobs({ stores, stripe }: JobParts, nowMs: number
 
 /** `/v1/submissions`. */
 export function submissionRoutes(parts: JobParts, queue: JobQueue): RouteRegistrar {
-  const { stores, clock, log } = parts;
+  const { stores, clock } = parts;
   const deps: DecideSubmissionDeps = {
     entries: stores.outboxEntries,
     replace: (...replacement) => stores.ledger.replace(...replacement),
     clock,
   };
-  const ring = (): void => {
-    queue
-      .addOnce('submit-meter-events')
-      .catch((err: unknown) => log.warn({ err }, 'could not ring for submit-meter-events'));
-  };
+  const ring = (): void => queue.ring('submit-meter-events');
   return (app) =>
     registerSubmissions(app, {
       listSubmissions: (query) => stores.submissions.list(query),

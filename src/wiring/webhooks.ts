@@ -39,11 +39,7 @@ export interface WebhookRouteParts {
 export function webhookRoutes(parts: JobParts, { queue, metrics, tally }: WebhookRouteParts): RouteRegistrar[] {
   const { stores, clock, log } = parts;
   const webhooks = openWebhooks(parts);
-  const ring = (): void => {
-    queue
-      .addOnce('process-webhooks', GATHER_MS)
-      .catch((err: unknown) => log.warn({ err }, 'could not ring for process-webhooks'));
-  };
+  const ring = (): void => queue.ring('process-webhooks', { delayMs: GATHER_MS });
   const verify: Webhooks['verify'] = (delivery, nowMs) => webhooks.verify(delivery, nowMs);
   return [
     (app) =>

@@ -26,15 +26,25 @@ async function request(
     const place = { redisUrl: redisUrl(), database: db.databaseName };
     const runs = new Runs(db);
     let tries = 0;
-    const log = { info: () => {}, warn: () => {}, error: () => {} };
+    const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
     const handlers = {
       [JOB]: (context: Parameters<JobHandler>[0]) => {
         tries += 1;
         return handler(context);
       },
     };
-    const worker = new JobWorker({ place, handlers, runs, leases: new Leases(db, 'test'), followUp, clock, log });
-    const queue = new JobQueue(place, () => {});
+    const worker = new JobWorker({
+      place,
+      handlers,
+      runs,
+      leases: new Leases(db, 'test'),
+      followUp,
+      beat: () => Promise.resolve(),
+      canWrite: () => Promise.resolve(true),
+      clock,
+      log,
+    });
+    const queue = new JobQueue(place, { log, clock });
     try {
       const _id = randomUUID();
       const queuedAt = new Date(START_MS);

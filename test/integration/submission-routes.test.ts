@@ -39,7 +39,7 @@ async function withRoutes(
     await pipeline.run('aggregate-usage');
     await pipeline.run('submit-meter-events');
     const identifier = (await stores.submissions.list({ limit: 1 }))[0]?._id ?? '';
-    const queue = new JobQueue({ redisUrl: 'redis://127.0.0.1:1', database: db.databaseName }, () => {});
+    const queue = new JobQueue({ redisUrl: 'redis://127.0.0.1:1', database: db.databaseName }, parts);
     const app = await buildApp({
       log: parts.log,
       auth: { findApiKey: () => Promise.resolve(null), adminApiKey: KEY, clock: parts.clock },

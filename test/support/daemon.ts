@@ -27,7 +27,7 @@ export async function withDaemon(
   await withDatabase(async (db) => {
     const simulator = await startSimulator({ rateLimitPerSecond: 0, ...options.simulator });
     try {
-      const environment = {
+      const environment: Record<string, string> = {
         MONGODB_URI: mongodbUri(),
         MONGODB_DATABASE: db.databaseName,
         REDIS_URL: redisUrl(),

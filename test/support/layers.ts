@@ -11,6 +11,7 @@ const FOUNDATION = [
   'src/clock.ts',
   'src/durations.ts',
   'src/logger.ts',
+  'src/trouble-log.ts',
   'src/boundary.ts',
   'src/event-loop.ts',
   'src/read-scope.ts',
@@ -27,6 +28,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[] | 'anything'>> = {
   'src/event-loop.ts': [],
   'src/read-scope.ts': [],
   'src/logger.ts': ['src/errors.ts', 'src/clock.ts'],
+  'src/trouble-log.ts': ['src/logger.ts', 'src/clock.ts'],
   'src/config.ts': ['src/config-variables.ts', 'src/config-secrets.ts', 'src/errors.ts', 'src/durations.ts'],
   'src/config-variables.ts': [
     'src/config-addresses.ts',
@@ -41,7 +43,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[] | 'anything'>> = {
   'src/storage': ADAPTER,
   'src/stripe': ADAPTER,
   'src/redis': ADAPTER,
-  'src/queue': ADAPTER,
+  'src/queue': [...ADAPTER, 'src/redis'],
   'src/http': ADAPTER,
   'src/simulator': ['src/domain', ...FOUNDATION],
   'src/embedded': ['src/errors.ts'],
@@ -64,14 +66,14 @@ const PLACES: Readonly<Record<string, readonly string[]>> = {
   '@fastify/': ['src/http'],
   mongodb: ['src/storage'],
   'mongodb-memory-server-core': ['src/embedded'],
-  ioredis: ['src/redis', 'src/queue'],
+  ioredis: ['src/redis'],
   pino: ['src/logger.ts'],
 };
 
 /** Packages whose types alone may be named elsewhere. */
 const TYPE_ONLY_PLACES: Readonly<Record<string, readonly string[]>> = {
   stripe: ['src/simulator'],
-  ioredis: ['src/wiring'],
+  ioredis: ['src/queue', 'src/wiring'],
 };
 
 /** What the pure layers may take from outside: calculation, schemas and hashing, never input or output. */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { findFailingJobs, findOverdueJobs, type ReviewFact, toReviewItem } from '../../src/domain/needs-review.ts';
+import { findStillBell } from '../../src/domain/standstill.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -55,5 +56,24 @@ describe('a job', () => {
     ]);
     expect(ask(undefined, 8 * HOUR_MS)).toEqual([]);
     expect(ask(undefined, 0)).toHaveLength(1);
+  });
+});
+
+describe('jobs that do not get from the tick to a worker', () => {
+  const nowMs = Date.parse('2026-11-21T09:00:00Z');
+  const minutesAgo = (minutes: number): number => nowMs - minutes * 60_000;
+  const kindsOf = (input: Partial<Parameters<typeof findStillBell>[0]>): string[] =>
+    findStillBell({ nowMs, queuedRuns: { count: 0 }, ...input }).map(({ kind }) => kind);
+
+  it('are no finding while heartbeats come, or before the first', () => {
+    expect(kindsOf({})).toEqual([]);
+    const queuedRuns = { count: 2, oldestMs: minutesAgo(5) };
+    expect(kindsOf({ workedAtMs: minutesAgo(1), sweptAtMs: minutesAgo(2), queuedRuns })).toEqual([]);
+  });
+
+  it('are found by the heartbeat, the sweep and the runs that wait, each apart', () => {
+    expect(kindsOf({ workedAtMs: minutesAgo(4), sweptAtMs: minutesAgo(1) })).toEqual(['no_job_taken']);
+    expect(kindsOf({ workedAtMs: minutesAgo(1), sweptAtMs: minutesAgo(4) })).toEqual(['no_sweep']);
+    expect(kindsOf({ queuedRuns: { count: 2, oldestMs: minutesAgo(16) } })).toEqual(['runs_not_begun']);
   });
 });

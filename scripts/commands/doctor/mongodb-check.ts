@@ -5,17 +5,19 @@ import type { ReviewArea } from '../../../src/domain/needs-review.ts';
 import { createLogger } from '../../../src/logger.ts';
 import { type Database, openDatabase } from '../../../src/storage/database.ts';
 import { readDeployment } from '../../../src/storage/deployment.ts';
+import { Heartbeats } from '../../../src/storage/heartbeats.ts';
 import { listIndexFaults } from '../../../src/storage/indexes.ts';
 import { readNeedsReview } from '../../../src/wiring/needs-review.ts';
 import { openStores } from '../../../src/wiring/stores.ts';
 import { EXIT } from '../../lib/exit-codes.ts';
 import { type Check, type CheckContext, type Problem, skewProblem } from './check.ts';
 
-/** MongoDB answers, is a replica set, and its clock is ours. */
+/** MongoDB answers, is a replica set whose majority acknowledges writes, and its clock is ours. */
 export async function checkMongodb({ config }: CheckContext): Promise<Problem[]> {
   return withDatabase(config, async ({ db }) => {
     const beforeMs = Date.now();
     const { replicaSet, isSharded, serverTimeMs } = await readDeployment(db);
+    const afterMs = Date.now();
     const problems: Problem[] = [];
     if (replicaSet === undefined && !isSharded) {
       problems.push({
@@ -24,8 +26,9 @@ export async function checkMongodb({ config }: CheckContext): Promise<Problem[]>
         exitCode: EXIT.failure,
       });
     }
-    const read = { theirMs: serverTimeMs, beforeMs, afterMs: Date.now(), resolutionMs: 0 };
+    const read = { theirMs: serverTimeMs, beforeMs, afterMs, resolutionMs: 0 };
     const skew = skewProblem("MongoDB's", read);
+    await new Heartbeats(db).proveMajority();
     if (skew !== undefined) problems.push({ what: skew, todo: 'synchronise both by NTP', exitCode: EXIT.failure });
     return problems;
   });

@@ -6,6 +6,8 @@ export interface Answer {
   readonly body: string;
 }
 
+/** Silence after which a measurement is over. */
+const SILENCE_MS_MAX = 120_000;
 const HEAD_END = '\r\n\r\n';
 
 /**
@@ -23,6 +25,7 @@ export class Connection {
     this.#socket = socket;
     this.#head = head;
     socket.setNoDelay(true);
+    socket.setTimeout(SILENCE_MS_MAX, () => socket.destroy(new Error('the server says nothing')));
     socket.setEncoding('latin1');
     socket.on('data', (text: string) => this.#receive(text));
     socket.on('error', (error) => this.#fail?.(error));

@@ -40,6 +40,8 @@ export interface FuzzResult {
   readonly operations: number;
 }
 
+/** A request without an answer by then is a finding. */
+const ANSWER_MS_MAX = 60_000;
 const SHOWN_LENGTH_MAX = 600;
 const FAULTS_MAX = 50;
 
@@ -127,6 +129,7 @@ export function sendTo(url: string, apiKey: string): FuzzOptions['send'] {
   return async ({ method, target, headers, body }) => {
     const response = await fetch(url + target, {
       method,
+      signal: AbortSignal.timeout(ANSWER_MS_MAX),
       headers: Object.fromEntries(
         Object.entries(headers).map(([name, value]) => [name, value.replace('$KEY', apiKey)]),
       ),

@@ -37,6 +37,7 @@ export interface Population {
 const SENDING_MS_MAX = 31_000;
 const SETTLE_ROUNDS_MAX = 15;
 const SETTLE_PAUSE_MS = 300;
+const SIMULATOR_MS_MAX = 60_000;
 const SIMULATOR_AUTHORIZATION = { authorization: 'Bearer sk_test_torture' };
 
 export const METERS: readonly CountedMeter[] = [
@@ -76,6 +77,7 @@ export function meterBody({ key, aggregation, isGrouped }: CountedMeter, effecti
 export async function createStripeCustomer(simulatorUrl: string, name: string): Promise<string> {
   const response = await fetch(`${simulatorUrl}/v1/customers`, {
     method: 'POST',
+    signal: AbortSignal.timeout(SIMULATOR_MS_MAX),
     headers: { ...SIMULATOR_AUTHORIZATION, 'content-type': 'application/x-www-form-urlencoded' },
     body: new URLSearchParams({ name }),
   });
@@ -86,6 +88,7 @@ export async function createStripeCustomer(simulatorUrl: string, name: string): 
 export async function callSimulator(target: Target, path: string, form: Record<string, string>): Promise<void> {
   const response = await fetch(`${target.simulatorUrl}${path}`, {
     method: 'POST',
+    signal: AbortSignal.timeout(SIMULATOR_MS_MAX),
     headers: { ...SIMULATOR_AUTHORIZATION, 'content-type': 'application/x-www-form-urlencoded' },
     body: new URLSearchParams(form),
   });
@@ -138,7 +141,9 @@ async function workLeft(db: Database['db']): Promise<string[]> {
 export async function settleAndCompare(population: Population): Promise<string[]> {
   const { target, mill, meters, customers } = population;
   const left = await settle(target);
-  const { totals } = (await (await fetch(`${target.simulatorUrl}/_sim/totals`)).json()) as { totals: StripeTotal[] };
+  const signal = AbortSignal.timeout(SIMULATOR_MS_MAX);
+  const response = await fetch(`${target.simulatorUrl}/_sim/totals`, { signal });
+  const { totals } = (await response.json()) as { totals: StripeTotal[] };
   const billing = await new Customers(target.db).billingOf(customers);
   const differences = await findDifferences({
     db: target.db,

@@ -1,0 +1,211 @@
+/** Stores that keep their connections and say nothing, or answer and refuse: work goes on by itself, and is not said to be well meanwhile. */
+import { describe, expect, it } from 'vitest';
+import { startSilentProxy, type SilentProxy } from '../../scripts/lib/torture/silent-proxy.ts';
+import { readEmbeddedEnvironment } from '../../src/embedded/environment.ts';
+import { type EmbeddedRedis, startEmbeddedRedis } from '../../src/embedded/redis.ts';
+import { resolveRedis } from '../../src/embedded/resolve-redis.ts';
+import { Heartbeats } from '../../src/storage/heartbeats.ts';
+import { Redis } from 'ioredis';
+import { type Db, MongoClient } from 'mongodb';
+import { tallystick } from '../support/command-line.ts';
+import { type LentDaemon, withDaemon } from '../support/daemon.ts';
+import { mongodbUri, redisUrl } from '../support/services.ts';
+
+const SCENARIO_MS_MAX = 240_000;
+/** What could not be rung for is found by the sweep, each minute. */
+const WITH_TICKER = { ROLES: 'http,worker,ticker' };
+
+interface Readiness {
+  readonly status: string;
+  readonly checks: Readonly<Record<string, string>>;
+  readonly reasons?: Readonly<Record<string, string>>;
+}
+
+async function readiness({ url }: LentDaemon): Promise<Readiness> {
+  return (await (await fetch(`${url}/readyz`)).json()) as Readiness;
+}
+
+/** Asks until the answer is as it should be; the test's own limit ends it. */
+async function until<T>(read: () => Promise<T>, isRight: (value: T) => boolean): Promise<T> {
+  for (;;) {
+    const value = await read();
+    if (isRight(value)) return value;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+async function withProxy(port: number, use: (proxy: SilentProxy) => Promise<void>): Promise<void> {
+  const proxy = await startSilentProxy({ port });
+  try {
+    await use(proxy);
+  } finally {
+    await proxy.stop();
+  }
+}
+
+function portOf(url: string): number {
+  return Number(new URL(url.replace(/^mongodb:/, 'http:').replace(/,[^/]*/, '')).port);
+}
+
+describe('a Redis that falls silent on its connections', () => {
+  it('is given up and connected to again, and is not ready meanwhile', { timeout: SCENARIO_MS_MAX }, () =>
+    withProxy(portOf(redisUrl()), async (proxy) => {
+      const environment = { ...WITH_TICKER, REDIS_URL: `redis://127.0.0.1:${proxy.port}` };
+      await withDaemon({ environment }, async (daemon) => {
+        await daemon.run('aggregate-usage');
+        expect(await readiness(daemon)).toMatchObject({ status: 'ready', checks: { redis: 'ok', work: 'ok' } });
+        proxy.silence();
+        expect(
+          await until(
+            () => readiness(daemon),
+            ({ status }) => status !== 'ready',
+          ),
+        ).toMatchObject({
+          status: 'degraded',
+          checks: { redis: 'away' },
+        });
+        // Not even a new connection is heard, so that it lasts until somebody has looked.
+        proxy.silenceNew(true);
+        proxy.silence();
+        // Another process reaches Redis over a connection of its own: what counts is what the daemon reaches.
+        const seen = await tallystick(['doctor', 'daemon'], {
+          env: { ...daemon.environment, TALLYSTICK_URL: daemon.url },
+        });
+        proxy.silenceNew(false);
+        expect([seen.code, seen.stdout]).toEqual([4, expect.stringMatching(/^daemon: .* redis does not answer it ->/)]);
+        expect(await daemon.run('aggregate-usage')).toMatchObject({ entries: 0 });
+        await until(
+          () => readiness(daemon),
+          ({ status }) => status === 'ready',
+        );
+        // Every connection that was silenced has been given up, the worker's blocking one too.
+        await until(
+          () => Promise.resolve(proxy.silenced),
+          (silenced) => silenced === 0,
+        );
+      });
+    }),
+  );
+});
+
+describe('a MongoDB that falls silent on its connections', () => {
+  it('is given up and connected to again, and is not ready meanwhile', { timeout: SCENARIO_MS_MAX }, () =>
+    withProxy(portOf(mongodbUri()), async (proxy) => {
+      const environment = { MONGODB_URI: `mongodb://127.0.0.1:${proxy.port}/?directConnection=true` };
+      await withDaemon({ environment }, async (daemon) => {
+        await daemon.run('aggregate-usage');
+        proxy.silence();
+        expect(
+          await until(
+            () => readiness(daemon),
+            ({ status }) => status !== 'ready',
+          ),
+        ).toMatchObject({
+          status: 'not_ready',
+          checks: { mongodb: 'away' },
+        });
+        await until(
+          () => readiness(daemon),
+          ({ status }) => status === 'ready',
+        );
+        expect(await daemon.run('aggregate-usage')).toMatchObject({ entries: 0 });
+        await until(
+          () => Promise.resolve(proxy.silenced),
+          (silenced) => silenced === 0,
+        );
+      });
+    }),
+  );
+});
+
+async function withOwnRedis(use: (redis: EmbeddedRedis, admin: Redis) => Promise<void>): Promise<void> {
+  const program = await resolveRedis(readEmbeddedEnvironment(), () => {});
+  const redis = await startEmbeddedRedis({ program });
+  const admin = new Redis(redis.url);
+  try {
+    await use(redis, admin);
+  } finally {
+    admin.disconnect();
+    await redis.stop();
+  }
+}
+
+describe('a Redis that refuses writes', () => {
+  const refusals = {
+    OOM: {
+      begin: (admin: Redis) => admin.config('SET', 'maxmemory', '1'),
+      end: (admin: Redis) => admin.config('SET', 'maxmemory', '0'),
+    },
+    READONLY: {
+      begin: (admin: Redis) => admin.replicaof('127.0.0.1', '1'),
+      end: (admin: Redis) => admin.replicaof('NO', 'ONE'),
+    },
+  } as const;
+
+  it.each(Object.keys(refusals) as (keyof typeof refusals)[])(
+    'with %s is asked seldom, told of once, and used again when it takes them',
+    { timeout: SCENARIO_MS_MAX },
+    (code) =>
+      withOwnRedis(async (redis, admin) => {
+        await withDaemon({ environment: { ...WITH_TICKER, REDIS_URL: redis.url } }, async (daemon) => {
+          await daemon.run('aggregate-usage');
+          await refusals[code].begin(admin);
+          expect(
+            await until(
+              () => readiness(daemon),
+              ({ status }) => status !== 'ready',
+            ),
+          ).toMatchObject({
+            status: 'degraded',
+            checks: { redis: 'refuses_writes' },
+            reasons: { redis: code },
+          });
+          const seen = await tallystick(['doctor', 'redis'], { env: daemon.environment });
+          expect([seen.code, seen.stdout]).toEqual([4, expect.stringContaining(`Redis refuses writes (${code})`)]);
+          // The run is listed in MongoDB, whatever Redis says.
+          expect((await daemon.call('POST', '/v1/runs', { job: 'aggregate-usage' })).status).toBe(202);
+          await new Promise((resolve) => setTimeout(resolve, 3_000));
+          const before = await commandsOf(admin);
+          await new Promise((resolve) => setTimeout(resolve, 3_000));
+          expect((await commandsOf(admin)) - before).toBeLessThan(300);
+          await refusals[code].end(admin);
+          await until(
+            () => readiness(daemon),
+            ({ status }) => status === 'ready',
+          );
+          expect(await daemon.run('aggregate-usage')).toMatchObject({ entries: 0 });
+        });
+      }),
+  );
+});
+
+describe('work that stands still', () => {
+  it('is named by doctor and by /readyz, although every store answers', { timeout: SCENARIO_MS_MAX }, () =>
+    withDaemon({}, async (daemon) => {
+      const ago = (minutes: number): Date => new Date(Date.now() - minutes * 60_000);
+      const { database, client } = await openBeside(daemon);
+      try {
+        await new Heartbeats(database).beat('worker', ago(9));
+        expect(await readiness(daemon)).toMatchObject({
+          status: 'degraded',
+          checks: { mongodb: 'ok', redis: 'ok', work: 'late' },
+          reasons: { work: 'no_job_taken' },
+        });
+        const { code, stdout } = await tallystick(['doctor', 'jobs'], { env: daemon.environment });
+        expect(code).toBe(1);
+        expect(stdout).toMatch(/^jobs: no worker has taken a job from the queue, since .* -> see that a daemon/m);
+      } finally {
+        await client.close();
+      }
+    }),
+  );
+});
+
+async function openBeside({ environment }: LentDaemon): Promise<{ database: Db; client: MongoClient }> {
+  const client = await MongoClient.connect(mongodbUri());
+  return { database: client.db(environment['MONGODB_DATABASE']), client };
+}
+
+async function commandsOf(admin: Redis): Promise<number> {
+  return Number(/total_commands_processed:(\d+)/.exec(await admin.info('stats'))?.[1]);
+}
