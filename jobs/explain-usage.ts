@@ -1,6 +1,6 @@
 import type { Clock } from '../src/clock.ts';
 import type { DerivedFigure, PlannedFigure } from '../src/domain/audited-figure.ts';
-import { type BillingCustomer, countsFromMs } from '../src/domain/billing-customer.ts';
+import { type BillingCustomer, countsFromMs, countsToMs } from '../src/domain/billing-customer.ts';
 import {
   explainPeriod,
   type ExplainedPeriod,
@@ -137,7 +137,10 @@ export async function explainUsage<Fact>(
   const of = { customerId, meter: meter.key, ...range };
   const submissions = [...(await deps.submissions(of))].sort(bySequence);
   const late = await deps.lateUsage(of);
-  const counted = { fromMs: Math.max(range.fromMs, countsFromMs(meter, customer)), toMs: range.toMs };
+  const counted = {
+    fromMs: Math.max(range.fromMs, countsFromMs(meter, customer)),
+    toMs: Math.min(range.toMs, countsToMs(meter)),
+  };
   const facts = await readFacts(deps, input, { meter, counted, derived: found.derived, range });
   const periods = isAdditive(meter.aggregation) ? undefined : found.periods;
   const raw = addQuantities('0', ...(periods ?? found.windows).map((figure) => figure.raw.quantity));
@@ -218,11 +221,12 @@ async function readFacts<Fact>(
   const { quantity, eventCount } = figures.length === 0 ? EMPTY_FIGURE : combineFigures(meter.aggregation, figures);
   const told = { from: toText(hour.fromMs), to: toText(hour.toMs), quantity, eventCount };
   const fromMs = Math.max(hour.fromMs, of.counted.fromMs);
-  if (fromMs >= hour.toMs) return { ...told, page: [] };
+  const toMs = Math.min(hour.toMs, of.counted.toMs);
+  if (fromMs >= toMs) return { ...told, page: [] };
   const { facts, next } = await deps.rawFacts.page({
     customerId: input.customerId,
     fromMs,
-    toMs: hour.toMs,
+    toMs,
     eventType: meter.eventType,
     where: meter.where,
     meter: meter.key,

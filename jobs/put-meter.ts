@@ -1,4 +1,5 @@
 import type { Clock } from '../src/clock.ts';
+import { earliestArchiveMs } from '../src/domain/meter-archive.ts';
 import { changeMeter, type MeterChange, type MeterDefinition } from '../src/domain/meter-definition.ts';
 import { DaemonError } from '../src/errors.ts';
 
@@ -63,6 +64,30 @@ async function refuseTakenName(deps: PutMeterDeps, meter: MeterDefinition): Prom
   const isTaken =
     meter.stripe !== undefined && others.some(({ stripe }) => stripe?.eventName === meter.stripe?.eventName);
   if (isTaken) throw eventNameTaken(meter);
+}
+
+/**
+ * Archives a meter: it counts and sends nothing from an instant on. One that is archived already stays as it is.
+ * @throws DaemonError `meter_not_found`, and what `putMeter` throws.
+ */
+export async function archiveMeter(
+  deps: PutMeterDeps,
+  input: { readonly key: string; readonly from?: string; readonly dryRun?: boolean },
+): Promise<{ meter: MeterDefinition }> {
+  const { key, from, dryRun = false } = input;
+  const before = await deps.meters.find(key);
+  if (before === null) {
+    throw new DaemonError({
+      kind: 'not-found',
+      code: 'meter_not_found',
+      message: 'There is no meter with this key.',
+      context: { meter: key },
+    });
+  }
+  if (from === undefined && before.archivedFrom !== undefined) return { meter: before };
+  const nowMs = deps.clock.now();
+  const change = { archivedFrom: from ?? new Date(earliestArchiveMs(nowMs)).toISOString() };
+  return dryRun ? { meter: changeMeter(before, { key, change, nowMs }) } : putMeter(deps, { key, change });
 }
 
 function metersTooMany(): DaemonError {

@@ -1,5 +1,5 @@
 import type { Clock } from '../src/clock.ts';
-import { type BillingCustomer, countsFromMs, unknownCustomer } from '../src/domain/billing-customer.ts';
+import { type BillingCustomer, countsFromMs, countsToMs, unknownCustomer } from '../src/domain/billing-customer.ts';
 import type { Meter, MeterCondition } from '../src/domain/meter.ts';
 import { rangeOf } from '../src/domain/usage-query.ts';
 import { DaemonError } from '../src/errors.ts';
@@ -67,11 +67,12 @@ export async function readEvents<Fact>(
     });
   }
   const fromMs = Math.max(range.fromMs, countsFromMs(meter, customer));
-  if (fromMs >= range.toMs) return { facts: [] };
+  const toMs = Math.min(range.toMs, countsToMs(meter));
+  if (fromMs >= toMs) return { facts: [] };
   return deps.rawFacts.page({
     ...paging,
     fromMs,
-    toMs: range.toMs,
+    toMs,
     eventType: meter.eventType,
     where: meter.where,
     meter: meter.key,

@@ -1,5 +1,5 @@
 import type { Clock } from '../src/clock.ts';
-import { type BillingCustomer, countsFromMs, currentCalendar } from '../src/domain/billing-customer.ts';
+import { type BillingCustomer, countsFromMs, countsToMs, currentCalendar } from '../src/domain/billing-customer.ts';
 import {
   bucketOf,
   type LiveGroup,
@@ -186,11 +186,12 @@ class MeterReader {
     const { customer, range, waiting } = this.#context;
     const pending = [customer.requeueFromMs, requeueFromMs].filter((fromMs) => fromMs !== undefined);
     const fromMs = Math.max(range.fromMs, countsFromMs(meter, customer.billing));
-    const key = `${fromMs} ${Math.min(...pending)}`;
+    const toMs = Math.min(range.toMs, countsToMs(meter));
+    const key = `${fromMs} ${toMs} ${Math.min(...pending)}`;
     const known = this.#sources.get(key);
     if (known !== undefined) return known;
     const sources = splitLiveRange({
-      range: { fromMs, toMs: range.toMs },
+      range: { fromMs, toMs },
       cuts: currentCalendar(customer.billing),
       waiting,
       ...(pending.length > 0 && { pendingFromMs: Math.min(...pending) }),

@@ -4,6 +4,7 @@ import { runJob } from '../lib/job-run.ts';
 import { foreseePut, renderChange } from '../lib/change-text.ts';
 import { readJsonArgument } from '../lib/json-argument.ts';
 import { renderTable } from '../lib/table.ts';
+import { archiveCommand, previewCommand } from './meters-life.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 
 interface MeterReply {
@@ -15,6 +16,7 @@ interface MeterReply {
   readonly unit: string;
   readonly stripe?: { readonly eventName: string };
   readonly inUse: boolean;
+  readonly archivedFrom?: string;
 }
 
 interface MeterSync {
@@ -34,6 +36,8 @@ export function metersCommand(): Command {
     .addHelpText('after', '\nExample:\n  $ tallystick meters sync --dry-run')
     .addCommand(listCommand())
     .addCommand(putCommand())
+    .addCommand(archiveCommand())
+    .addCommand(previewCommand())
     .addCommand(syncCommand());
 }
 
@@ -53,15 +57,16 @@ function renderMeters(meters: readonly MeterReply[]): string {
   const headings = ['meter', 'counts', 'of', 'unit', 'Stripe event name', 'definition'];
   return renderTable(
     headings.map((heading) => ({ heading })),
-    meters.map(({ key, eventType, aggregation, valueFrom, uniqueBy, unit, stripe, inUse }) => {
+    meters.map(({ key, eventType, aggregation, valueFrom, uniqueBy, unit, stripe, inUse, archivedFrom }) => {
       const field = aggregation === 'count' ? '' : ` ${uniqueBy ?? valueFrom}`;
-      return [key, `${aggregation}${field}`, eventType, unit, stripe?.eventName, definitionOf(inUse)];
+      return [key, `${aggregation}${field}`, eventType, unit, stripe?.eventName, definitionOf(inUse, archivedFrom)];
     }),
   );
 }
 
 /** Whether what it counts may still change. */
-function definitionOf(inUse: boolean): string {
+function definitionOf(inUse: boolean, archivedFrom?: string): string {
+  if (archivedFrom !== undefined) return `archived from ${archivedFrom}`;
   return inUse ? 'in use' : 'editable';
 }
 

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { DaemonError } from '../errors.ts';
+import { countsToMs } from './billing-customer.ts';
 import { isAdditive, type Meter } from './meter.ts';
 import { parseQuantity, parseSignedNumber, type Quantity } from './quantity.ts';
 import { shortTextFault } from './short-text.ts';
@@ -95,7 +96,8 @@ function parseSignedText(text: string): ReturnType<typeof parseQuantity> {
 /**
  * Makes sure that an adjustment can count: only windows that add up can be corrected by a difference.
  * @param countsFromMs since when the meter counts this customer's usage.
- * @throws DaemonError `adjustment_not_additive`, `adjustment_not_whole`, `adjustment_before_meter`.
+ * @throws DaemonError `adjustment_not_additive`, `adjustment_not_whole`, `adjustment_before_meter`,
+ *   `adjustment_after_meter`.
  */
 export function assertAdjustable(adjustment: Adjustment, meter: Meter, countsFromMs: number): void {
   const refuse = (code: string, pointer: string, message: string): never => {
@@ -114,6 +116,10 @@ export function assertAdjustable(adjustment: Adjustment, meter: Meter, countsFro
   if (adjustment.occurredAtMs < countsFromMs) {
     const from = new Date(countsFromMs).toISOString();
     refuse('adjustment_before_meter', '/occurredAt', `The meter counts this customer's usage from ${from} on.`);
+  }
+  if (adjustment.occurredAtMs >= countsToMs(meter)) {
+    const to = new Date(countsToMs(meter)).toISOString();
+    refuse('adjustment_after_meter', '/occurredAt', `The meter is archived: it counts nothing from ${to} on.`);
   }
 }
 

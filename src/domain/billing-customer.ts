@@ -123,6 +123,11 @@ export function reshapedHours(customer: BillingCustomer, period: Period): Period
   return [...hours].map(wholeHour);
 }
 
+/** Until when a meter counts usage: for ever, unless it was archived. UTC milliseconds. */
+export function countsToMs(meter: Pick<Meter, 'archivedFromMs'>): number {
+  return meter.archivedFromMs ?? Number.POSITIVE_INFINITY;
+}
+
 /**
  * From when a meter counts a customer's usage: its `effectiveFrom`, or the start of the period it was created in; the
  * earliest such start when the customer's calendar changed, so that what was counted once stays counted.

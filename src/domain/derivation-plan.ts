@@ -1,6 +1,7 @@
 import {
   type BillingCustomer,
   countsFromMs,
+  countsToMs,
   currentCalendar,
   earlierPeriodsOfHour,
   formerWindowsOfHour,
@@ -92,6 +93,8 @@ export class DerivationPlanner {
   readonly #customers: ReadonlyMap<string, BillingCustomer>;
   readonly #meters: readonly Meter[];
   /** By customer: from when on every meter counts. */
+  /** Until when all of the meters count. */
+  #allCountToMs: number | undefined;
   readonly #allCountFrom = new Map<string, number>();
   readonly #stepPairsMax: number;
   #allKeys: string | undefined;
@@ -202,9 +205,11 @@ export class DerivationPlanner {
       );
       this.#allCountFrom.set(customer.customerId, allFrom);
     }
-    return windowFromMs >= allFrom
-      ? this.#meters
-      : this.#meters.filter((meter) => windowFromMs >= countsFromMs(meter, customer));
+    this.#allCountToMs ??= Math.min(...this.#meters.map(countsToMs));
+    if (windowFromMs >= allFrom && windowFromMs < this.#allCountToMs) return this.#meters;
+    return this.#meters.filter(
+      (meter) => windowFromMs >= countsFromMs(meter, customer) && windowFromMs < countsToMs(meter),
+    );
   }
 
   #keysOf(meters: readonly Meter[]): string {

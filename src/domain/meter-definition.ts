@@ -10,6 +10,7 @@ import {
   parseEventField,
 } from './meter.ts';
 import { idFault } from './id-text.ts';
+import { archivedAfter, earlierOf, isResumed } from './meter-archive.ts';
 import { shortTextFault } from './short-text.ts';
 import { EVENT_TYPE_LENGTH_MAX, parseProperty, parseTimestamp, type PropertyValue } from './usage-event.ts';
 
@@ -27,6 +28,10 @@ export interface MeterDefinition {
   readonly effectiveFrom?: Date;
   readonly lateUsage: LateUsagePolicy;
   readonly stripe?: { readonly eventName: string };
+  /** Counts nothing from this instant on. */
+  readonly archivedFrom?: Date;
+  /** Where it went before sending was stopped: it can go nowhere else afterwards. */
+  readonly formerStripe?: { readonly eventName: string };
   /** Set by the first run that derives with it. */
   readonly usedAt?: Date;
   /** Hours from this instant on are still to be queued. */
@@ -52,6 +57,8 @@ export interface MeterChange {
   readonly effectiveFrom?: string | null;
   readonly lateUsage?: LateUsagePolicy;
   readonly stripe?: { readonly eventName: string } | null;
+  /** RFC 3339, a whole hour ahead; null: it counts again, also what came meanwhile. */
+  readonly archivedFrom?: string | null;
 }
 
 const CONDITIONS_MAX = 20;
@@ -66,7 +73,8 @@ const EVENT_NAME = /^[A-Za-z0-9._:/-]{1,100}$/;
  * The meter after a change; `before` itself when the change changes nothing.
  *
  * Once a meter was used, what it counts is fixed: a figure that was submitted must not change its meaning. Its names and
- * its late-usage policy may change, and it may be connected to Stripe if it was not.
+ * its late-usage policy may change, it may be connected to Stripe if it was not, be disconnected and connected to the same
+ * Stripe meter again, and it may be archived.
  * @throws DaemonError `meter_invalid` with `context.pointer`, or `meter_in_use`.
  */
 export function changeMeter(
@@ -79,12 +87,14 @@ export function changeMeter(
   if (fault !== undefined) throw invalid(`A meter key ${fault.phrase}.`, '');
   const counted = countedAfter(before, change);
   const stripe = pick(change.stripe, before?.stripe, readStripe);
+  const archivedFrom = archivedAfter(before?.archivedFrom, change.archivedFrom, nowMs);
   const isRedefined = before === undefined || countedText(before) !== countedText(counted);
   checkUse(before, { isRedefined, stripe });
   const createdAt = before?.createdAt ?? new Date(nowMs);
   const requeueFrom = isRedefined
     ? (counted.effectiveFrom ?? new Date(createdAt.getTime() - LOOKBACK_MS))
-    : before.requeueFrom;
+    : earlierOf(before.requeueFrom, isResumed(before.archivedFrom, archivedFrom) ? before.archivedFrom : undefined);
+  const formerStripe = stripe === undefined ? (before?.stripe ?? before?.formerStripe) : undefined;
   const next: MeterDefinition = {
     _id: key,
     displayName: readText(change.displayName ?? before?.displayName ?? key, 'displayName'),
@@ -92,6 +102,8 @@ export function changeMeter(
     ...counted,
     lateUsage: change.lateUsage ?? before?.lateUsage ?? 'review',
     ...(stripe !== undefined && { stripe }),
+    ...(archivedFrom !== undefined && { archivedFrom }),
+    ...(before?.usedAt !== undefined && formerStripe !== undefined && { formerStripe }),
     ...(before?.usedAt !== undefined && { usedAt: before.usedAt }),
     ...(requeueFrom !== undefined && { requeueFrom }),
     revision: (before?.revision ?? 0) + 1,
@@ -151,12 +163,16 @@ function checkUse(
   change: { isRedefined: boolean; stripe: { eventName: string } | undefined },
 ): void {
   if (before?.usedAt === undefined) return;
-  const isReconnected = before.stripe !== undefined && before.stripe.eventName !== change.stripe?.eventName;
+  const goesTo = before.stripe ?? before.formerStripe;
+  const isReconnected =
+    goesTo !== undefined && change.stripe !== undefined && goesTo.eventName !== change.stripe.eventName;
   if (!change.isRedefined && !isReconnected) return;
   throw new DaemonError({
     kind: 'conflict',
     code: 'meter_in_use',
-    message: 'What a meter counts, and where it goes, is fixed once it was used. Make a new meter.',
+    message:
+      'What a meter counts, and where it goes, is fixed once it was used. Make a new meter, and archive this one ' +
+      '(`tallystick meters archive`); `"stripe": null` only stops sending.',
     context: { meter: before._id, usedAt: before.usedAt.toISOString() },
   });
 }
@@ -174,7 +190,14 @@ function countedText(counted: Counted): string {
 }
 
 function contentOf(meter: MeterDefinition): string {
-  return JSON.stringify([countedText(meter), meter.displayName, meter.unit, meter.lateUsage, meter.stripe?.eventName]);
+  return JSON.stringify([
+    countedText(meter),
+    meter.displayName,
+    meter.unit,
+    meter.lateUsage,
+    meter.stripe?.eventName,
+    meter.archivedFrom,
+  ]);
 }
 
 function readText(text: string, name: string): string {

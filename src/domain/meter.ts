@@ -30,6 +30,8 @@ export interface Meter {
   /** Counts facts from this instant (a whole hour); without it, from the start of each customer's open period. */
   readonly effectiveFromMs?: number;
   readonly createdAtMs: number;
+  /** Counts no facts from this instant (a whole hour) on. */
+  readonly archivedFromMs?: number;
   readonly lateUsage: LateUsagePolicy;
   readonly stripe?: { readonly eventName: string };
 }

@@ -35,7 +35,7 @@ const StripeTarget = Type.Object(
   { additionalProperties: false },
 );
 
-const MeterReply = Type.Object({
+export const MeterReply = Type.Object({
   key: MeterKey,
   displayName: Type.String(),
   unit: Type.String(),
@@ -48,6 +48,9 @@ const MeterReply = Type.Object({
   effectiveFrom: Type.Optional(Instant),
   lateUsage: LateUsage,
   stripe: Type.Optional(StripeTarget),
+  archivedFrom: Type.Optional(
+    Type.String({ ...Instant, description: 'Counts and sends nothing from this instant on.' }),
+  ),
   inUse: Type.Boolean({ description: 'What it counts can no longer change.' }),
   createdAt: Instant,
   updatedAt: Instant,
@@ -61,7 +64,7 @@ function described<Schema extends object>(schema: Schema, description: string): 
   return { ...schema, description };
 }
 
-const MeterBody = Type.Object(
+export const MeterBody = Type.Object(
   {
     displayName: Type.Optional(
       Type.String({ description: 'For people; the name of the Stripe meter. Default: the key.' }),
@@ -101,7 +104,14 @@ const MeterBody = Type.Object(
     stripe: Type.Optional(
       described(
         nullable<Static<typeof StripeTarget>>(StripeTarget),
-        'The `event_name` of the Stripe meter that gets what it counts; without one it counts and sends nothing.',
+        'The `event_name` of the Stripe meter that gets what it counts; without one it counts and sends nothing. null ' +
+          'stops sending, also of a used meter: it can be connected to the same Stripe meter again, and to no other.',
+      ),
+    ),
+    archivedFrom: Type.Optional(
+      described(
+        NullableText,
+        'The whole hour, ahead, from which it counts and sends nothing. null lets it count again, also what came meanwhile.',
       ),
     ),
   },
@@ -182,20 +192,20 @@ async function put(
   input: { key: string; change: MeterChange; dryRun: boolean },
 ): Promise<Static<typeof MeterReply>> {
   const { meter } = await deps.putMeter(input);
-  return toReply(meter);
+  return toMeterReply(meter);
 }
 
 async function show(deps: MeterRoutesDeps, key: string): Promise<Static<typeof MeterReply>> {
   const meter = await deps.findMeter(key);
   if (meter === null) throw notFound(key);
-  return toReply(meter);
+  return toMeterReply(meter);
 }
 
 /** Meters are few: all are read, and a page is cut from them. */
 async function list(deps: MeterRoutesDeps, query: Static<typeof ListQuery>): Promise<Static<typeof MeterList>> {
   const after = query.cursor === undefined ? '' : decodeCursor(query.cursor, AfterId)[0];
   const found = (await deps.listMeters()).filter(({ _id }) => _id > after);
-  return toPage(found, readLimit(query.limit), { item: toReply, cursor: ({ _id }) => [_id] });
+  return toPage(found, readLimit(query.limit), { item: toMeterReply, cursor: ({ _id }) => [_id] });
 }
 
 function notFound(key: string): DaemonError {
@@ -207,8 +217,8 @@ function notFound(key: string): DaemonError {
   });
 }
 
-function toReply(meter: MeterDefinition): Static<typeof MeterReply> {
-  const { uniqueBy, effectiveFrom, stripe } = meter;
+export function toMeterReply(meter: MeterDefinition): Static<typeof MeterReply> {
+  const { uniqueBy, effectiveFrom, stripe, archivedFrom } = meter;
   return {
     key: meter._id,
     displayName: meter.displayName,
@@ -222,6 +232,7 @@ function toReply(meter: MeterDefinition): Static<typeof MeterReply> {
     ...(effectiveFrom !== undefined && { effectiveFrom: effectiveFrom.toISOString() }),
     lateUsage: meter.lateUsage,
     ...(stripe !== undefined && { stripe: { eventName: stripe.eventName } }),
+    ...(archivedFrom !== undefined && { archivedFrom: archivedFrom.toISOString() }),
     inUse: meter.usedAt !== undefined,
     createdAt: meter.createdAt.toISOString(),
     updatedAt: meter.updatedAt.toISOString(),

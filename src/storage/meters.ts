@@ -24,6 +24,8 @@ export interface MeterDocument {
   effectiveFrom?: Date;
   lateUsage: LateUsagePolicy;
   stripe?: { eventName: string };
+  archivedFrom?: Date;
+  formerStripe?: { eventName: string };
   /** Set by the first run that derives with it; from then on what it counts is fixed. */
   usedAt?: Date;
   /** Unset once the hours of events that came before the meter are queued. */
@@ -128,6 +130,7 @@ export function toMeter(document: MeterDocument): Meter {
     ...(document.effectiveFrom !== undefined && { effectiveFromMs: document.effectiveFrom.getTime() }),
     createdAtMs: document.createdAt.getTime(),
     lateUsage: document.lateUsage,
+    ...(document.archivedFrom !== undefined && { archivedFromMs: document.archivedFrom.getTime() }),
     ...(document.stripe !== undefined && { stripe: document.stripe }),
   };
 }
@@ -146,6 +149,7 @@ export function toMeterDocument(meter: Meter, at: { revision: number; updatedAt:
     groupBy: meter.groupBy.map(formatEventField),
     ...(meter.effectiveFromMs !== undefined && { effectiveFrom: new Date(meter.effectiveFromMs) }),
     lateUsage: meter.lateUsage,
+    ...(meter.archivedFromMs !== undefined && { archivedFrom: new Date(meter.archivedFromMs) }),
     ...(meter.stripe !== undefined && { stripe: { eventName: meter.stripe.eventName } }),
     revision: at.revision,
     createdAt: new Date(meter.createdAtMs),

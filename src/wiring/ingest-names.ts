@@ -16,7 +16,13 @@ export function openIngestNames({ stores, stripe, clock, log }: JobParts): Inges
   const troubles = new TroubleLog(log, clock);
   return {
     eventTypes: new KnownNames({
-      find: async () => new Set((await stores.meters.list()).map(({ eventType }) => eventType)),
+      find: async () => {
+        const nowMs = clock.now();
+        const counting = (await stores.meters.list()).filter(
+          ({ archivedFrom }) => (archivedFrom?.getTime() ?? nowMs + 1) > nowMs,
+        );
+        return new Set(counting.map(({ eventType }) => eventType));
+      },
       clock,
       onError: (err) => troubles.report({ phrase: 'could not read meters', fields: { err } }),
     }),

@@ -1,12 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { ingestUsageEvents } from '../../jobs/ingest-usage-events.ts';
 import { putCustomer } from '../../jobs/put-customer.ts';
-import { putMeter } from '../../jobs/put-meter.ts';
+import { previewMeter, type PreviewMeterDeps } from '../../jobs/preview-meter.ts';
+import { archiveMeter, putMeter } from '../../jobs/put-meter.ts';
 import { readUsage } from '../../jobs/read-usage.ts';
 import { replayRejectedEvent } from '../../jobs/replay-rejected-event.ts';
 import type { UsageEvent } from '../domain/usage-event.ts';
 import { registerCustomers } from '../http/customers.ts';
 import { registerEvents } from '../http/events.ts';
+import { registerMeterLife } from '../http/meter-life.ts';
 import { registerMeters } from '../http/meters.ts';
 import type { Metrics } from '../http/metrics.ts';
 import { registerRejectedEvents } from '../http/rejected-events.ts';
@@ -17,6 +19,8 @@ import { registerUnmappedCustomers } from '../http/unmapped-customers.ts';
 import { registerUsage } from '../http/usage.ts';
 import type { JobQueue } from '../queue/job-queue.ts';
 import { withLiveUsage } from '../storage/live-usage.ts';
+import { toMeter } from '../storage/meters.ts';
+import { auditedCustomerIds, withUsageAudit } from '../storage/usage-audit.ts';
 import { toUsageEventDocument } from '../storage/usage-events.ts';
 import { factRoutes } from './fact-routes.ts';
 import { guardRoutes } from './invoice-guards.ts';
@@ -107,6 +111,16 @@ function ingestRoutes({ jobs, metrics }: RouteParts, names: IngestNames): RouteR
   ];
 }
 
+function previewDeps({ stores, clock }: JobParts): PreviewMeterDeps {
+  const { db } = stores.database;
+  return {
+    clock,
+    toMeter: (definition) => toMeter({ ...definition, where: [...definition.where], groupBy: [...definition.groupBy] }),
+    customerIds: (hours) => auditedCustomerIds(db, hours),
+    withAudit: (work) => withUsageAudit(db, work),
+  };
+}
+
 function catalogueRoutes({ jobs, queue }: RouteParts, names: IngestNames): RouteRegistrar[] {
   const { stores, clock, stripe } = jobs;
   const { db } = stores.database;
@@ -146,6 +160,11 @@ function catalogueRoutes({ jobs, queue }: RouteParts, names: IngestNames): Route
         },
         findMeter: (key) => stores.meters.find(key),
         listMeters: () => stores.meters.list(),
+      }),
+    (app) =>
+      registerMeterLife(app, {
+        archiveMeter: (input) => archiveMeter({ clock, meters: stores.meters }, input),
+        previewMeter: (input) => previewMeter(previewDeps(jobs), input),
       }),
     (app) =>
       registerUsage(app, {
