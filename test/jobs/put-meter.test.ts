@@ -110,7 +110,6 @@ describe('putMeter', () => {
     { groupBy: ['zone'] },
     { effectiveFrom: '2026-11-01T00:00:00Z' },
     { stripe: { eventName: 'other' } },
-    { stripe: null },
   ] as MeterChange[])('refuses to change what a used meter counts, or where it goes: %o', async (change) => {
     await withDatabase(async (db) => {
       await put(db, { ...calls, stripe: { eventName: 'calls' } });
