@@ -10,9 +10,9 @@ import { type EventInput, ingestEvents, meterOf, storeMeters } from '../support/
 
 interface Used {
   readonly pipeline: Pipeline;
-  put(change: MeterChange): Promise<unknown>;
+  readonly put: (change: MeterChange) => Promise<unknown>;
   /** Stores usage, lets everything follow, and says what Stripe has counted. */
-  totalWith(...events: EventInput[]): Promise<string>;
+  readonly totalWith: (...events: EventInput[]) => Promise<string>;
 }
 
 /** At noon, with a meter that has counted 1 of an hour before. */
