@@ -1,5 +1,6 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { usageError } from '../lib/command-error.ts';
+import { daysOf } from '../lib/explained-days.ts';
 import { type Explanation, type ExplainedFact, renderExplanation } from '../lib/explanation.ts';
 import { renderExplanationCsv } from '../lib/explanation-csv.ts';
 import type { ApiClient } from '../lib/api-client.ts';
@@ -12,6 +13,7 @@ interface ExplainOptions {
   readonly to?: string;
   readonly period?: string;
   readonly hour?: string;
+  readonly by?: string;
   readonly limit: string;
   readonly all?: boolean;
   readonly csv?: boolean;
@@ -30,6 +32,7 @@ export function explainCommand(): Command {
     examples: [
       'tallystick explain --customer acme --meter api_calls --from 2026-11-01 --to 2026-12-01',
       'tallystick explain --customer acme --meter api_calls --hour 2026-11-20T07:00:00Z',
+      'tallystick explain --customer acme --meter api_calls --period previous --by day',
       'tallystick explain --customer acme --meter api_calls --csv > api_calls.csv',
     ],
   })
@@ -42,6 +45,11 @@ export function explainCommand(): Command {
     .option('--to <instant>', 'before this day or instant')
     .option('--period <name>', 'current or previous billing period, instead of --from and --to')
     .option('--hour <instant>', 'with the raw facts of the hour that holds this instant')
+    .addOption(
+      new Option('--by <unit>', 'hour: every window; day: the windows of a day in UTC together')
+        .choices(['hour', 'day'])
+        .default('hour'),
+    )
     .option('--limit <number>', 'how many raw facts at most', FACTS_DEFAULT)
     .option('--all', 'every row of every table')
     .option('--csv', 'print rows as CSV, one level after the other')
@@ -49,11 +57,13 @@ export function explainCommand(): Command {
       await runVerb(command, async ({ api, output }) => {
         if (options.csv === true && options.json === true)
           throw usageError('--csv and --json exclude each other', 'Give one.');
+        const byDay = options.by === 'day';
+        if (byDay && options.hour !== undefined)
+          throw usageError('--by day and --hour exclude each other', 'Give one: an hour has no days.');
         const explanation = await fetchExplanation(api(), options);
-        output.result(explanation, () =>
-          options.csv === true
-            ? renderExplanationCsv(explanation)
-            : renderExplanation(explanation, { all: options.all === true, facts: options.hour !== undefined }),
+        const show = { all: options.all === true, facts: options.hour !== undefined, byDay };
+        output.result(byDay ? { ...explanation, days: daysOf(explanation) } : explanation, () =>
+          options.csv === true ? renderExplanationCsv([explanation], show) : renderExplanation(explanation, show),
         );
       });
     });

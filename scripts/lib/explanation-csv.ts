@@ -1,7 +1,8 @@
+import { daysOf } from './explained-days.ts';
 import { renderCsv } from './csv-table.ts';
 import { type Explanation, LEVELS } from './explanation.ts';
 
-const CSV_HEADINGS = [
+const HEADINGS = [
   'level',
   'from',
   'to',
@@ -15,49 +16,99 @@ const CSV_HEADINGS = [
   'cancellation',
   'cancellationAt',
   'offsetBy',
-];
+  'subject',
+  'user',
+  'properties',
+  'figure',
+  'customer',
+  'meter',
+] as const;
 
-/** Every row of every level; `level` says which. */
-export function renderExplanationCsv(of: Explanation): string {
-  const rows: (string | undefined)[][] = LEVELS.map(([level]) => [level, of.from, of.to, of.totals[level]]);
-  for (const { invoiceId, status, from, to, quantity } of of.billing.invoices) {
-    rows.push(['invoice', from, to, quantity, undefined, invoiceId, status]);
-  }
-  for (const { reason, from, to, quantity } of of.billing.unbilled) {
-    rows.push(['unbilled', from, to, quantity, undefined, undefined, undefined, reason]);
-  }
-  for (const submission of of.submissions) {
-    const { timestamp, value, identifier, state, reason, attempts, acceptedAt, cancellation, offsetBy } = submission;
-    rows.push([
-      'meter_event',
-      timestamp,
-      undefined,
-      value,
-      undefined,
-      identifier,
-      state,
-      reason,
-      String(attempts),
-      acceptedAt,
-      cancellation?.state,
-      cancellation?.at,
-      offsetBy,
-    ]);
-  }
-  for (const { timestamp, quantity, id, state, reason } of of.lateUsage) {
-    rows.push(['late_usage', timestamp, undefined, quantity, undefined, id, state, reason]);
-  }
-  for (const { from, to, quantity, eventCount } of of.periods ?? []) {
-    rows.push(['period', from, to, quantity, String(eventCount)]);
-  }
-  for (const { from, to, quantity, eventCount } of of.windows) {
-    rows.push(['window', from, to, quantity, String(eventCount)]);
-  }
-  for (const { occurredAt, value, idempotencyKey, kind = 'event', reason } of of.facts.data) {
-    rows.push(['fact', occurredAt, undefined, value ?? undefined, undefined, idempotencyKey, kind, reason]);
-  }
-  return renderCsv(
-    CSV_HEADINGS,
-    rows.map((row) => CSV_HEADINGS.map((_heading, index) => row[index])),
+type Row = Partial<Record<(typeof HEADINGS)[number], string>>;
+
+/**
+ * Every row of every level of some explanations, one after the other; `level` says which.
+ * @param show.byDay days in UTC instead of windows.
+ */
+export function renderExplanationCsv(explanations: readonly Explanation[], show: { byDay: boolean }): string {
+  const rows = explanations.flatMap((of) =>
+    rowsOf(of, show).map((row): Row => ({ ...row, customer: of.customerId, meter: of.meter })),
   );
+  return renderCsv(
+    HEADINGS,
+    rows.map((row) => HEADINGS.map((heading) => row[heading])),
+  );
+}
+
+function rowsOf(of: Explanation, { byDay }: { byDay: boolean }): Row[] {
+  return [
+    ...LEVELS.map(([level]): Row => ({ level, from: of.from, to: of.to, quantity: of.totals[level] })),
+    ...billingRows(of),
+    ...submissionRows(of),
+    ...of.lateUsage.map(({ timestamp, quantity, id, state, reason }): Row => {
+      return { level: 'late_usage', from: timestamp, quantity, id, state, reason };
+    }),
+    ...(of.periods ?? []).map((period) => ({ level: 'period', ...figureOf(period) })),
+    ...(byDay
+      ? daysOf(of).map((day) => ({ level: 'day', ...figureOf(day) }))
+      : of.windows.map((window) => ({ level: 'window', ...figureOf(window) }))),
+    ...factRows(of),
+  ];
+}
+
+function billingRows({ billing }: Explanation): Row[] {
+  return [
+    ...billing.invoices.map(({ invoiceId, status, from, to, quantity }): Row => {
+      return { level: 'invoice', from, to, id: invoiceId, state: status, ...(quantity !== undefined && { quantity }) };
+    }),
+    ...billing.unbilled.map((part): Row => ({ level: 'unbilled', ...part })),
+  ];
+}
+
+function submissionRows({ submissions }: Explanation): Row[] {
+  return submissions.map((submission): Row => {
+    const { identifier, subject, timestamp, value, state, reason, attempts, acceptedAt, cancellation, offsetBy } =
+      submission;
+    return {
+      level: 'meter_event',
+      from: timestamp,
+      quantity: value,
+      id: identifier,
+      subject,
+      state,
+      attempts: String(attempts),
+      ...(reason !== undefined && { reason }),
+      ...(acceptedAt !== undefined && { acceptedAt }),
+      ...(cancellation && { cancellation: cancellation.state, cancellationAt: cancellation.at }),
+      ...(offsetBy !== undefined && { offsetBy }),
+    };
+  });
+}
+
+function figureOf(of: { from: string; to: string; quantity?: string; eventCount: number; figure?: string }): Row {
+  const { from, to, quantity, eventCount, figure } = of;
+  return {
+    from,
+    to,
+    facts: String(eventCount),
+    ...(quantity !== undefined && { quantity }),
+    ...(figure !== undefined && { figure }),
+  };
+}
+
+/** Properties are one cell of JSON; their numbers are exact decimal texts. */
+function factRows({ facts }: Explanation): Row[] {
+  return facts.data.map((fact): Row => {
+    const { occurredAt, value, idempotencyKey, kind = 'event', reason, userId, properties } = fact;
+    return {
+      level: 'fact',
+      from: occurredAt,
+      id: idempotencyKey,
+      state: kind,
+      ...(value !== null && { quantity: value }),
+      ...(reason !== undefined && { reason }),
+      ...(userId !== undefined && { user: userId }),
+      ...(properties !== undefined && { properties: JSON.stringify(properties) }),
+    };
+  });
 }

@@ -1,5 +1,7 @@
 import { explainUnbilled, explainUnknown } from '../../src/domain/unbilled-usage.ts';
-import { type Column, renderTable } from './table.ts';
+import { daysOf } from './explained-days.ts';
+import { fitLast, left, right, section, shortInstant, type TableParts } from './fitted-table.ts';
+import { renderTable } from './table.ts';
 
 /** The answer of `GET /v1/customers/{customerId}/explain`, as far as it is shown. */
 export interface Explanation {
@@ -59,6 +61,8 @@ interface ExplainedFigure {
 
 interface ExplainedSubmission {
   readonly identifier: string;
+  /** `window`, `period`, `late` or `heal`. */
+  readonly subject: string;
   readonly timestamp: string;
   readonly value: string;
   readonly state: string;
@@ -80,10 +84,6 @@ export interface ExplainedFact {
   readonly actor?: string;
 }
 
-const WIDTH = 100;
-const GAP = 2;
-/** Rows of a table, unless all are asked for. */
-const ROWS_SHOWN = 24;
 /** What a figure comes to, from the bill down to the facts. */
 export const LEVELS = [
   ['sent', 'sent to Stripe, and taken in time for its invoice'],
@@ -103,24 +103,28 @@ const NAMES: Readonly<Record<string, string>> = {
   notDerived: 'not derived yet',
 };
 
-const left = (heading: string): Column => ({ heading });
-const right = (heading: string): Column => ({ heading, align: 'right' });
+/** What of an explanation is shown. */
+export interface ShownParts {
+  /** Every row of every table. */
+  readonly all: boolean;
+  /** With the raw facts of an hour: the tables are then of that hour alone. */
+  readonly facts: boolean;
+  /** Days in UTC instead of windows. */
+  readonly byDay?: boolean;
+}
 
-/**
- * Level by level, at most 100 columns wide but for numbers and keys that are wider by themselves.
- * @param show.facts with the raw facts of an hour: the tables are then of that hour alone.
- */
-export function renderExplanation(whole: Explanation, show: { all: boolean; facts: boolean }): string {
+/** Level by level, at most 100 columns wide but for ids and numbers, which are whole. */
+export function renderExplanation(whole: Explanation, show: ShownParts): string {
   const of = show.facts ? ofHour(whole) : whole;
   const head = `${of.customerId}  ${of.meter} (${of.aggregation}, ${of.unit})  ${shortInstant(of.from)} to ${shortInstant(of.to)}`;
   const sections = [
     head,
     renderLevels(of),
     renderBilling(of),
-    section(`meter events (${of.submissions.length})`, show.all, submissionTable(of)),
+    submissionSection(of, show.all),
     section(`late usage (${of.lateUsage.length})`, show.all, lateTable(of)),
     section(`billing periods (${of.periods?.length ?? 0})`, show.all, periodTable(of)),
-    section(`windows (${of.windows.length})`, show.all, windowTable(of)),
+    show.byDay === true ? daySection(of) : section(`windows (${of.windows.length})`, show.all, windowTable(of)),
     show.facts ? renderFacts(of) : `raw facts: ${of.facts.eventCount} counted; --hour INSTANT shows those of an hour`,
   ];
   return sections.filter((text) => text !== '').join('\n\n');
@@ -166,27 +170,21 @@ function renderBilling({ billing }: Explanation): string {
   return [...(lines.length === 0 ? ['on no invoice so far'] : lines), ...nothing, ...unknown].join('\n');
 }
 
-interface TableParts {
-  readonly columns: readonly Column[];
-  readonly rows: readonly (readonly (string | undefined)[])[];
-}
-
-function section(title: string, all: boolean, { columns, rows }: TableParts): string {
-  if (rows.length === 0) return '';
-  const shown = all ? rows : rows.slice(0, ROWS_SHOWN);
-  const rest = rows.length - shown.length;
-  const more = rest > 0 ? `\n… and ${rest} more (--all, --json or --csv shows them)` : '';
-  return `${title}\n${renderTable(columns, fitLast(columns, shown))}${more}`;
-}
-
-function submissionTable({ submissions }: Explanation): TableParts {
-  return {
+function submissionSection({ submissions }: Explanation, all: boolean): string {
+  const table = section(`meter events (${submissions.length})`, all, {
     columns: [left('stamp'), right('value'), left('state'), right('tries'), left('identifier')],
     rows: submissions.map((submission) => {
       const { timestamp, value, attempts, identifier } = submission;
       return [shortInstant(timestamp), value, stateText(submission), String(attempts), identifier];
     }),
-  };
+  });
+  const heals = submissions.filter(isHeal).length;
+  if (heals === 0) return table;
+  return `${table}\n${heals} of them ${heals === 1 ? 'is a heal' : 'are heals'}: in no sum above, since what they make up for is counted elsewhere`;
+}
+
+function isHeal({ subject }: ExplainedSubmission): boolean {
+  return subject === 'heal';
 }
 
 const CANCELLATIONS: Readonly<Record<string, string>> = {
@@ -195,9 +193,10 @@ const CANCELLATIONS: Readonly<Record<string, string>> = {
   refused: 'cancellation refused',
 };
 
-/** The state, why, and whether Stripe was asked to take it out of its total. */
-function stateText({ state, reason, cancellation, offsetBy }: ExplainedSubmission): string {
-  const told = [reason === undefined ? state : `${state}: ${reason}`];
+/** Whether it is a heal, the state, why, and whether Stripe was asked to take it out of its total. */
+function stateText(submission: ExplainedSubmission): string {
+  const { state, reason, cancellation, offsetBy } = submission;
+  const told = [...(isHeal(submission) ? ['heal'] : []), reason === undefined ? state : `${state}: ${reason}`];
   if (cancellation !== undefined) told.push(CANCELLATIONS[cancellation.state] ?? cancellation.state);
   if (offsetBy !== undefined) told.push('taken back');
   return told.join(', ');
@@ -244,12 +243,32 @@ function windowTable({ windows }: Explanation): TableParts {
   };
 }
 
+/** All days: they are few. */
+function daySection(of: Explanation): string {
+  const days = daysOf(of);
+  const isRunning = days.some(({ figure }) => figure !== undefined);
+  const numbers = isRunning
+    ? [right('facts'), right('figure'), left('')]
+    : [right('quantity'), right('facts'), right('raw')];
+  return section(`days in UTC (${days.length})`, true, {
+    columns: [left('day'), ...numbers],
+    rows: days.map(({ from, quantity, eventCount, raw, figure, setsFigure }) => [
+      from.slice(0, 'YYYY-MM-DD'.length),
+      ...(isRunning
+        ? [String(eventCount), figure, setsFigure === true ? 'sets it' : '']
+        : [quantity, String(eventCount), raw.quantity]),
+    ]),
+  });
+}
+
 function renderFacts({ facts }: Explanation): string {
-  const columns = [left('occurred'), right('value'), left('key'), left('what')];
+  const hasUsers = facts.data.some(({ userId }) => userId !== undefined);
+  const columns = [left('occurred'), right('value'), left('key'), ...(hasUsers ? [left('user')] : []), left('what')];
   const rows = facts.data.map((fact) => [
     fact.occurredAt,
     fact.value ?? 'uncountable',
     fact.idempotencyKey,
+    ...(hasUsers ? [fact.userId] : []),
     describe(fact),
   ]);
   const title = `raw facts from ${shortInstant(facts.from)} to ${shortInstant(facts.to)}: ${facts.quantity} from ${facts.eventCount} counted`;
@@ -257,29 +276,9 @@ function renderFacts({ facts }: Explanation): string {
   return `${title}\n${renderTable(columns, fitLast(columns, rows))}${more}`;
 }
 
-function describe({ kind, userId, properties = {}, reason, actor }: ExplainedFact): string {
+function describe({ kind, properties = {}, reason, actor }: ExplainedFact): string {
   if (kind === 'adjustment') return `adjustment by ${actor ?? '?'}: ${reason ?? ''}`;
-  const parts = Object.entries(properties).map(([name, value]) => `${name}=${String(value)}`);
-  return [...(userId === undefined ? [] : [`user ${userId}`]), ...parts].join(' ');
-}
-
-/** Cuts the last column, so that a row fits: identifiers at their beginning, where they are all alike. */
-function fitLast(columns: readonly Column[], rows: TableParts['rows']): TableParts['rows'] {
-  const last = columns.length - 1;
-  const widthOf = (index: number): number =>
-    Math.max(columns[index]?.heading.length ?? 0, ...rows.map((row) => row[index]?.length ?? 1));
-  const others = columns.slice(0, last).reduce((sum, _column, index) => sum + widthOf(index) + GAP, 0);
-  const room = Math.max(16, WIDTH - others);
-  const isKey = /^(?:identifier|id)$/.test(columns[last]?.heading ?? '');
-  return rows.map((row) => row.map((cell, index) => (index === last ? cut(cell, room, isKey) : cell)));
-}
-
-function cut(text: string | undefined, room: number, isKey: boolean): string | undefined {
-  if (text === undefined || text.length <= room) return text;
-  return isKey ? `…${text.slice(1 - room)}` : `${text.slice(0, room - 1)}…`;
-}
-
-/** `2026-11-20T07:00Z` for a whole minute. */
-function shortInstant(text: string): string {
-  return text.replace(/:00\.000Z$/, 'Z').replace(/\.000Z$/, 'Z');
+  return Object.entries(properties)
+    .map(([name, value]) => `${name}=${String(value)}`)
+    .join(' ');
 }

@@ -176,7 +176,7 @@ describe('a submission that was replaced and counted all the same', () => {
       const done = { state: 'done', attempts: 2, idempotencyKey: `${identifier}.c2` };
       for (const one of await shown(identifier, get)) expect(one?.cancellation).toMatchObject(done);
       expect(renderExplanation(await explain(get), { all: true, facts: false })).toContain(', cancelled');
-      expect(renderExplanationCsv(await explain(get))).toContain(`,done,${at.slice(0, 13)}`);
+      expect(renderExplanationCsv([await explain(get)], { byDay: false })).toContain(`,done,${at.slice(0, 13)}`);
     }));
 
   it('is shown with the negative delta that takes it back, where it is too late to cancel it', () =>
