@@ -102,6 +102,13 @@ const WORDINGS = {
     what: (fact) => `${many(fact.count, 'journal entry waits', 'journal entries wait')} to be aggregated${since(fact)}`,
     todo: () => 'see that a daemon with the role `worker` runs, and what `tallystick doctor jobs` says',
   },
+  customer_hours_set_aside: {
+    area: 'usage',
+    what: (fact) =>
+      `${many(fact.count, 'customer-hour', 'customer-hours')} cannot be aggregated: ${fact.reason ?? ''}${since(fact)}`,
+    todo: () =>
+      'mend what the reason names; they are tried again in every run, and `tallystick aggregate` runs one now',
+  },
   late_usage: {
     area: 'usage',
     what: (fact) =>

@@ -135,6 +135,16 @@ async function usageFacts({ stores, config, nowMs }: ReviewParts): Promise<Revie
     ...(nowMs - sinceMs > limitsOf(config).journalMs
       ? [{ kind: 'journal_overdue' as const, count: journal.entries, sinceMs }]
       : []),
+    ...(journal.setAside === undefined
+      ? []
+      : [
+          {
+            kind: 'customer_hours_set_aside' as const,
+            count: journal.setAside.customerHours,
+            reason: journal.setAside.reason,
+            sinceMs: journal.setAside.oldestAt.getTime(),
+          },
+        ]),
     ...late.map(({ reason, count, oldestAt }) => {
       return { kind: 'late_usage' as const, count, reason, sinceMs: oldestAt.getTime() };
     }),

@@ -82,7 +82,10 @@ async function plant(db: Db): Promise<void> {
   await db
     .collection('usage_aggregates')
     .insertOne({ _id: { customerId: 'acme', meter: 'calls', windowStart: old }, uncountable: 3 } as never);
-  await db.collection('dirty_hours').insertOne({ pairs: [], openedAt: old });
+  await db.collection('dirty_hours').insertMany([
+    { pairs: [], openedAt: old },
+    { pairs: ['a pair'], openedAt: old, closedAt: old, setAside: { attempts: 2, reason: 'RangeError: out of range' } },
+  ]);
   await db
     .collection<{ _id: string }>('webhook_inbox')
     .insertMany([webhook('evt_failed', 'failed', old), webhook('evt_waiting', 'pending', old)] as never[]);
@@ -143,6 +146,7 @@ const KINDS = [
   'submissions_overdue',
   'uncountable_facts',
   'journal_overdue',
+  'customer_hours_set_aside',
   'late_usage',
   'invoices_held',
   'plans_waiting',
