@@ -1,6 +1,5 @@
-import { type Config, type ConfigFault, loadConfig } from '../../../src/config.ts';
+import { type Config, configFaults, loadConfig } from '../../../src/config.ts';
 import { REVIEW_AREAS } from '../../../src/domain/needs-review.ts';
-import { DaemonError } from '../../../src/errors.ts';
 import { toCommandError } from '../../lib/command-error.ts';
 import { EXIT } from '../../lib/exit-codes.ts';
 import type { Check, Problem } from './check.ts';
@@ -56,18 +55,14 @@ export async function runChecks(asked: string | undefined): Promise<FoundProblem
 }
 
 function readConfig(): Config | FoundProblem[] {
-  try {
-    return loadConfig();
-  } catch (error) {
-    if (!(error instanceof DaemonError)) throw error;
-    const faults = error.context['faults'] as readonly ConfigFault[];
-    return faults.map(({ name, detail }) => ({
-      check: 'configuration',
-      what: `${name} ${detail}`,
-      todo: 'correct it; docs/configuration.md explains every variable',
-      exitCode: EXIT.configuration,
-    }));
-  }
+  const faults = configFaults();
+  if (faults.length === 0) return loadConfig();
+  return faults.map(({ name, detail }) => ({
+    check: 'configuration',
+    what: `${name} ${detail}`,
+    todo: 'correct it; docs/configuration.md explains every variable',
+    exitCode: EXIT.configuration,
+  }));
 }
 
 /** What could not be looked at at all. */
