@@ -1,20 +1,9 @@
-import { systemClock } from '../clock.ts';
-import type { Config } from '../config.ts';
-import {
-  findFailingJobs,
-  findOverdueJobs,
-  REVIEW_EXAMPLES_MAX,
-  type ReviewFact,
-  type ReviewItem,
-  type ReviewLimits,
-  toReviewItem,
-} from '../domain/needs-review.ts';
+import { REVIEW_EXAMPLES_MAX, type ReviewFact, type ReviewItem, toReviewItem } from '../domain/needs-review.ts';
 import { addQuantities } from '../domain/quantity.ts';
 import { DELIVERED_STATES } from '../domain/submission.ts';
 import { refusalsThatMatter } from '../domain/webhook-reception.ts';
-import { findStillBell, STANDSTILL_KINDS } from '../domain/standstill.ts';
-import { DAY_MS, HOUR_MS, MINUTE_MS } from '../durations.ts';
-import type { RefusedItems } from '../domain/stripe-refusal.ts';
+import { STANDSTILL_KINDS } from '../domain/standstill.ts';
+import { DAY_MS } from '../durations.ts';
 import type { GaugeSource } from '../http/metrics.ts';
 import {
   isWholeReconciliation,
@@ -22,41 +11,15 @@ import {
   type ReconciliationRow,
 } from '../storage/reconciliations.ts';
 import type { JobParts } from './job-parts.ts';
+import { jobFacts, limitsOf, type ReviewParts } from './review-of-jobs.ts';
 import type { Stores } from './stores.ts';
-
-/** What the list is read from. */
-export interface ReviewParts {
-  readonly stores: Stores;
-  readonly config: Config;
-  readonly nowMs: number;
-}
 
 const DIFFERING_MS_MAX = 35 * DAY_MS;
 /** Reconciliation runs that are looked through for the last one over all customers. */
 const RUNS_LISTED_MAX = 50;
 /** Read for examples of each reason. */
 const UNBILLED_LISTED_MAX = 100;
-const QUEUED_RUNS_COUNTED_MAX = 1_000;
 const PLANS_LISTED_MAX = 1_000;
-const HOURLY_CRON = /^\d+ \* \* \* \*$/;
-
-/** An hourly job is late after three turns; one at another time of day after a day and a little. */
-function limitsOf(config: Config): ReviewLimits {
-  const aggregateMs = HOURLY_CRON.test(config.aggregateCron) ? 3 * HOUR_MS : DAY_MS + 2 * HOUR_MS;
-  const withStripe = {
-    'reconcile-usage': DAY_MS + 2 * HOUR_MS,
-    'resolve-submissions': HOUR_MS,
-    'catch-up-events': 3 * HOUR_MS,
-    'find-unbilled-usage': 3 * HOUR_MS,
-  };
-  return {
-    jobs: { 'aggregate-usage': aggregateMs, ...(config.stripeSecretKey !== undefined && withStripe) },
-    journalMs: aggregateMs,
-    submissionsMs: 3 * HOUR_MS,
-    webhooksMs: 15 * MINUTE_MS,
-  };
-}
-
 /** What says that work stands still, the most telling first: for a process to judge itself by. */
 export async function readStandstill(parts: ReviewParts): Promise<ReviewItem[]> {
   const groups = await Promise.all([jobFacts(parts), usageFacts(parts), submissionFacts(parts), webhookFacts(parts)]);
@@ -235,49 +198,6 @@ async function webhookFacts({ stores, config, nowMs }: ReviewParts): Promise<Rev
       examples: [destination],
     })),
   ];
-}
-
-async function jobFacts({ stores, config, nowMs }: ReviewParts): Promise<ReviewFact[]> {
-  const [runs, beganMs, bell, refused] = await Promise.all([
-    stores.reviewCounts.latestRuns(),
-    stores.reviewCounts.beganMs(),
-    bellFacts(stores),
-    refusedItems(stores),
-  ]);
-  const failing = [...bell, ...findFailingJobs(runs), ...refused];
-  if (beganMs === undefined) return failing;
-  const limits = limitsOf(config).jobs;
-  const successes = await Promise.all(
-    Object.keys(limits).map(async (job) => {
-      const at = (await stores.runs.lastSuccess(job))?.startedAt?.getTime();
-      return at === undefined ? [] : [[job, at] as const];
-    }),
-  );
-  return [...failing, ...findOverdueJobs({ lastSuccessMs: new Map(successes.flat()), beganMs, nowMs, limits })];
-}
-
-/** What the last run of each job over everything went on without. */
-async function refusedItems(stores: Stores): Promise<ReviewFact[]> {
-  const outcomes = await Promise.all((await stores.runs.jobs()).map((job) => stores.runs.lastOutcome(job)));
-  return outcomes.flatMap((run) => {
-    const refused = run?.result?.['refused'] as RefusedItems | undefined;
-    if (run === null || refused === undefined) return [];
-    const examples = refused.first.slice(0, REVIEW_EXAMPLES_MAX).map(({ item, reason }) => `${item}: ${reason}`);
-    const sinceMs = run.endedAt?.getTime();
-    const at = sinceMs === undefined ? {} : { sinceMs };
-    return [{ kind: 'items_refused' as const, count: refused.count, reason: run.job, examples, ...at }];
-  });
-}
-
-/** Heartbeats are the machine's, whatever clock the work goes by. */
-async function bellFacts({ heartbeats, runs }: Stores): Promise<ReviewFact[]> {
-  const [beats, queued] = await Promise.all([heartbeats.last(), runs.listQueued(QUEUED_RUNS_COUNTED_MAX)]);
-  return findStillBell({
-    nowMs: systemClock.now(),
-    workedAtMs: beats.worker?.getTime(),
-    sweptAtMs: beats.sweep?.getTime(),
-    queuedRuns: { count: queued.length, oldestMs: queued[0]?.queuedAt.getTime() },
-  });
 }
 
 function counted(kind: ReviewFact['kind'], count: number): ReviewFact[] {

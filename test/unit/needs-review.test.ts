@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { findFailingJobs, findOverdueJobs, type ReviewFact, toReviewItem } from '../../src/domain/needs-review.ts';
+import { findFailingJobs, findOverdueJobs } from '../../src/domain/late-jobs.ts';
+import { type ReviewFact, toReviewItem } from '../../src/domain/needs-review.ts';
 import { findStillBell } from '../../src/domain/standstill.ts';
 
 const HOUR_MS = 3_600_000;
