@@ -154,6 +154,22 @@ export function stripeBaseFault(text: string): string | undefined {
   return textFault(text, parts) ?? parts.hosts.map(hostAndPortFault).find((found) => found !== undefined);
 }
 
+/** The address of a proxy: a user and a password are its own. */
+export function proxyFault(text: string): string | undefined {
+  const parts = cut(text);
+  const isHttp = parts !== undefined && /^https?$/.test(parts.scheme) && parts.query === '' && !text.endsWith('?');
+  if (!isHttp || parts.path !== '' || parts.hosts.length !== 1 || text.includes('#')) {
+    return 'must be an http:// or https:// address without a path or options';
+  }
+  return textFault(text, parts) ?? parts.hosts.map(hostAndPortFault).find((found) => found !== undefined);
+}
+
+/** A host that is reached without a proxy. */
+export function noProxyFault(text: string): string | undefined {
+  if (!NOT_ONE_WORD.test(text) && !text.includes('://')) return undefined;
+  return 'must be names of hosts, with commas between them and without http://';
+}
+
 /** An address to listen on: a host's name or an IP address, and nothing else. */
 export function hostFault(text: string): string | undefined {
   if (/^\[.*\]$/.test(text)) return 'must be an IPv6 address without its brackets';

@@ -5,7 +5,15 @@
 import { type TSchema, Type } from 'typebox';
 import { cronFault } from './config-crons.ts';
 import { apiKeyFault, signingSecretFault, type StripePlace, stripeKeyFault } from './config-secrets.ts';
-import { databaseNameFault, hostFault, mongodbUriFault, redisUrlFault, stripeBaseFault } from './config-addresses.ts';
+import {
+  databaseNameFault,
+  hostFault,
+  mongodbUriFault,
+  noProxyFault,
+  proxyFault,
+  redisUrlFault,
+  stripeBaseFault,
+} from './config-addresses.ts';
 import { DAY_MS } from './durations.ts';
 
 /** One variable. Its schema describes the value after reading; the schema's description follows "must be". */
@@ -181,6 +189,17 @@ export const VARIABLES = {
   STRIPE_CALLS_PER_SECOND_MAX: {
     schema: integer(1, 10_000),
     description: 'Calls to Stripe a second, over all processes. Default: 20 with a test key, 900 with a live one.',
+  },
+  HTTPS_PROXY: {
+    schema: text,
+    fault: proxyFault,
+    description: 'The proxy through which Stripe is reached (CONNECT); not for our own machine.',
+    secret: true,
+  },
+  NO_PROXY: {
+    schema: Type.Array(Type.String(), { description: 'a list of hosts, with commas between them' }),
+    fault: noProxyFault,
+    description: 'Hosts that are reached without it: names (with all below them), `host:port`, `*`.',
   },
   RECONCILE_MODE: {
     schema: oneOf('heal', 'report'),

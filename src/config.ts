@@ -69,9 +69,10 @@ type Values = Record<string, unknown>;
 function readConfig(env: Readonly<Record<string, string | undefined>>): { values: Values; faults: ConfigFault[] } {
   const faults: ConfigFault[] = [];
   const values: Values = {};
+  const given = withUsualSpellings(env);
   const place = { isSimulated: isForeignToStripe(env['STRIPE_API_BASE']) };
   for (const [name, variable] of Object.entries<Variable>(VARIABLES)) {
-    values[toKey(name)] = readVariable(name, variable, { env, faults, place });
+    values[toKey(name)] = readVariable(name, variable, { env: given, faults, place });
   }
   const isLive = LIVE_KEY.test(String(values['stripeSecretKey']));
   faults.push(...faultsBetween(values, { isLive, ...place }));
@@ -103,6 +104,15 @@ function faultsBetween(
 function isForeignToStripe(base: string | undefined): boolean {
   const text = base?.trim().replace(/\/$/, '').toLowerCase() ?? '';
   return text !== '' && text !== STRIPE_API;
+}
+
+/** Proxies are set in small letters as often. */
+function withUsualSpellings(env: Reading['env']): Reading['env'] {
+  return {
+    ...env,
+    HTTPS_PROXY: env['HTTPS_PROXY'] || env['https_proxy'],
+    NO_PROXY: env['NO_PROXY'] || env['no_proxy'],
+  };
 }
 
 function toKey(name: string): string {

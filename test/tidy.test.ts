@@ -202,8 +202,7 @@ describe('statements', () => {
 describe('connections', () => {
   /** What opens one, and what has to stand beside it so that a peer that says nothing is given up. */
   const OPENING = /\bnew (?:Redis|MongoClient|Stripe)\((?!\))|(?<![.\w]|function |async )fetch\((?!guard\)|seen\))/g;
-  const BOUND =
-    /\.\.\.limits\(|^new MongoClient\(uri, OPTIONS\)|\bsocketTimeoutMS\b|\btimeout: STRIPE_CALL_MS_MAX\b|\bsignal\b/;
+  const BOUND = /\.\.\.limits\(|^new MongoClient\(uri, OPTIONS\)|\bsocketTimeoutMS\b|\bbounded\(|\bsignal\b/;
   const SOCKET_IMPORT =
     /^import \{[^}]*\b(?:connect|request|get|createConnection)\b[^}]*\} from 'node:(?:net|tls|http|https|http2)';/m;
   const SOCKET_BOUND = /\btimeout: |\bsetTimeout\(|AbortSignal\.timeout\(/;

@@ -1,29 +1,41 @@
+import type { IncomingMessage } from 'node:http';
 import { Stripe } from 'stripe';
+import { proxyAgent, type ProxySettings } from './proxy.ts';
 
 export interface StripeSettings {
   readonly secretKey: string;
   /** Another address than Stripe's: the simulator's. */
-  readonly apiBase?: string;
+  readonly apiBase?: string | undefined;
+  readonly proxy?: ProxySettings | undefined;
   /** How often a read is made at most until Stripe answers it; default 1. */
   readonly readTriesMax?: number;
+  /** How long a call may take, where another limit than `STRIPE_CALL_MS_MAX` is tried out. */
+  readonly callMsMax?: number;
 }
 
-/** How long a call may take. A lost answer is a stored state, so waiting longer gains nothing. */
+/** How long a call may take, to the last byte of its answer. A lost answer is a stored state, so waiting longer gains nothing. */
 export const STRIPE_CALL_MS_MAX = 20_000;
+const STRIPE_API = 'https://api.stripe.com';
 
 /** A client that makes one call on the wire for each call of ours that changes something. */
 export function openStripe(settings: StripeSettings): Stripe {
-  const base = settings.apiBase === undefined ? undefined : new URL(settings.apiBase);
+  const timeout = settings.callMsMax ?? STRIPE_CALL_MS_MAX;
+  const { hostname: host, port: statedPort, protocol } = new URL(settings.apiBase ?? STRIPE_API);
+  const port = statedPort === '' ? (protocol === 'https:' ? 443 : 80) : Number(statedPort);
+  const agent = proxyAgent(settings.proxy, { host, port });
   return new Stripe(settings.secretKey, {
     maxNetworkRetries: 0,
-    timeout: STRIPE_CALL_MS_MAX,
+    timeout,
     telemetry: false,
     appInfo: { name: 'tallystick' },
-    httpClient: readingAgain(sendingOnce(Stripe.createNodeHttpClient()), settings.readTriesMax ?? 1),
-    ...(base !== undefined && {
-      host: base.hostname,
-      port: base.port === '' ? (base.protocol === 'https:' ? 443 : 80) : Number(base.port),
-      protocol: base.protocol === 'https:' ? ('https' as const) : ('http' as const),
+    httpClient: readingAgain(
+      bounded(sendingOnce(Stripe.createNodeHttpClient(agent)), timeout),
+      settings.readTriesMax ?? 1,
+    ),
+    ...(settings.apiBase !== undefined && {
+      host,
+      port,
+      protocol: protocol === 'https:' ? ('https' as const) : ('http' as const),
     }),
   });
 }
@@ -73,6 +85,40 @@ function readingAgain(client: Stripe.HttpClient, triesMax: number): Stripe.HttpC
   return client;
 }
 
+/**
+ * The package's own limit is on silence: a peer that sends a byte now and then holds a call for ever. This one is on the
+ * whole call, from its beginning to the last byte of its answer.
+ */
+function bounded(client: Stripe.HttpClient, limitMs: number): Stripe.HttpClient {
+  const makeRequest = client.makeRequest.bind(client);
+  client.makeRequest = async (...call) => {
+    const untilMs = performance.now() + limitMs;
+    const late = Stripe.HttpClient.makeTimeoutError();
+    const response = await inTime(makeRequest(...call), limitMs, () => late);
+    const toJson = response.toJSON.bind(response);
+    response.toJSON = () =>
+      inTime(toJson() as Promise<unknown>, untilMs - performance.now(), () => {
+        (response.getRawResponse() as IncomingMessage).destroy();
+        return Stripe.HttpClient.makeResponseBodyError(late);
+      });
+    return response;
+  };
+  return client;
+}
+
 function isPassing(statusCode: number): boolean {
   return statusCode >= 500 || statusCode === 409 || statusCode === 429;
+}
+
+/** @param giveUp called when it takes too long; makes the error of that. */
+async function inTime<T>(work: Promise<T>, limitMs: number, giveUp: () => Error): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(giveUp()), Math.max(limitMs, 0));
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -4,7 +4,7 @@ import type { Clock } from '../clock.ts';
 import type { Config } from '../config.ts';
 import { DaemonError } from '../errors.ts';
 import { CallRate } from '../redis/call-rate.ts';
-import { openStripe } from '../stripe/client.ts';
+import { openStripe, type StripeSettings } from '../stripe/client.ts';
 import { EventSummaries } from '../stripe/event-summaries.ts';
 import { MeterEventAdjustments } from '../stripe/meter-event-adjustments.ts';
 import { MeterEvents } from '../stripe/meter-events.ts';
@@ -39,11 +39,7 @@ const WEBHOOK_SHARE = 0.5;
 /** Returns undefined without a Stripe key: usage is then counted and not submitted. */
 export function openStripeSide(config: Config, redis: Redis, clock: Clock): StripeSide | undefined {
   if (config.stripeSecretKey === undefined) return undefined;
-  const stripe = openStripe({
-    secretKey: config.stripeSecretKey,
-    ...(config.stripeApiBase !== undefined && { apiBase: config.stripeApiBase }),
-    readTriesMax: READ_TRIES_MAX,
-  });
+  const stripe = openStripe({ ...stripeSettings(config, config.stripeSecretKey), readTriesMax: READ_TRIES_MAX });
   const account = accountOf(config.stripeSecretKey, config.stripeApiBase);
   const perSecondMax = config.stripeCallsPerSecondMax;
   const rate = new CallRate({ redis, clock, perSecondMax, account });
@@ -84,6 +80,15 @@ export function openStripeSide(config: Config, redis: Redis, clock: Clock): Stri
       }
       return remembered.list;
     },
+  };
+}
+
+/** How Stripe is reached. */
+export function stripeSettings(config: Config, secretKey: string): StripeSettings {
+  return {
+    secretKey,
+    apiBase: config.stripeApiBase,
+    proxy: config.httpsProxy === undefined ? undefined : { url: config.httpsProxy, exceptions: config.noProxy ?? [] },
   };
 }
 

@@ -121,6 +121,8 @@ const WRONG: Readonly<Record<string, readonly string[]>> = {
   ],
   STRIPE_WEBHOOK_SECRET: SIGNING_SECRETS,
   STRIPE_EVENTS_SECRET: SIGNING_SECRETS,
+  HTTPS_PROXY: ['proxy:3128', 'socks5://proxy:1080', 'http://', 'http://proxy/path', 'http://h:99999', 'http://a b'],
+  NO_PROXY: ['http://stripe.com', 'a b', 'stripe.com,https://x'],
   STRIPE_API_BASE: [
     'api.stripe.com',
     'ftp://api.stripe.com',

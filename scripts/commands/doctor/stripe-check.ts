@@ -7,6 +7,7 @@ import { Meters, toMeter } from '../../../src/storage/meters.ts';
 import { openStripe } from '../../../src/stripe/client.ts';
 import { listStripeMeters, type StripeMeter } from '../../../src/stripe/meters.ts';
 import { readStripeTime } from '../../../src/stripe/server-time.ts';
+import { stripeSettings } from '../../../src/wiring/stripe-side.ts';
 import { EXIT } from '../../lib/exit-codes.ts';
 import { type CheckContext, type Problem, skewProblem } from './check.ts';
 
@@ -16,10 +17,7 @@ const DATE_RESOLUTION_MS = 1_000;
 /** Stripe takes the key, has a meter for each of ours, and its clock is ours. Without a key nothing is sent. */
 export async function checkStripe({ config }: CheckContext): Promise<Problem[]> {
   if (config.stripeSecretKey === undefined) return [];
-  const stripe = openStripe({
-    secretKey: config.stripeSecretKey,
-    ...(config.stripeApiBase !== undefined && { apiBase: config.stripeApiBase }),
-  });
+  const stripe = openStripe(stripeSettings(config, config.stripeSecretKey));
   const beforeMs = Date.now();
   let theirMs: number | undefined;
   let stripeMeters: StripeMeter[];
