@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { CommandError } from '../lib/command-error.ts';
+import { RunFollower } from '../lib/follow-run.ts';
 import { runJob } from '../lib/job-run.ts';
 import { foreseePut, renderChange } from '../lib/change-text.ts';
 import { readJsonArgument } from '../lib/json-argument.ts';
@@ -103,7 +104,8 @@ function syncCommand(): Command {
       await runVerb(command, async ({ api, output }) => {
         const input = { dryRun: options.dryRun === true };
         const client = api();
-        const { result = {} } = await runJob(client, { job: 'sync-meters', input });
+        const follower = new RunFollower(client, output);
+        const { result = {} } = await runJob(client, { job: 'sync-meters', input }, (run) => follower.watch(run));
         const synced = (result['meters'] ?? []) as readonly MeterSync[];
         const definitions = new Map<string, string>();
         for await (const { key, inUse } of client.list<MeterReply>('/v1/meters')) {

@@ -4,6 +4,7 @@ import { DRIFT_VERDICTS } from '../../src/domain/reconciliation.ts';
 import type { ApiClient } from '../lib/api-client.ts';
 import { usageError } from '../lib/command-error.ts';
 import { EXIT } from '../lib/exit-codes.ts';
+import { RunFollower } from '../lib/follow-run.ts';
 import { runJob } from '../lib/job-run.ts';
 import { renderTable } from '../lib/table.ts';
 import { explainUnbilled } from '../../src/domain/unbilled-usage.ts';
@@ -66,7 +67,9 @@ export function reconcileCommand(): Command {
       .action(async (options: ReconcileOptions, command: Command) => {
         await runVerb(command, async ({ api, output }) => {
           const client = api();
-          const { result = {} } = await runJob(client, { job: 'reconcile-usage', input: toInput(options) });
+          const follower = new RunFollower(client, output);
+          const request = { job: 'reconcile-usage' as const, input: toInput(options) };
+          const { result = {} } = await runJob(client, request, (run) => follower.watch(run));
           const verdicts = (result['verdicts'] ?? {}) as Record<string, number>;
           const drifting: Comparison[] = [];
           for (const verdict of DRIFT_VERDICTS.filter((name) => (verdicts[name] ?? 0) > 0)) {

@@ -1,10 +1,13 @@
 import type { Command } from 'commander';
+import type { WaitingUsage } from '../../src/wiring/waiting-usage.ts';
 import type { SubmittingPauses } from '../../src/storage/submitting-pause.ts';
 import { usageError } from '../lib/command-error.ts';
 import type { ExitCode } from '../lib/exit-codes.ts';
+import { RunFollower } from '../lib/follow-run.ts';
 import { runJob } from '../lib/job-run.ts';
-import { listCounts } from '../lib/job-verb.ts';
+import { describeAhead, listCounts } from '../lib/job-verb.ts';
 import { createApiVerb, runVerb, type VerbContext } from '../lib/verb.ts';
+import { renderWaiting } from '../lib/waiting-text.ts';
 import { decideCommand, resendCommand } from './submit-settle.ts';
 
 interface SubmitOptions {
@@ -49,12 +52,18 @@ function chooseAction({ pause, resume, reason }: SubmitOptions): Action {
 
 async function submitNow({ dryRun }: SubmitOptions, { api, output }: VerbContext): Promise<void> {
   const input = dryRun === true ? { dryRun: true } : {};
-  const { result = {} } = await runJob(api(), { job: 'submit-meter-events', input });
-  output.result(result, () => {
+  const client = api();
+  const follower = new RunFollower(client, output);
+  const { result = {} } = await runJob(client, { job: 'submit-meter-events', input }, (run) => follower.watch(run));
+  const ahead = await follower.ahead();
+  output.result({ ...result, ...(ahead && { ahead }) }, () => {
     if (result['paused'] === true) {
       return `nothing: submitting is paused since ${String(result['pausedAt'])} (\`tallystick submit --resume\` ends that)`;
     }
-    return dryRun === true ? `would do: ${listCounts(result)}` : listCounts(result);
+    if (dryRun === true) return `would do: ${listCounts(result)}`;
+    const waiting = result['waiting'] as WaitingUsage | undefined;
+    const own = waiting === undefined ? listCounts(result) : renderWaiting(waiting, Date.now());
+    return [...(ahead === undefined ? [] : [describeAhead(ahead)]), own].join('\n');
   });
 }
 

@@ -4,9 +4,8 @@ import { parseStatedPeriod } from '../../src/domain/stated-period.ts';
 import { DaemonError } from '../../src/errors.ts';
 import { usageError } from '../lib/command-error.ts';
 import { EXIT } from '../lib/exit-codes.ts';
+import { RunFollower } from '../lib/follow-run.ts';
 import { runJob } from '../lib/job-run.ts';
-import type { Output } from '../lib/output.ts';
-import type { Progress } from '../lib/progress.ts';
 import { renderTable } from '../lib/table.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 
@@ -52,7 +51,9 @@ export function verifyCommand(): Command {
     .action(async (options: { period: string; customer?: string }, command: Command) => {
       await runVerb(command, async ({ api, output }) => {
         const input = toInput(options);
-        const { result } = await runJob(api(), { job: 'verify-usage', input }, watchOn(output));
+        const client = api();
+        const follower = new RunFollower(client, output);
+        const { result } = await runJob(client, { job: 'verify-usage', input }, (run) => follower.watch(run));
         const found = result as unknown as Verification;
         output.result(found, () => render(found));
         return found.differing > 0 ? EXIT.driftFound : EXIT.ok;
@@ -68,18 +69,6 @@ function toInput({ period, customer }: { period: string; customer?: string }): J
     throw usageError(`--period ${period} is not possible`, error.message);
   }
   return { period, ...(customer !== undefined && { customerId: customer }) };
-}
-
-/** A bar once the job tells how far it has come. */
-function watchOn(output: Output): NonNullable<Parameters<typeof runJob>[2]> {
-  let shown: { progress: Progress; total: number } | undefined;
-  return ({ progress, state }) => {
-    if (progress !== undefined && shown?.total !== progress.total) {
-      shown = { progress: output.progress('verifying', progress.total), total: progress.total };
-    }
-    if (progress !== undefined) shown?.progress.update(progress.done, `${progress.done} customers`);
-    if (state !== 'running' && state !== 'queued') shown?.progress.clear();
-  };
 }
 
 function render(found: Verification): string {

@@ -10,6 +10,12 @@ export interface JobRun {
   readonly state: 'queued' | 'running' | 'succeeded' | 'failed';
   /** How far long work has come. */
   readonly progress?: { readonly done: number; readonly total: number };
+  /** While it is queued: the run of the same job that is at work. */
+  readonly waitsFor?: {
+    readonly runId: string;
+    readonly startedAt?: string;
+    readonly progress?: { readonly done: number; readonly total: number };
+  };
   readonly result?: Record<string, unknown>;
   readonly error?: { readonly code: string; readonly message: string };
 }

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { JobInput, JobName } from '../../src/domain/job-input.ts';
-import { runJob } from './job-run.ts';
+import { RunFollower } from './follow-run.ts';
+import { type JobRun, runJob } from './job-run.ts';
 import { createApiVerb, runVerb, type VerbText } from './verb.ts';
 
 /** The jobs that can show what they would do. */
@@ -19,10 +20,23 @@ export function createJobVerb({ job, describe, ...text }: JobVerbText): Command 
     .action(async (options: { dryRun?: boolean }, command: Command) => {
       await runVerb(command, async ({ api, output }) => {
         const input = options.dryRun === true ? { dryRun: true } : {};
-        const { result = {} } = await runJob(api(), { job, input });
-        output.result(result, () => (options.dryRun === true ? `would do: ${describe(result)}` : describe(result)));
+        const client = api();
+        const follower = new RunFollower(client, output);
+        const { result = {} } = await runJob(client, { job, input }, (run) => follower.watch(run));
+        const ahead = await follower.ahead();
+        output.result({ ...result, ...(ahead && { ahead }) }, () =>
+          options.dryRun === true
+            ? `would do: ${describe(result)}`
+            : [...(ahead === undefined ? [] : [describeAhead(ahead)]), describe(result)].join('\n'),
+        );
       });
     });
+}
+
+/** What the run came to that was at work when another one was asked for. */
+export function describeAhead({ runId, state, result = {}, error }: JobRun): string {
+  if (state === 'failed') return `the run before this one (${runId}) failed: ${error?.message ?? 'no reason given'}`;
+  return `the run before this one (${runId}): ${listCounts(result)}`;
 }
 
 /** `planned 3, calls 3`: the numbers of a result, in its own order. */

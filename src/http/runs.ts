@@ -25,8 +25,14 @@ export interface RunRoutesDeps {
   /** Stores a requested run and rings for it; returns its id. */
   requestRun<Name extends JobName>(job: Name, input: JobInput<Name>): Promise<string>;
   findRun(id: string): Promise<StoredRun | null>;
+  /** The run of a job that is at work, which every later one waits for. */
+  findRunAtWork(job: string): Promise<StoredRun | null>;
 }
 
+const Progress = Type.Object(
+  { done: Type.Integer(), total: Type.Integer() },
+  { description: 'How far long work has come.' },
+);
 const RunReply = Type.Object({
   runId: Type.String(),
   job: Type.String(),
@@ -36,8 +42,12 @@ const RunReply = Type.Object({
   queuedAt: Instant,
   startedAt: Type.Optional(Instant),
   endedAt: Type.Optional(Instant),
-  progress: Type.Optional(
-    Type.Object({ done: Type.Integer(), total: Type.Integer() }, { description: 'How far long work has come.' }),
+  progress: Type.Optional(Progress),
+  waitsFor: Type.Optional(
+    Type.Object(
+      { runId: Type.String(), startedAt: Type.Optional(Instant), progress: Type.Optional(Progress) },
+      { description: 'While it is queued: the run of the same job that is at work.' },
+    ),
   ),
   result: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
   error: Type.Optional(Type.Object({ code: Type.String(), message: Type.String() })),
@@ -96,7 +106,8 @@ export function registerRuns(app: App, deps: RunRoutesDeps): void {
       if (run === null) {
         throw new DaemonError({ kind: 'not-found', code: 'run_not_found', message: 'No run has this id.' });
       }
-      return toReply(run);
+      const ahead = run.state === 'queued' ? await deps.findRunAtWork(run.job) : null;
+      return { ...toReply(run), ...(ahead !== null && { waitsFor: toWaitedFor(ahead) }) };
     },
   );
 }
@@ -108,6 +119,10 @@ function readRequest(body: unknown): { job: JobName; input: JobInput<JobName> } 
   const { job: name, input = {} } = body as Static<typeof RequestFields>;
   const job = readJobName(name);
   return { job, input: readJobInput(job, input) };
+}
+
+function toWaitedFor({ _id, startedAt, progress }: StoredRun): NonNullable<Static<typeof RunReply>['waitsFor']> {
+  return { runId: _id, ...(startedAt && { startedAt: startedAt.toISOString() }), ...(progress && { progress }) };
 }
 
 function toReply(run: StoredRun): Static<typeof RunReply> {

@@ -157,6 +157,17 @@ export class UsageAggregates {
     return (await translated(this.#collection.findOne(due, { projection: { _id: 1 } }))) !== null;
   }
 
+  /** The windows that are due next: those that end first after an instant, and how many. */
+  async nextPlanDue(after: Date): Promise<{ windowEnd: Date; count: number } | undefined> {
+    const due = { planDue: true as const, windowEnd: { $gt: after } };
+    const options = { sort: { windowEnd: 1 as const }, projection: { windowEnd: 1 } };
+    const first = await translated(this.#collection.findOne(due, options));
+    if (first === null) return undefined;
+    const { windowEnd } = first;
+    const count = await translated(this.#collection.countDocuments({ planDue: true, windowEnd }));
+    return { windowEnd, count };
+  }
+
   async countPlanDue(): Promise<number> {
     return translated(this.#collection.countDocuments({ planDue: true }));
   }

@@ -197,6 +197,10 @@ function operationRoutes({ jobs, jobNames, queue }: RouteParts): RouteRegistrar[
           return _id;
         },
         findRun: (id) => stores.runs.find(id),
+        findRunAtWork: async (job) => {
+          const last = await stores.runs.last(job);
+          return last?.state === 'running' ? last : null;
+        },
       }),
     (app) => registerUnmappedCustomers(app, { listUnmapped: (query) => stores.reviewCounts.unmappedCustomers(query) }),
     (app) => registerStatus(app, () => readStatus(jobs, jobNames)),

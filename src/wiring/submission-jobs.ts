@@ -15,19 +15,25 @@ import { HOUR_MS, MINUTE_MS } from '../durations.ts';
 import { registerSubmissions } from '../http/submissions.ts';
 import type { RouteRegistrar } from '../http/route.ts';
 import type { JobQueue } from '../queue/job-queue.ts';
-import type { JobHandler } from '../queue/job-worker.ts';
+import type { JobContext, JobHandler } from '../queue/job-worker.ts';
 import { type JobParts, listMeters, requireStripe, withInput } from './job-parts.ts';
+import { readWaiting } from './waiting-usage.ts';
 import { applyLatePolicies, finalPeriods, moveLateSubmissions, settleLate } from './late-usage.ts';
 
+/** Least time between two looks at how much is left to send. */
+const PROGRESS_MS = 1_000;
 /** After a run that was missed or failed, the sweep rings for the next one. */
 const RESOLVE_AGE_MS_MAX = 11 * MINUTE_MS;
 
 /** The jobs that make meter events, send them and settle what became of them. */
 export function submissionJobs(parts: JobParts): Record<'submit-meter-events' | 'resolve-submissions', JobHandler> {
   return {
-    'submit-meter-events': withInput('submit-meter-events', async ({ input, signal }) => {
+    'submit-meter-events': withInput('submit-meter-events', async ({ input, signal, report }) => {
       const { dryRun, ...scope } = input;
-      if (dryRun !== true) return submitNow(parts, { ...scope, signal });
+      if (dryRun !== true) {
+        const result = await submitNow(parts, { ...scope, signal }, report);
+        return result.planned + result.calls === 0 ? { ...result, waiting: await readWaiting(parts) } : result;
+      }
       requireStripe(parts);
       const meters = await listMeters(parts);
       return planSubmissions(planDeps(parts), { ...scope, meters, dryRun: true });
@@ -41,9 +47,13 @@ export function submissionJobs(parts: JobParts): Record<'submit-meter-events' | 
 }
 
 /** Plans, sends and settles what is due: of one customer, or of all; with `flush`, without waiting for any time. */
-export async function submitNow(parts: JobParts, input: SubmitMeterEventsInput = {}): Promise<SubmitMeterEventsResult> {
+export async function submitNow(
+  parts: JobParts,
+  input: SubmitMeterEventsInput = {},
+  report?: JobContext['report'],
+): Promise<SubmitMeterEventsResult> {
   const { stores, clock } = parts;
-  const deps = submitDeps(parts);
+  const deps = reporting(submitDeps(parts), parts, report);
   await stores.ledger.finishReplacements(new Date(clock.now()));
   if (input.customerId === undefined) await settleLate(parts);
   try {
@@ -62,6 +72,29 @@ async function planAll(parts: JobParts, scope: Omit<PlanSubmissionsInput, 'meter
     if (made.late === 0) return planned;
     planned += await applyLatePolicies(parts);
   }
+}
+
+/** The same, and what is sent is told as progress. */
+function reporting(
+  deps: SubmitMeterEventsDeps,
+  { stores, clock }: JobParts,
+  report: JobContext['report'],
+): SubmitMeterEventsDeps {
+  if (report === undefined) return deps;
+  let done = 0;
+  let toldAtMs = Number.NEGATIVE_INFINITY;
+  return {
+    ...deps,
+    send: async (call) => {
+      const outcome = await deps.send(call);
+      done += 1;
+      if (clock.now() - toldAtMs >= PROGRESS_MS) {
+        toldAtMs = clock.now();
+        await report({ done, total: done + (await stores.submissions.countInStates(['planned'])) });
+      }
+      return outcome;
+    },
+  };
 }
 
 function submitDeps(parts: JobParts): SubmitMeterEventsDeps {

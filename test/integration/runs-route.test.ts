@@ -15,6 +15,7 @@ async function withRuns(use: (ask: Ask, requested: object[], openApi: () => Prom
       return Promise.resolve('run-1');
     },
     findRun: () => Promise.resolve(null),
+    findRunAtWork: () => Promise.resolve(null),
   };
   await withEventsApp({ routes: [(app) => registerRuns(app, deps)] }, async ({ app }) => {
     const headers = { authorization: `Bearer ${ADMIN_KEY}`, 'content-type': 'application/json' };

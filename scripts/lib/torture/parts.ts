@@ -5,10 +5,12 @@ import { InProcessTarget } from './in-process-target.ts';
 import { killUnderLoad } from './kill-daemon.ts';
 import { losePrimary } from './lose-primary.ts';
 import { loseRedis } from './lose-redis.ts';
+import { outlive, refusalOf, silenceOf } from './outlive-trouble.ts';
 import { overlapRuns } from './overlapping-runs.ts';
+import { withSilentProxy } from './silent-proxy.ts';
 import { SkippingClock } from './skipping-clock.ts';
 import { type Services, withDaemon, withParts, withServices } from './stack.ts';
-import { openRedis } from '../../../src/redis/connection.ts';
+import { openRedis, withRedisOnce } from '../../../src/redis/connection.ts';
 import { openDatabase } from '../../../src/storage/database.ts';
 
 export interface PartOptions {
@@ -101,7 +103,64 @@ export const PARTS: Readonly<Record<string, TorturePart>> = {
         return [...overlap, ...frozen];
       }),
   },
+  g: {
+    title: 'Redis falls silent on its connections',
+    run: ({ seed, isQuick, say }) =>
+      withServices(1, (services) =>
+        withSilentProxy(services.redis, (proxy) => {
+          const reaches = { REDIS_URL: `redis://127.0.0.1:${proxy.port}` };
+          return withDaemon(services, { name: 'g', seed, customers: 4, hours: 24, reaches }, (population) =>
+            outlive(population, silenceOf(proxy, 'redis'), { lastsMs: isQuick ? 10_000 : 60_000, say }),
+          );
+        }),
+      ),
+  },
+  h: {
+    title: 'MongoDB falls silent on its connections',
+    run: ({ seed, isQuick, say }) =>
+      withServices(1, (services) =>
+        withSilentProxy({ port: services.mongo.nodes[0]?.port ?? 0 }, (proxy) => {
+          const reaches = { MONGODB_URI: `mongodb://127.0.0.1:${proxy.port}/?directConnection=true` };
+          return withDaemon(services, { name: 'h', seed, customers: 4, hours: 24, reaches }, (population) =>
+            outlive(population, silenceOf(proxy, 'mongodb'), { lastsMs: isQuick ? 10_000 : 60_000, say }),
+          );
+        }),
+      ),
+  },
+  i: {
+    title: 'Redis is full',
+    run: (options) => refuseWrites('OOM', options),
+  },
+  j: {
+    title: 'Redis is read-only',
+    run: (options) => refuseWrites('READONLY', options),
+  },
 };
+
+/** How Redis comes to refuse, and to take writes again. */
+const REFUSALS = {
+  OOM: [
+    ['config', 'SET', 'maxmemory', '1'],
+    ['config', 'SET', 'maxmemory', '0'],
+  ],
+  READONLY: [
+    ['replicaof', '127.0.0.1', '1'],
+    ['replicaof', 'NO', 'ONE'],
+  ],
+} as const;
+
+function refuseWrites(code: 'OOM' | 'READONLY', { seed, isQuick, say }: PartOptions): Promise<string[]> {
+  const [begin, end] = REFUSALS[code];
+  return withServices(1, (services) => {
+    const name = code.toLowerCase();
+    return withDaemon(services, { name, seed, customers: 4, hours: 24 }, (population) => {
+      const order = ([command, ...args]: readonly [string, ...string[]]): Promise<unknown> =>
+        withRedisOnce(services.redis.url, (redis) => redis.call(command, ...args));
+      const trouble = refusalOf(code, { begin: () => order(begin), end: () => order(end) });
+      return outlive(population, trouble, { lastsMs: isQuick ? 10_000 : 60_000, say });
+    });
+  });
+}
 
 /** Redis is only the bell: without its queue nothing waits for the locks of a dead worker. */
 async function flushRedis({ redis }: Services): Promise<void> {

@@ -69,3 +69,16 @@ export async function startSilentProxy(target: { port: number }): Promise<Silent
     },
   };
 }
+
+/** Lends one. */
+export async function withSilentProxy<T>(
+  target: { port: number },
+  use: (proxy: SilentProxy) => Promise<T>,
+): Promise<T> {
+  const proxy = await startSilentProxy(target);
+  try {
+    return await use(proxy);
+  } finally {
+    await proxy.stop();
+  }
+}

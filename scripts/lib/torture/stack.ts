@@ -54,12 +54,20 @@ export async function withServices<T>(nodeCount: 1 | 3, use: (services: Services
 
 export interface DaemonPopulation extends Population {
   readonly target: DaemonTarget;
+  /** The daemon's. */
+  readonly settings: Readonly<Record<string, string>>;
 }
 
 /** Lends the daemon's process with meters and customers, on a database of its own and the machine's clock. */
 export async function withDaemon<T>(
   services: Services,
-  part: Size & { name: string; roles?: string; onDeath?: () => Promise<void> },
+  part: Size & {
+    name: string;
+    roles?: string;
+    onDeath?: () => Promise<void>;
+    /** Where the daemon reaches a store, when it is not where the store is. */
+    reaches?: { MONGODB_URI?: string; REDIS_URL?: string };
+  },
   use: (population: DaemonPopulation) => Promise<T>,
 ): Promise<T> {
   const database = openDatabase({ uri: services.mongo.uri, name: `torture_${part.name}` });
@@ -67,29 +75,32 @@ export async function withDaemon<T>(
   const [port] = await findFreePorts(1);
   const apiKey = `tly_${randomBytes(32).toString('base64url')}`;
   mkdirSync(LOG_FOLDER, { recursive: true });
+  const settings = {
+    ...TORTURE_SETTINGS,
+    MONGODB_URI: services.mongo.uri,
+    MONGODB_DATABASE: `torture_${part.name}`,
+    REDIS_URL: services.redis.url,
+    STRIPE_API_BASE: simulator.url,
+    ADMIN_API_KEY: apiKey,
+    HOST: '127.0.0.1',
+    PORT: String(port),
+    LOG_LEVEL: 'warn',
+    ...(part.roles !== undefined && { ROLES: part.roles }),
+    ...part.reaches,
+  };
   const daemon = new DaemonProcess({
     logFile: join(LOG_FOLDER, `${part.name}.log`),
     onDeath: async () => {
       await letTimePass(database.db);
       await part.onDeath?.();
     },
-    settings: {
-      ...TORTURE_SETTINGS,
-      MONGODB_URI: services.mongo.uri,
-      MONGODB_DATABASE: `torture_${part.name}`,
-      REDIS_URL: services.redis.url,
-      STRIPE_API_BASE: simulator.url,
-      ADMIN_API_KEY: apiKey,
-      HOST: '127.0.0.1',
-      PORT: String(port),
-      LOG_LEVEL: 'warn',
-      ...(part.roles !== undefined && { ROLES: part.roles }),
-    },
+    settings,
   });
   try {
     await daemon.start();
     const target = new DaemonTarget({ db: database.db, simulatorUrl: simulator.url, daemon, apiKey });
-    const population = populationOf(target, part, Math.floor(Date.now() / HOUR_MS) * HOUR_MS - 2 * HOUR_MS);
+    const toMs = Math.floor(Date.now() / HOUR_MS) * HOUR_MS - 2 * HOUR_MS;
+    const population = { ...populationOf(target, part, toMs), settings };
     await populate(population);
     return await use(population);
   } finally {

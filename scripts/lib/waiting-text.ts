@@ -1,0 +1,34 @@
+import type { WaitingUsage } from '../../src/wiring/waiting-usage.ts';
+
+/** Why nothing was sent, and when something will be, in words. */
+export function renderWaiting(waiting: WaitingUsage, nowMs: number): string {
+  const { windows, submissionsDueAt, journalEntries, blocked } = waiting;
+  const parts = [
+    ...(windows === undefined
+      ? []
+      : [
+          `${windows.count === 1 ? '1 window' : `${windows.count} windows`} ${ends(windows, nowMs)}, ` +
+            `${windows.count === 1 ? 'goes' : 'go'} out by ${toTime(windows.goesOutBy, nowMs)}`,
+        ]),
+    ...(submissionsDueAt === undefined ? [] : [`meter events are due from ${toTime(submissionsDueAt, nowMs)}`]),
+    ...(journalEntries === undefined
+      ? []
+      : [
+          `${journalEntries === 1 ? '1 journal entry waits' : `${journalEntries} journal entries wait`} to be aggregated ` +
+            '(`tallystick aggregate`)',
+        ]),
+    ...(blocked === undefined ? [] : [`${blocked} blocked (\`tallystick doctor submissions\`)`]),
+  ];
+  return `nothing to do: ${parts.length === 0 ? 'all usage that was aggregated is at Stripe' : parts.join('; ')}`;
+}
+
+function ends({ count, endsAt }: NonNullable<WaitingUsage['windows']>, nowMs: number): string {
+  if (Date.parse(endsAt) <= nowMs) return `ended at ${toTime(endsAt, nowMs)}`;
+  return `${count === 1 ? 'ends' : 'end'} at ${toTime(endsAt, nowMs)}`;
+}
+
+/** `09:00` of the same UTC day, else with the day. */
+function toTime(instant: string, nowMs: number): string {
+  const isToday = instant.slice(0, 10) === new Date(nowMs).toISOString().slice(0, 10);
+  return `${isToday ? '' : `${instant.slice(0, 10)} `}${instant.slice(11, 16)} UTC`;
+}
