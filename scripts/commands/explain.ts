@@ -1,14 +1,15 @@
 import { type Command, Option } from 'commander';
 import { usageError } from '../lib/command-error.ts';
 import { daysOf } from '../lib/explained-days.ts';
-import { type Explanation, type ExplainedFact, renderExplanation } from '../lib/explanation.ts';
+import { type Explanation, renderExplanation } from '../lib/explanation.ts';
+import { fetchExplanation, fetchInvoice, renderInvoice } from '../lib/explained-invoice.ts';
 import { renderExplanationCsv } from '../lib/explanation-csv.ts';
-import type { ApiClient } from '../lib/api-client.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 
 interface ExplainOptions {
-  readonly customer: string;
-  readonly meter: string;
+  readonly customer?: string;
+  readonly meter?: string;
+  readonly invoice?: string;
   readonly from?: string;
   readonly to?: string;
   readonly period?: string;
@@ -21,7 +22,6 @@ interface ExplainOptions {
 }
 
 const FACTS_DEFAULT = '1000';
-const FACTS_PER_PAGE = 1_000;
 
 export function explainCommand(): Command {
   return createApiVerb({
@@ -33,11 +33,13 @@ export function explainCommand(): Command {
       'tallystick explain --customer acme --meter api_calls --from 2026-11-01 --to 2026-12-01',
       'tallystick explain --customer acme --meter api_calls --hour 2026-11-20T07:00:00Z',
       'tallystick explain --customer acme --meter api_calls --period previous --by day',
+      'tallystick explain --invoice in_1PgafmB7WZ01zgkW6dKueIc5 --by day',
       'tallystick explain --customer acme --meter api_calls --csv > api_calls.csv',
     ],
   })
-    .requiredOption('--customer <id>', 'whose usage')
-    .requiredOption('--meter <key>', 'the meter')
+    .option('--customer <id>', 'whose usage; with --meter')
+    .option('--meter <key>', 'the meter')
+    .option('--invoice <id>', 'all usage that an invoice of Stripe bills, instead of --customer, --meter and a range')
     .option(
       '--from <instant>',
       'from this day or instant on (RFC 3339); with --to. Default: the current billing period',
@@ -58,41 +60,42 @@ export function explainCommand(): Command {
         if (options.csv === true && options.json === true)
           throw usageError('--csv and --json exclude each other', 'Give one.');
         const byDay = options.by === 'day';
-        if (byDay && options.hour !== undefined)
-          throw usageError('--by day and --hour exclude each other', 'Give one: an hour has no days.');
-        const explanation = await fetchExplanation(api(), options);
+        const limit = checkedLimit(options);
         const show = { all: options.all === true, facts: options.hour !== undefined, byDay };
-        output.result(byDay ? { ...explanation, days: daysOf(explanation) } : explanation, () =>
+        const shown = (of: Explanation): Explanation => (byDay ? { ...of, days: daysOf(of) } : of);
+        if (options.invoice !== undefined) {
+          const invoice = await fetchInvoice(api(), options.invoice, { ...options, limit });
+          const explanations = invoice.explanations.map(shown);
+          output.result({ ...invoice, explanations }, () =>
+            options.csv === true ? renderExplanationCsv(explanations, show) : renderInvoice(invoice, show),
+          );
+          return;
+        }
+        const explanation = await fetchExplanation(api(), { ...options, ...pairOf(options), limit });
+        output.result(shown(explanation), () =>
           options.csv === true ? renderExplanationCsv([explanation], show) : renderExplanation(explanation, show),
         );
       });
     });
 }
 
-/** A day stands for its first instant in UTC. */
-function toInstant(text: string | undefined): string | undefined {
-  return text !== undefined && /^\d{4}-\d{2}-\d{2}$/.test(text) ? `${text}T00:00:00Z` : text;
-}
-
-/** With an hour, or as CSV, the pages of facts are put together, up to the limit. */
-async function fetchExplanation(api: ApiClient, options: ExplainOptions): Promise<Explanation> {
+/** @throws CommandError for what cannot be asked for together. */
+function checkedLimit(options: ExplainOptions): number {
+  const { invoice, hour, customer, meter, from, to, period } = options;
+  if (options.by === 'day' && hour !== undefined)
+    throw usageError('--by day and --hour exclude each other', 'Give one: an hour has no days.');
+  const others = Object.entries({ customer, meter, from, to, period, hour }).filter(([, value]) => value !== undefined);
+  if (invoice !== undefined && others.length > 0) {
+    const named = others.map(([name]) => `--${name}`).join(', ');
+    throw usageError(`--invoice and ${named} exclude each other`, 'The invoice says whose usage, and of when.');
+  }
   const limit = /^[1-9]\d{0,6}$/.test(options.limit) ? Number(options.limit) : undefined;
   if (limit === undefined)
     throw usageError(`--limit ${options.limit} is not possible`, 'Give a whole number from 1 on.');
-  const path = `/v1/customers/${encodeURIComponent(options.customer)}/explain`;
-  const { meter, period, hour } = options;
-  const [from, to] = [toInstant(options.from), toInstant(options.to)];
-  const query = { meter, from, to, period, hour };
-  const first = await api.get<Explanation>(path, { ...query, limit: Math.min(limit, FACTS_PER_PAGE) });
-  const data: ExplainedFact[] = [...first.facts.data];
-  let { nextCursor } = first.facts;
-  const wanted = hour !== undefined || options.csv === true ? limit : 0;
-  while (nextCursor !== null && data.length < wanted) {
-    // The range that was explained, and not the one asked for: a billing period can end between two pages.
-    const next = { meter, from: first.from, to: first.to, hour, cursor: nextCursor };
-    const page = await api.get<Explanation>(path, { ...next, limit: Math.min(limit - data.length, FACTS_PER_PAGE) });
-    data.push(...page.facts.data);
-    nextCursor = page.facts.nextCursor;
-  }
-  return { ...first, facts: { ...first.facts, data, nextCursor, hasMore: nextCursor !== null } };
+  return limit;
+}
+
+function pairOf({ customer, meter }: ExplainOptions): { customer: string; meter: string } {
+  if (customer !== undefined && meter !== undefined) return { customer, meter };
+  throw usageError('it is not said what to explain', 'Give --customer and --meter, or --invoice.');
 }

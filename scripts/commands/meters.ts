@@ -18,6 +18,7 @@ interface MeterReply {
   readonly stripe?: { readonly eventName: string };
   readonly inUse: boolean;
   readonly archivedFrom?: string;
+  readonly warnings?: readonly { readonly detail: string }[];
 }
 
 interface MeterSync {
@@ -56,13 +57,17 @@ function listCommand(): Command {
 
 function renderMeters(meters: readonly MeterReply[]): string {
   const headings = ['meter', 'counts', 'of', 'unit', 'Stripe event name', 'definition'];
-  return renderTable(
+  const table = renderTable(
     headings.map((heading) => ({ heading })),
     meters.map(({ key, eventType, aggregation, valueFrom, uniqueBy, unit, stripe, inUse, archivedFrom }) => {
       const field = aggregation === 'count' ? '' : ` ${uniqueBy ?? valueFrom}`;
       return [key, `${aggregation}${field}`, eventType, unit, stripe?.eventName, definitionOf(inUse, archivedFrom)];
     }),
   );
+  const warnings = meters.flatMap((meter) =>
+    (meter.warnings ?? []).map(({ detail }) => `warning: the meter ${meter.key}: ${detail}`),
+  );
+  return [table, ...warnings].join('\n');
 }
 
 /** Whether what it counts may still change. */

@@ -1,5 +1,5 @@
 import { explainUnbilled, explainUnknown } from '../../src/domain/unbilled-usage.ts';
-import { daysOf } from './explained-days.ts';
+import { daysOf, type ExplainedDay } from './explained-days.ts';
 import { fitLast, left, right, section, shortInstant, type TableParts } from './fitted-table.ts';
 import { renderTable } from './table.ts';
 
@@ -40,6 +40,8 @@ export interface Explanation {
   }[];
   readonly periods?: readonly (ExplainedFigure & { readonly setBy?: { readonly from: string } })[];
   readonly windows: readonly (ExplainedFigure & { readonly figure?: string; readonly setsFigure?: boolean })[];
+  /** Where they are asked for. */
+  readonly days?: readonly ExplainedDay[];
   readonly facts: {
     readonly from: string;
     readonly to: string;

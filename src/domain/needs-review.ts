@@ -5,6 +5,7 @@
 
 import { explainUnbilled, explainUnknown } from './unbilled-usage.ts';
 import { BLOCKED_TODO } from './blocked-advice.ts';
+import { REFUSED_TODO } from './webhook-reception.ts';
 
 export type ReviewArea = 'submissions' | 'usage' | 'unbilled' | 'invoices' | 'reconciliation' | 'webhooks' | 'jobs';
 
@@ -49,16 +50,6 @@ interface Wording {
   todo(fact: ReviewFact): string;
 }
 
-const REFUSED_TODO: Readonly<Record<string, string>> = {
-  webhook_secret_other:
-    "this is the other destination's secret: exchange STRIPE_WEBHOOK_SECRET and STRIPE_EVENTS_SECRET, or the two URLs at Stripe",
-  webhook_signature_wrong:
-    "set STRIPE_WEBHOOK_SECRET or STRIPE_EVENTS_SECRET to this destination's secret; a proxy must not change bodies",
-  webhook_not_configured: 'set the secret of this destination and STRIPE_SECRET_KEY: docs/webhooks.md',
-  webhook_timestamp_refused: 'synchronise our clock by NTP',
-  webhook_mode_other: 'make the destination in the mode (test or live) of STRIPE_SECRET_KEY',
-};
-
 const WORDINGS = {
   submitting_paused: {
     area: 'submissions',
@@ -96,6 +87,12 @@ const WORDINGS = {
     what: ({ count }) => `a meter could not count ${many(count, 'event', 'events')}: the value is missing or no number`,
     todo: () =>
       'correct what the application sends, and what is missing with `tallystick adjust`; `tallystick meters list` names the properties',
+  },
+  condition_type_differs: {
+    area: 'usage',
+    what: ({ reason = '', examples = [] }) => `the meter ${examples[0] ?? ''}: ${reason}`,
+    todo: () =>
+      'let the application send the type that the meter counts, or make a meter that counts what is sent: `where` may hold both types',
   },
   journal_overdue: {
     area: 'usage',

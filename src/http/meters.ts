@@ -8,11 +8,18 @@ import { type App, needs } from './route.ts';
 import { decodeCursor, pageSchema, pagingQuery, readLimit, toPage } from './cursor.ts';
 import { AfterId, DryRunQuery, Instant, isDryRun, MeterKey, NullableText } from './fields.ts';
 
+interface MeterWarning {
+  readonly code: string;
+  readonly detail: string;
+}
+
 export interface MeterRoutesDeps {
   putMeter(input: { key: string; change: MeterChange; dryRun: boolean }): Promise<{ meter: MeterDefinition }>;
   findMeter(key: string): Promise<MeterDefinition | null>;
   /** All of them, by key. */
   listMeters(): Promise<readonly MeterDefinition[]>;
+  /** Of each meter that has some, by key. */
+  warnings(): Promise<ReadonlyMap<string, readonly MeterWarning[]>>;
 }
 
 const AggregationField = Type.Unsafe<Aggregation>({
@@ -52,6 +59,11 @@ export const MeterReply = Type.Object({
     Type.String({ ...Instant, description: 'Counts and sends nothing from this instant on.' }),
   ),
   inUse: Type.Boolean({ description: 'What it counts can no longer change.' }),
+  warnings: Type.Optional(
+    Type.Array(Type.Object({ code: Type.String(), detail: Type.String() }), {
+      description: 'What of its definition the latest events miss: a value of `where` that has the other type.',
+    }),
+  ),
   createdAt: Instant,
   updatedAt: Instant,
 });
@@ -192,20 +204,31 @@ async function put(
   input: { key: string; change: MeterChange; dryRun: boolean },
 ): Promise<Static<typeof MeterReply>> {
   const { meter } = await deps.putMeter(input);
-  return toMeterReply(meter);
+  // Warnings are of what is stored, which a dry run's meter is not.
+  return input.dryRun ? toMeterReply(meter) : withWarnings(toMeterReply(meter), await deps.warnings());
 }
 
 async function show(deps: MeterRoutesDeps, key: string): Promise<Static<typeof MeterReply>> {
   const meter = await deps.findMeter(key);
   if (meter === null) throw notFound(key);
-  return toMeterReply(meter);
+  return withWarnings(toMeterReply(meter), await deps.warnings());
 }
 
 /** Meters are few: all are read, and a page is cut from them. */
 async function list(deps: MeterRoutesDeps, query: Static<typeof ListQuery>): Promise<Static<typeof MeterList>> {
   const after = query.cursor === undefined ? '' : decodeCursor(query.cursor, AfterId)[0];
   const found = (await deps.listMeters()).filter(({ _id }) => _id > after);
-  return toPage(found, readLimit(query.limit), { item: toMeterReply, cursor: ({ _id }) => [_id] });
+  const warnings = await deps.warnings();
+  const item = (meter: MeterDefinition): Static<typeof MeterReply> => withWarnings(toMeterReply(meter), warnings);
+  return toPage(found, readLimit(query.limit), { item, cursor: ({ _id }) => [_id] });
+}
+
+function withWarnings(
+  meter: Static<typeof MeterReply>,
+  warnings: ReadonlyMap<string, readonly MeterWarning[]>,
+): Static<typeof MeterReply> {
+  const ofMeter = warnings.get(meter.key);
+  return ofMeter === undefined ? meter : { ...meter, warnings: [...ofMeter] };
 }
 
 function notFound(key: string): DaemonError {

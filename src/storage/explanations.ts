@@ -33,6 +33,37 @@ export class Explanations {
     return found.map(toExplainedSubmission);
   }
 
+  /**
+   * Whose usage, of which meters, was sent to a Stripe meter under a Stripe customer with stamps in a range; where none
+   * was, whose was sent last. More than one pair only where a mapping or an event name changed hands.
+   */
+  async sentTo(of: {
+    stripeCustomerId: string;
+    stripeMeterId: string;
+    fromMs: number;
+    toMs: number;
+  }): Promise<{ customerId: string; meter: string }[]> {
+    const { stripeCustomerId, stripeMeterId } = of;
+    const sent = { stripeCustomerId, stripeMeterId };
+    const found = await translated(
+      this.#submissions
+        .aggregate<{ _id: { customerId: string; meter: string } }>(
+          [
+            { $match: { ...sent, timestamp: rangeOf(of) } },
+            { $group: { _id: { customerId: '$customerId', meter: '$meter' } } },
+            { $sort: { _id: 1 } },
+          ],
+          { maxTimeMS: OPERATION_MS_MAX },
+        )
+        .toArray(),
+    );
+    if (found.length > 0) return found.map(({ _id }) => _id);
+    const last = await translated(
+      this.#submissions.findOne(sent, { sort: { timestamp: -1 }, maxTimeMS: OPERATION_MS_MAX }),
+    );
+    return last === null ? [] : [{ customerId: last.customerId, meter: last.meter }];
+  }
+
   /** Late usage of windows and periods that begin in a range, and what would have been stamped in it. */
   async lateUsage(of: OfMeter): Promise<ExplainedLateUsage[]> {
     const { customerId, meter } = of;
@@ -52,7 +83,7 @@ export class Explanations {
   }
 }
 
-function rangeOf({ fromMs, toMs }: OfMeter): { $gte: Date; $lt: Date } {
+function rangeOf({ fromMs, toMs }: Pick<OfMeter, 'fromMs' | 'toMs'>): { $gte: Date; $lt: Date } {
   return { $gte: new Date(fromMs), $lt: new Date(toMs) };
 }
 

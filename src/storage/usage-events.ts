@@ -76,7 +76,7 @@ function toUsageEvent(document: UsageEventDocument): UsageEvent {
   };
 }
 
-function toPropertyValue(value: StoredPropertyValue): PropertyValue {
+export function toPropertyValue(value: StoredPropertyValue): PropertyValue {
   return value instanceof Decimal128 ? { number: canonicalQuantity(value.toString()) } : value;
 }
 

@@ -1,10 +1,12 @@
 import { explainUsage } from '../../jobs/explain-usage.ts';
+import { readInvoiceUsage } from '../../jobs/read-invoice-usage.ts';
 import { readEvents } from '../../jobs/read-events.ts';
 import { recordAdjustment, type RecordAdjustmentDeps } from '../../jobs/record-adjustment.ts';
 import type { Meter } from '../domain/meter.ts';
 import { registerAdjustments } from '../http/adjustments.ts';
 import { registerCustomerEvents } from '../http/customer-events.ts';
 import { registerExplain } from '../http/explain.ts';
+import { registerInvoices } from '../http/invoices.ts';
 import type { RouteRegistrar } from '../http/route.ts';
 import { toPairText } from '../storage/dirty-hours.ts';
 import { toMeter } from '../storage/meters.ts';
@@ -43,6 +45,11 @@ export function factRoutes(parts: JobParts): RouteRegistrar[] {
             },
             input,
           ),
+      }),
+    (app) =>
+      registerInvoices(app, {
+        readInvoiceUsage: (invoiceId) =>
+          readInvoiceUsage({ invoices: stores.invoices, sentTo: (of) => stores.explanations.sentTo(of) }, invoiceId),
       }),
   ];
 }

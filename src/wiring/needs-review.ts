@@ -12,6 +12,7 @@ import {
 } from '../storage/reconciliations.ts';
 import type { JobParts } from './job-parts.ts';
 import { jobFacts, limitsOf, type ReviewParts } from './review-of-jobs.ts';
+import { conditionFacts } from './silent-conditions.ts';
 import type { Stores } from './stores.ts';
 
 const DIFFERING_MS_MAX = 35 * DAY_MS;
@@ -34,6 +35,7 @@ export async function readNeedsReview(parts: ReviewParts): Promise<ReviewItem[]>
   const groups = await Promise.all([
     submissionFacts(parts),
     usageFacts(parts),
+    conditionFacts(parts.stores),
     unbilledFacts(parts),
     invoiceFacts(parts),
     reconciliationFacts(parts),

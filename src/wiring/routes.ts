@@ -23,6 +23,7 @@ import { toMeter } from '../storage/meters.ts';
 import { auditedCustomerIds, withUsageAudit } from '../storage/usage-audit.ts';
 import { toUsageEventDocument } from '../storage/usage-events.ts';
 import { factRoutes } from './fact-routes.ts';
+import { meterWarnings } from './silent-conditions.ts';
 import { guardRoutes } from './invoice-guards.ts';
 import { type IngestNames, openIngestNames } from './ingest-names.ts';
 import type { JobParts } from './job-parts.ts';
@@ -160,6 +161,7 @@ function catalogueRoutes({ jobs, queue }: RouteParts, names: IngestNames): Route
         },
         findMeter: (key) => stores.meters.find(key),
         listMeters: () => stores.meters.list(),
+        warnings: () => meterWarnings(stores),
       }),
     (app) =>
       registerMeterLife(app, {

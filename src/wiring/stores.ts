@@ -23,6 +23,7 @@ import { MeterSubmissions } from '../storage/meter-submissions.ts';
 import { Outbox } from '../storage/outbox.ts';
 import { OutboxEntries } from '../storage/outbox-entries.ts';
 import { Explanations } from '../storage/explanations.ts';
+import { SeenValues } from '../storage/seen-values.ts';
 import { RawFacts } from '../storage/raw-facts.ts';
 import { Reconciliations } from '../storage/reconciliations.ts';
 import { RelatedRows } from '../storage/plannable-rows.ts';
@@ -60,6 +61,7 @@ export interface Stores {
   readonly lateUsage: LateUsage;
   readonly lanes: Lanes;
   readonly explanations: Explanations;
+  readonly seenValues: SeenValues;
   readonly leases: Leases;
   readonly ledger: Ledger;
   readonly mappedIds: MappedIds;
@@ -119,6 +121,7 @@ export function openStores(
     outbox: new Outbox(db),
     outboxEntries: new OutboxEntries(db),
     explanations: new Explanations(db),
+    seenValues: new SeenValues(db),
     rawFacts: new RawFacts(db),
     reconciliations: new Reconciliations(db),
     rejectedEvents: new RejectedEvents(db),

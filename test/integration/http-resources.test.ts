@@ -3,6 +3,8 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { fastify } from 'fastify';
 import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
+import { SeenValues } from '../../src/storage/seen-values.ts';
+import { meterWarnings } from '../../src/wiring/silent-conditions.ts';
 import { putCustomer } from '../../jobs/put-customer.ts';
 import { putMeter } from '../../jobs/put-meter.ts';
 import { readEvents } from '../../jobs/read-events.ts';
@@ -52,6 +54,7 @@ function withRoutes(use: (call: Call, db: Db) => Promise<void>): Promise<void> {
       putMeter: (input) => putMeter({ clock, meters }, input),
       findMeter: (key) => meters.find(key),
       listMeters: () => meters.list(),
+      warnings: () => meterWarnings({ meters, seenValues: new SeenValues(db) }),
     });
     registerUsage(app, {
       readUsage: (query) => readUsage({ clock, withLiveUsage: (work) => withLiveUsage(db, work) }, query),
