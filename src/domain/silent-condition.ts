@@ -22,13 +22,9 @@ const NUMBER = /^-?(?:0|[1-9]\d{0,14})(?:\.\d{0,11}[1-9])?$/;
 const BOOLEAN = /^(?:true|false)$/;
 
 /** The values to look for: those that meters count, and the same texts as other types. There are few. */
-export function valuesToLookFor(meters: readonly Conditional[]): SeenValue[] {
-  return meters.flatMap(({ eventType, where }) =>
-    where.flatMap(({ property, in: values }) =>
-      values
-        .flatMap((value) => [value, ...otherTypesOf(value)])
-        .map((value): SeenValue => ({ eventType, property, value })),
-    ),
+export function valuesToLookFor(meters: readonly Pick<Meter, 'where'>[]): PropertyValue[] {
+  return meters.flatMap(({ where }) =>
+    where.flatMap(({ in: values }) => values.flatMap((value) => [value, ...otherTypesOf(value)])),
   );
 }
 

@@ -1,7 +1,9 @@
 import type { Collection, Db } from 'mongodb';
 import type { SeenValue } from '../domain/silent-condition.ts';
+import type { PropertyValue } from '../domain/usage-event.ts';
 import { OPERATION_MS_MAX } from './database.ts';
 import { translated } from './errors.ts';
+import { findBySlices } from './slices.ts';
 import {
   type StoredPropertyValue,
   toPropertyValue,
@@ -26,32 +28,27 @@ export class SeenValues {
   }
 
   /**
-   * Which of these values the latest `LATEST_EVENTS_MAX` events have. One statement along the index by hour; none where
-   * there is nothing to look for.
+   * Which of these values the latest `LATEST_EVENTS_MAX` events have, in whichever property. A statement along the index by
+   * hour for each slice of the values, nearly always one; none where there is nothing to look for.
    */
-  async among(values: readonly SeenValue[]): Promise<SeenValue[]> {
-    if (values.length === 0) return [];
-    const distinct = <T>(all: readonly T[]): T[] => [...new Set(all)];
-    const found = await translated(
-      this.#events
-        .aggregate<FoundValue>(
-          [
-            { $sort: { hour: -1, customerId: -1 } },
-            { $limit: LATEST_EVENTS_MAX },
-            { $match: { eventType: { $in: distinct(values.map(({ eventType }) => eventType)) } } },
-            { $project: { eventType: 1, property: { $objectToArray: '$properties' } } },
-            { $unwind: '$property' },
-            {
-              $match: {
-                'property.k': { $in: distinct(values.map(({ property }) => property)) },
-                'property.v': { $in: values.map(({ value }) => toStoredProperty(value)) },
-              },
-            },
-            { $group: { _id: { eventType: '$eventType', property: '$property.k', value: '$property.v' } } },
-          ],
-          { maxTimeMS: OPERATION_MS_MAX },
-        )
-        .toArray(),
+  async among(values: readonly PropertyValue[]): Promise<SeenValue[]> {
+    const distinct = [...new Map(values.map((value) => [JSON.stringify(value), value])).values()];
+    const found = await findBySlices(distinct.map(toStoredProperty), (slice) =>
+      translated(
+        this.#events
+          .aggregate<FoundValue>(
+            [
+              { $sort: { hour: -1, customerId: -1 } },
+              { $limit: LATEST_EVENTS_MAX },
+              { $project: { eventType: 1, property: { $objectToArray: '$properties' } } },
+              { $unwind: '$property' },
+              { $match: { 'property.v': { $in: slice } } },
+              { $group: { _id: { eventType: '$eventType', property: '$property.k', value: '$property.v' } } },
+            ],
+            { maxTimeMS: OPERATION_MS_MAX },
+          )
+          .toArray(),
+      ),
     );
     return found.map(({ _id: { eventType, property, value } }) => {
       return { eventType, property, value: toPropertyValue(value) };

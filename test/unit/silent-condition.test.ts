@@ -28,7 +28,7 @@ describe('a value of a meter’s where', () => {
       { meter: 'ok', property: 'status', wanted, seen: other },
     ]);
     // What is looked for holds both.
-    expect(valuesToLookFor([meter(wanted)]).map(({ value }) => value)).toEqual([wanted, other]);
+    expect(valuesToLookFor([meter(wanted)])).toEqual([wanted, other]);
   });
 
   it('is no matter once it matched, where both types are counted, or where no event has it', () => {
