@@ -1,5 +1,6 @@
 /** Usage that was sent, that Stripe holds, and that no invoice will ever have. */
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
+import { onBoundary } from '../../src/boundary.ts';
 import { readStatus } from '../../src/wiring/read-status.ts';
 import { explainBilling, unbilledGauges } from '../../src/wiring/unbilled-usage.ts';
 import { hear, passTime, stripeOf, subscribe } from '../support/billing.ts';
@@ -29,7 +30,23 @@ async function unbilled({ stores }: Pipeline): Promise<[string, [string, string]
   return found.map(({ meter, parts }) => [meter, parts.map(({ reason, quantity }) => [reason, quantity])]);
 }
 
+afterEach(() => onBoundary(undefined));
+
 describe('usage that nothing bills', () => {
+  it('is listed alike after a look that was stopped between two batches', () =>
+    withMeters(async (pipeline) => {
+      await pipeline.mapCustomer('acme');
+      await pipeline.run('catch-up-events');
+      await send(pipeline, ['2026-06-15T10:05:00Z', '500']);
+      onBoundary((name) => {
+        if (name === 'unbilled.batch-saved') throw new Error('stopped here');
+      });
+      await expect(pipeline.run('find-unbilled-usage')).rejects.toThrow('stopped here');
+      onBoundary(undefined);
+      expect(await pipeline.run('find-unbilled-usage')).toEqual({ unbilled: 1, accepted: 0 });
+      expect(await unbilled(pipeline)).toEqual([['calls', [['no_subscription', '500']]]]);
+    }));
+
   it('is not told before the subscriptions were read: not to know is not to be unbilled', () =>
     withMeters(async (pipeline) => {
       await pipeline.mapCustomer('acme');

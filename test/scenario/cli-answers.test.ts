@@ -45,7 +45,7 @@ describe('the command line', () => {
       [part, /unknown command 'putt'\. Did you mean "put"\? There are .*list, put/],
       [option, /unknown option '--costumer'\. Did you mean "--customer"\? There are .*--quantity/],
       [choice, /'hold' is invalid\. Allowed choices are .*held.* Did you mean "held"\?/],
-      [check, /'mongo' is invalid\. Allowed choices are .*mongodb.* Did you mean "mongodb"\?/],
+      [check, /'mongo' is invalid for argument 'check'\. Allowed choices are .*mongodb.* Did you mean "mongodb"\?/],
     ] as const;
     for (const [{ code, stderr }, text] of refusals) {
       expect([code, stderr]).toEqual([2, expect.stringMatching(text)]);

@@ -13,7 +13,7 @@ const SKIPS = 3;
  * Stages that a round of usage never comes to: each with a test of its own that stops at its boundaries, or (decide,
  * resend, reject) of a single change, after which there is nothing left to do.
  */
-const ELSEWHERE = /^(webhook|mirror|catchup|late|correct|approve|guard|resolve|decide|resend|reject)\./;
+const ELSEWHERE = /^(webhook|mirror|catchup|late|correct|approve|guard|resolve|unbilled|decide|resend|reject)\./;
 const LATE_MS_MAX = 5_000;
 const POLL_MS = 100;
 
