@@ -8,6 +8,6 @@ export default defineConfig({
     testTimeout: 180_000,
     hookTimeout: 180_000,
     globalSetup: ['test/support/global-setup.ts'],
-    reporters: ['default', ['json', { outputFile: 'coverage/test-report.json' }]],
+    reporters: ['default', ['json', { outputFile: process.env['TEST_REPORT'] ?? 'coverage/test-report.json' }]],
   },
 });
