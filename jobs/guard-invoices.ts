@@ -13,7 +13,7 @@ import {
 import type { Meter } from '../src/domain/meter.ts';
 import { type RefusedItems, refusalOf, Refusals } from '../src/domain/stripe-refusal.ts';
 import { DAY_MS } from '../src/durations.ts';
-import { DaemonError } from '../src/errors.ts';
+import { failureOf, isPassing } from '../src/errors.ts';
 import {
   type Catalogue,
   catalogueOf,
@@ -155,13 +155,10 @@ class GuardRun {
     try {
       await this.#look(record);
     } catch (err) {
-      const isTransient = err instanceof DaemonError && err.kind === 'transient';
-      this.#deps.log[isTransient ? 'warn' : 'error']({ err, invoice }, 'could not look at an invoice');
+      this.#deps.log[isPassing(err) ? 'warn' : 'error']({ err, invoice }, 'could not look at an invoice');
       const refusal = refusalOf(err);
       if (refusal !== undefined) this.#refusals.add({ item: `invoice ${invoice}`, ...refusal });
-      const code = err instanceof DaemonError ? err.code : 'job_failed';
-      const error = { code, message: err instanceof Error ? err.message : String(err) };
-      await this.#deps.guards.postpone(record, new Date(this.#deps.clock.now() + RETRY_MS), error);
+      await this.#deps.guards.postpone(record, new Date(this.#deps.clock.now() + RETRY_MS), failureOf(err));
     }
   }
 

@@ -1,7 +1,7 @@
 import { boundary } from '../src/boundary.ts';
 import type { Clock } from '../src/clock.ts';
 import { topicOf, type WebhookKind, type WebhookTopic } from '../src/domain/webhook.ts';
-import { DaemonError } from '../src/errors.ts';
+import { failureOf, isPassing } from '../src/errors.ts';
 import { eachInTurns } from '../src/event-loop.ts';
 
 /** A pending event of the inbox. */
@@ -126,7 +126,7 @@ async function handle(
       await deps.handlers[topic](id);
     }
   } catch (error) {
-    return { ...base, outcome: await putOff(deps, entries, error), isAway: isTransient(error) };
+    return { ...base, outcome: await putOff(deps, entries, error), isAway: isPassing(error) };
   }
   await deps.inbox.finish(
     entries.map((entry) => entry._id),
@@ -136,23 +136,16 @@ async function handle(
   return { ...base, outcome: 'done' };
 }
 
-function isTransient(error: unknown): boolean {
-  return error instanceof DaemonError && error.kind === 'transient';
-}
-
 /** An event stays in the inbox whatever went wrong, and says what did. */
 async function putOff(
   deps: ProcessWebhooksDeps,
   entries: readonly Entry[],
   err: unknown,
 ): Promise<'postponed' | 'failed'> {
-  const error = {
-    code: err instanceof DaemonError ? err.code : 'job_failed',
-    message: err instanceof Error ? err.message : String(err),
-  };
+  const error = failureOf(err);
   let outcome: 'postponed' | 'failed' = 'postponed';
   for (const entry of entries) {
-    const isLast = !isTransient(err) && entry.attempts + 1 >= REFUSALS_MAX;
+    const isLast = !isPassing(err) && entry.attempts + 1 >= REFUSALS_MAX;
     if (isLast) outcome = 'failed';
     const delayMs = Math.min(BACKOFF_MS * 2 ** entry.attempts, BACKOFF_MS_MAX) * (0.5 + deps.random());
     await deps.inbox.postpone(entry, { error, ...(!isLast && { dueAt: new Date(deps.clock.now() + delayMs) }) });

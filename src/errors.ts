@@ -59,8 +59,16 @@ export function assert(condition: unknown, message: string, context?: Record<str
  * Whether trouble passes by itself, so that the same can be tried again later. Everything else, and everything unknown,
  * belongs to the work that was tried: a batch is halved until the piece that causes it is alone.
  */
-export function isPassing(error: unknown): boolean {
+export function isPassing(error: unknown): error is DaemonError {
   return error instanceof DaemonError && error.kind === 'transient';
+}
+
+/** What is kept of a failure of background work, whatever was thrown: `job_failed` where the error has no code. */
+export function failureOf(error: unknown): { code: string; message: string } {
+  return {
+    code: error instanceof DaemonError ? error.code : 'job_failed',
+    message: error instanceof Error ? error.message : String(error),
+  };
 }
 
 /** What is wrong with one setting, as a clause that follows its name. Never holds the value: it may be a secret. */

@@ -13,7 +13,7 @@ import {
 import type { IngestResult } from '../domain/ingest-result.ts';
 import { faultsOf } from '../domain/schema-fault.ts';
 import { DAY_MS } from '../durations.ts';
-import { DaemonError } from '../errors.ts';
+import { DaemonError, isPassing } from '../errors.ts';
 import { callerOf, requireScope } from './auth.ts';
 import { bodyTooLarge, decodeBody, toNdjson, toText } from './body.ts';
 import { eventsBodySchema, ingestAnswerSchema } from './event-schemas.ts';
@@ -114,7 +114,7 @@ async function ingestOrGiveBack(
   try {
     return await deps.ingest(input);
   } catch (error) {
-    if (error instanceof DaemonError && error.kind === 'transient') charge.set(0);
+    if (isPassing(error)) charge.set(0);
     throw error;
   }
 }

@@ -1,7 +1,7 @@
 import { Stripe } from 'stripe';
 import type { Clock } from '../clock.ts';
 import { idempotencyKeyFor } from '../domain/submission.ts';
-import { DaemonError } from '../errors.ts';
+import { type DaemonError, isPassing } from '../errors.ts';
 import { toStripeError } from './errors.ts';
 import type { Pace } from './paging.ts';
 
@@ -137,7 +137,7 @@ export class StripeWrites {
     try {
       return { value: await find() };
     } catch (error) {
-      if (error instanceof DaemonError && error.kind === 'transient') return { error };
+      if (isPassing(error)) return { error };
       throw error;
     }
   }
