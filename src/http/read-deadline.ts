@@ -1,5 +1,4 @@
 /** Every read ends: with its client, or after a time. */
-import { setMaxListeners } from 'node:events';
 import { DaemonError } from '../errors.ts';
 import { inReadScope } from '../read-scope.ts';
 import type { App } from './route.ts';
@@ -19,8 +18,6 @@ export function boundReadRequests(app: App, timeoutMs = READ_REQUEST_MS_MAX): vo
     }
     const endsAtMs = performance.now() + timeoutMs;
     const ending = new AbortController();
-    // Every read of a request waits on it, and `GET /v1/status` makes more than ten at once.
-    setMaxListeners(0, ending.signal);
     const timer = setTimeout(() => ending.abort(readTimedOut(timeoutMs)), timeoutMs);
     reply.raw.once('close', () => {
       clearTimeout(timer);
