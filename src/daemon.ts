@@ -11,6 +11,7 @@ import { RedisWatch } from './redis/redis-watch.ts';
 import { probeKey } from './redis/write-probe.ts';
 import { openDatabase } from './storage/database.ts';
 import { installationId } from './storage/installation.ts';
+import { within } from './time-limit.ts';
 import { packageVersion } from './version.ts';
 import { queuePlace, startTicker, startWorker } from './wiring/background.ts';
 import { gaugesOf } from './wiring/gauges.ts';
@@ -135,7 +136,11 @@ async function stop(log: Logger, releases: Release[]): Promise<void> {
   for (let next = releases.pop(); next !== undefined; next = releases.pop()) {
     const limitMs = Math.max(Math.min(RELEASE_MS_MAX, untilMs - performance.now()), RELEASE_MS_MIN);
     try {
-      const isReleased = await isDoneWithin(limitMs, next.release());
+      const isReleased = await within(
+        limitMs,
+        next.release().then(() => true),
+        () => false,
+      );
       if (!isReleased) log.warn({ resource: next.name, limitMs }, 'a resource was not released in time');
     } catch (err) {
       log.warn({ err, resource: next.name }, 'could not release a resource');
@@ -144,17 +149,4 @@ async function stop(log: Logger, releases: Release[]): Promise<void> {
   }
   if (failures.length > 0) throw new AggregateError(failures, 'not everything could be released');
   log.info({}, 'daemon stopped');
-}
-
-/** Whether work is done in time; what fails later is of no interest any more. */
-async function isDoneWithin(limitMs: number, work: Promise<void>): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<false>((resolve) => {
-    timer = setTimeout(() => resolve(false), limitMs);
-  });
-  try {
-    return await Promise.race([work.then(() => true), late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

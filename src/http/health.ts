@@ -1,6 +1,6 @@
 /** `/livez` and `/readyz`. */
 import { Type } from 'typebox';
-import { within } from './metrics.ts';
+import { within } from '../time-limit.ts';
 import type { App } from './route.ts';
 
 /** How a thing that this process works with was found. */
@@ -94,7 +94,7 @@ async function readReadiness(deps: HealthDeps): Promise<Readiness> {
 
 async function look(target: HealthCheck): Promise<CheckResult> {
   try {
-    return (await within(CHECK_MS_MAX, target.check())) ?? { state: 'ok' };
+    return (await within(CHECK_MS_MAX, target.check(), () => ({ state: 'away' as const }))) ?? { state: 'ok' };
   } catch {
     return { state: 'away' };
   }

@@ -4,6 +4,7 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { IngestResult } from '../domain/ingest-result.ts';
 import { DaemonError } from '../errors.ts';
 import { inReadScope } from '../read-scope.ts';
+import { within } from '../time-limit.ts';
 import type { App } from './route.ts';
 
 /** A figure that is read when the metrics are asked for. Its name gets the prefix `tallystick_`. */
@@ -175,24 +176,11 @@ async function readWithin(timeoutMs: number, source: GaugeSource): Promise<reado
   const endsAtMs = performance.now() + timeoutMs;
   const scope = { signal: ending.signal, leftMs: () => endsAtMs - performance.now() };
   try {
-    return await within(
-      timeoutMs,
-      inReadScope(scope, async () => source.read()),
-    );
+    const samples = inReadScope(scope, async () => source.read());
+    return await within(timeoutMs, samples, () => {
+      throw new Error('timed out');
+    });
   } finally {
     ending.abort(new Error('the scrape is over'));
-  }
-}
-
-/** The value, or a rejection once it has taken too long. */
-export async function within<T>(timeoutMs: number, value: Promise<T> | T): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error('timed out')), timeoutMs);
-  });
-  try {
-    return await Promise.race([value, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }

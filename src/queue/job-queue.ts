@@ -5,6 +5,7 @@ import { DaemonError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import { openQueueRedis } from '../redis/connection.ts';
 import { refusalCode } from '../redis/write-probe.ts';
+import { within } from '../time-limit.ts';
 import { TroubleLog } from '../trouble-log.ts';
 
 export const QUEUE_NAME = 'tallystick';
@@ -94,7 +95,9 @@ export class JobQueue {
       removeOnFail: true,
     });
     try {
-      await Promise.race([added, expire()]);
+      await within(ADD_MS_MAX, added, () => {
+        throw unavailable();
+      });
     } catch (error) {
       throw refusalCode(error) === undefined ? error : refused(error);
     }
@@ -109,15 +112,9 @@ export class JobQueue {
 
   async close(): Promise<void> {
     const closed = this.#queue.close().catch(() => {});
-    await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, CLOSE_MS_MAX).unref())]);
+    await within(CLOSE_MS_MAX, closed, () => undefined);
     this.#connection.disconnect();
   }
-}
-
-function expire(): Promise<never> {
-  return new Promise((_, reject) => {
-    setTimeout(() => reject(unavailable()), ADD_MS_MAX).unref();
-  });
 }
 
 function unavailable(): DaemonError {

@@ -3,10 +3,11 @@ import { randomUUID } from 'node:crypto';
 import { DelayedError, type Job, UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { type Clock, systemClock } from '../clock.ts';
-import { DaemonError } from '../errors.ts';
+import { failureOf, isPassing } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import { openQueueRedis } from '../redis/connection.ts';
 import { refusalCode } from '../redis/write-probe.ts';
+import { within } from '../time-limit.ts';
 import { TroubleLog } from '../trouble-log.ts';
 import { type JobTicket, QUEUE_NAME, type QueuePlace, queuePrefix } from './job-queue.ts';
 import { RefusalPause } from './refusal-pause.ts';
@@ -128,8 +129,8 @@ export class JobWorker {
   async close(): Promise<void> {
     this.#stopping.abort();
     const closed = this.#worker.close().catch((err: unknown) => this.#deps.log.debug({ err }, 'worker did not close'));
-    await atMost(FINISH_MS_MAX, Promise.allSettled(this.#processing));
-    await atMost(GOODBYE_MS_MAX, closed);
+    await within(FINISH_MS_MAX, Promise.allSettled(this.#processing), () => undefined);
+    await within(GOODBYE_MS_MAX, closed, () => undefined);
     this.#connection.disconnect();
     if (this.#running.size > 0) this.#deps.log.warn({ jobs: [...this.#running] }, 'jobs did not stop in time');
   }
@@ -223,13 +224,12 @@ export class JobWorker {
         await runs.requeue(id);
         throw err;
       }
-      const code = err instanceof DaemonError ? err.code : 'job_failed';
-      const message = err instanceof Error ? err.message : String(err);
+      const failure = failureOf(err);
       log[isTransient ? 'warn' : 'error']({ err, job: job.name, run: id }, 'job failed');
-      await runs.fail(id, { code, message }, new Date(clock.now()));
+      await runs.fail(id, failure, new Date(clock.now()));
       // Somebody waits for the end of a requested run: once it is told, it is the end.
       if (isTransient && requested === undefined) throw err;
-      throw new UnrecoverableError(message);
+      throw new UnrecoverableError(failure.message);
     }
     log.info({ job: job.name, run: id, durationMs: clock.now() - startedAtMs, result }, 'job done');
     const { refused } = result;
@@ -277,21 +277,6 @@ export class JobWorker {
       await runs.report(id, progress);
     };
   }
-}
-
-/** Whether an error says: try again later. */
-function isPassing(err: unknown): boolean {
-  return err instanceof DaemonError && err.kind === 'transient';
-}
-
-/** Waits for work, at most so long. */
-async function atMost(limitMs: number, work: Promise<unknown>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, limitMs);
-  });
-  await Promise.race([work, late]);
-  clearTimeout(timer);
 }
 
 function leaseOf(job: string): string {

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { Stripe } from 'stripe';
+import { within } from '../time-limit.ts';
 import { proxyAgent, type ProxySettings } from './proxy.ts';
 
 export interface StripeSettings {
@@ -94,12 +95,14 @@ function bounded(client: Stripe.HttpClient, limitMs: number): Stripe.HttpClient 
   client.makeRequest = async (...call) => {
     const untilMs = performance.now() + limitMs;
     const late = Stripe.HttpClient.makeTimeoutError();
-    const response = await inTime(makeRequest(...call), limitMs, () => late);
+    const response = await within(limitMs, makeRequest(...call), () => {
+      throw late;
+    });
     const toJson = response.toJSON.bind(response);
     response.toJSON = () =>
-      inTime(toJson() as Promise<unknown>, untilMs - performance.now(), () => {
+      within(untilMs - performance.now(), toJson() as Promise<unknown>, () => {
         (response.getRawResponse() as IncomingMessage).destroy();
-        return Stripe.HttpClient.makeResponseBodyError(late);
+        throw Stripe.HttpClient.makeResponseBodyError(late);
       });
     return response;
   };
@@ -108,17 +111,4 @@ function bounded(client: Stripe.HttpClient, limitMs: number): Stripe.HttpClient 
 
 function isPassing(statusCode: number): boolean {
   return statusCode >= 500 || statusCode === 409 || statusCode === 429;
-}
-
-/** @param giveUp called when it takes too long; makes the error of that. */
-async function inTime<T>(work: Promise<T>, limitMs: number, giveUp: () => Error): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(giveUp()), Math.max(limitMs, 0));
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -1,5 +1,6 @@
 import type { Stripe } from 'stripe';
 import { DaemonError } from '../errors.ts';
+import { within } from '../time-limit.ts';
 import { isMissing, toStripeError } from './errors.ts';
 import type { Pace } from './paging.ts';
 
@@ -29,21 +30,13 @@ export class StripeCustomers {
 
   /** The same while somebody waits: `unknown` where Stripe does not say within a few seconds, or not to this key. */
   async check(id: string): Promise<'found' | 'not-found' | 'unknown'> {
-    let timer: NodeJS.Timeout | undefined;
-    const expired = new Promise<'unknown'>((resolve) => {
-      timer = setTimeout(() => resolve('unknown'), CHECK_MS_MAX);
-    });
     const asked = this.exists(id).then(
-      (isThere) => (isThere ? 'found' : 'not-found'),
+      (isThere) => (isThere ? ('found' as const) : ('not-found' as const)),
       (error: unknown) => {
         if (error instanceof DaemonError) return 'unknown' as const;
         throw error;
       },
     );
-    try {
-      return await Promise.race([asked, expired]);
-    } finally {
-      clearTimeout(timer);
-    }
+    return within(CHECK_MS_MAX, asked, () => 'unknown' as const);
   }
 }

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts';
+import { within } from '../time-limit.ts';
 
 export interface KnownNamesParts {
   /** Those of the names that are known, from the store. */
@@ -60,17 +61,11 @@ export class KnownNames {
   }
 
   async #lookUp(names: readonly string[]): Promise<ReadonlySet<string> | undefined> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<undefined>((resolve) => {
-      timer = setTimeout(() => resolve(undefined), LOOKUP_MS_MAX);
-    });
     try {
-      return await Promise.race([this.#parts.find(names), late]);
+      return await within(LOOKUP_MS_MAX, this.#parts.find(names), () => undefined);
     } catch (error) {
       this.#parts.onError(error);
       return undefined;
-    } finally {
-      clearTimeout(timer);
     }
   }
 }

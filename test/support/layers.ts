@@ -15,6 +15,7 @@ const FOUNDATION = [
   'src/boundary.ts',
   'src/event-loop.ts',
   'src/read-scope.ts',
+  'src/time-limit.ts',
 ];
 
 const ADAPTER = ['src/domain', ...FOUNDATION];
@@ -27,6 +28,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[] | 'anything'>> = {
   'src/version.ts': [],
   'src/event-loop.ts': [],
   'src/read-scope.ts': [],
+  'src/time-limit.ts': [],
   'src/logger.ts': ['src/errors.ts', 'src/clock.ts'],
   'src/trouble-log.ts': ['src/logger.ts', 'src/clock.ts'],
   'src/config.ts': ['src/config-variables.ts', 'src/config-secrets.ts', 'src/errors.ts', 'src/durations.ts'],
