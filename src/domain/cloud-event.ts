@@ -1,6 +1,7 @@
 import { idFault } from './id-text.ts';
+import { escapePointer, shownName } from './json-pointer.ts';
 import { meantHint } from './nearest-name.ts';
-import { type EventFault, escapePointer } from './usage-event.ts';
+import type { EventFault } from './usage-event.ts';
 
 /** The attributes and the data of a CloudEvent by name: the JSON format of CloudEvents 1.0. */
 export type CloudEventFields = Record<string, unknown>;
@@ -93,7 +94,7 @@ function dataFault(data: unknown, as: CloudEventData): EventFault | undefined {
 }
 
 function unknownField(name: string, parent: string): EventFault {
-  const shown = name.slice(0, 64).toWellFormed();
+  const shown = shownName(name);
   const hint = meantHint(name, parent === '' ? ATTRIBUTES : [...DATA_FIELDS]);
   const detail = `"${shown}" is not known here.${hint} data may hold quantity, userId and properties (or, with ?data=properties, the properties themselves).`;
   return { code: 'field_unknown', detail, pointer: `${parent}/${escapePointer(shown)}` };

@@ -1,8 +1,8 @@
 import { DaemonError } from '../errors.ts';
 import { type CloudEventData, type CloudEventFields, fromCloudEvent } from './cloud-event.ts';
-import { JSON_DEPTH_MAX, parseJson, type RepeatedName, repeatedNames } from './exact-json.ts';
-import { shownName } from './schema-fault.ts';
-import { type EventFault, escapePointer } from './usage-event.ts';
+import { parseJson, repeatedDetail, type RepeatedName, repeatedNames, TOO_DEEP } from './exact-json.ts';
+import { escapePointer, shownName } from './json-pointer.ts';
+import type { EventFault } from './usage-event.ts';
 
 /** The forms in which usage events arrive. */
 export const EVENT_MEDIA_TYPES = [
@@ -46,7 +46,6 @@ export interface NdjsonLine {
   readonly isUtf8: boolean;
 }
 
-const TOO_DEEP = `JSON may nest ${JSON_DEPTH_MAX} brackets deep.`;
 const NO_FAULTS: ReadonlyMap<number, InputFault> = new Map();
 
 /**
@@ -87,8 +86,7 @@ function repetitions(text: string, depth: 0 | 1 | 2): Map<number, InputFault> {
 
 function repetitionOf({ name, path }: RepeatedName): EventFault {
   const pointer = path.map((token) => `/${escapePointer(shownName(token))}`).join('');
-  const detail = `"${shownName(name)}" stands there twice, and only one of its values could count.`;
-  return { code: 'field_repeated', detail, pointer };
+  return { code: 'field_repeated', detail: repeatedDetail(name), pointer };
 }
 
 function bounded(values: readonly unknown[], eventsMax: number): readonly unknown[] {

@@ -2,9 +2,13 @@
  * JSON that means one thing. `JSON.parse` takes an object with a name that stands there twice and keeps the last value,
  * without a word; and it takes text that nests half a million levels deep, for a fifth of a second of everybody's time.
  */
+import { shownName } from './json-pointer.ts';
 
 /** Brackets that may be open at once. An event nests four deep; a body of any route less than ten. */
 export const JSON_DEPTH_MAX = 64;
+
+/** What is said of a text in which more are open. */
+export const TOO_DEEP = `JSON may nest ${JSON_DEPTH_MAX} brackets deep.`;
 
 /** What is wrong with a text; `not-json` when it cannot be parsed. */
 export type JsonFault = 'not-json' | 'too-deep';
@@ -19,6 +23,11 @@ export type ParsedJson =
 
 /** Names that are remembered of one object. No event and no body may have as many: those are refused for that. */
 const NAMES_MAX = 1_000;
+
+/** What is said of a name that is repeated. */
+export function repeatedDetail(name: string): string {
+  return `"${shownName(name)}" stands there twice, and only one of its values could count.`;
+}
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;

@@ -5,7 +5,8 @@
 import { type Static, type TSchema, Type } from 'typebox';
 import { DaemonError } from '../errors.ts';
 import { meantHint } from './nearest-name.ts';
-import { faultsOf, type SchemaFault, shownName } from './schema-fault.ts';
+import { shownName } from './json-pointer.ts';
+import { faultsOf, type SchemaFault } from './schema-fault.ts';
 import { parseStatedInstant, parseStatedPeriod } from './stated-period.ts';
 
 const closed = { additionalProperties: false };

@@ -1,5 +1,6 @@
 import type { TSchema } from 'typebox';
 import { Value } from 'typebox/value';
+import { escapePointer, shownName } from './json-pointer.ts';
 import { meantHint } from './nearest-name.ts';
 
 /** What a JSON Schema validator found, in the form in which ajv tells it. */
@@ -26,7 +27,6 @@ interface SchemaNode {
   readonly properties?: Readonly<Record<string, unknown>>;
 }
 
-const SHOWN_LENGTH_MAX = 64;
 const FAULTS_MAX = 20;
 /** Keywords that only say that something below them was refused, which is told by itself. */
 const ENCLOSING = new Set(['anyOf', 'oneOf', 'boolean', 'if']);
@@ -58,18 +58,13 @@ export function faultsOf(schema: TSchema, value: unknown): readonly SchemaFault[
   return toSchemaFaults(Value.Errors(schema, value).map((error) => withPlace(schema, value, error)));
 }
 
-/** A text of a caller in a form that an answer can hold. */
-export function shownName(name: string): string {
-  return name.slice(0, SHOWN_LENGTH_MAX).toWellFormed();
-}
-
 function addUnknown(error: SchemaError, add: (pointer: string, detail: string) => void): void {
   const known = Object.keys((error.parentSchema as SchemaNode | undefined)?.properties ?? {});
   for (const name of namesIn(error.params['additionalProperty'] ?? error.params['additionalProperties'])) {
     const shown = shownName(name);
     const list = known.length === 0 ? 'Nothing is taken here.' : `Known are ${known.join(', ')}.`;
     const detail = `"${shown}" is not known here.${meantHint(name, known)} ${list}`;
-    add(`${error.instancePath}/${shown.replaceAll('~', '~0').replaceAll('/', '~1')}`, detail);
+    add(`${error.instancePath}/${escapePointer(shown)}`, detail);
   }
 }
 

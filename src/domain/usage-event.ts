@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import { DAY_MS, MINUTE_MS } from '../durations.ts';
 import { assert } from '../errors.ts';
 import { idFault } from './id-text.ts';
+import { escapePointer, shownName } from './json-pointer.ts';
 import { isPropertyName } from './meter.ts';
 import { meantHint } from './nearest-name.ts';
 import { parseQuantity, parseSignedNumber, type Quantity, type QuantityFault } from './quantity.ts';
@@ -88,7 +89,7 @@ function readEvent(input: unknown, bounds: EventBounds): UsageEvent {
   const fields = input as Record<string, unknown>;
   for (const name in fields) {
     if (!FIELDS.has(name)) {
-      const shown = name.slice(0, 64).toWellFormed();
+      const shown = shownName(name);
       const detail = `"${shown}" is not a field of an event.${meantHint(name, FIELD_NAMES)} There are ${FIELD_NAMES.join(', ')}.`;
       throw new FaultSignal('field_unknown', detail, `/${escapePointer(shown)}`);
     }
@@ -230,7 +231,7 @@ function readProperties(value: unknown): [string, PropertyValue][] {
   const properties: [string, PropertyValue][] = [];
   for (const name of names.sort()) {
     if (!isPropertyName(name)) {
-      const shown = name.slice(0, 64).toWellFormed();
+      const shown = shownName(name);
       const detail = `"${shown}" cannot name a property: 1 to 64 characters of A-Z a-z 0-9 _ -`;
       throw new FaultSignal('property_name_invalid', detail, `/properties/${escapePointer(shown)}`);
     }
@@ -271,11 +272,6 @@ function readProperty(name: string, value: unknown): PropertyValue {
   if ('quantity' in parsed) return { number: parsed.quantity };
   const [code, detail] = QUANTITY_FAULTS[parsed.fault];
   throw new FaultSignal(code, `properties.${name} ${detail}.`, pointer);
-}
-
-/** Escapes one reference token of a JSON Pointer (RFC 6901). */
-export function escapePointer(token: string): string {
-  return token.replaceAll('~', '~0').replaceAll('/', '~1');
 }
 
 /**

@@ -1,8 +1,7 @@
 /** Builds the HTTP app; `daemon.ts` lets it listen. */
 import { randomBytes } from 'node:crypto';
 import { fastify, type FastifyReply, type FastifyRequest } from 'fastify';
-import { JSON_DEPTH_MAX, parseJson, repeatedNames } from '../domain/exact-json.ts';
-import { shownName } from '../domain/schema-fault.ts';
+import { parseJson, repeatedDetail, repeatedNames, TOO_DEEP } from '../domain/exact-json.ts';
 import { DaemonError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import { type AuthDeps, Authenticator, guardRoutes } from './auth.ts';
@@ -136,12 +135,11 @@ function isExactJson(text: string): boolean {
   const json = parseJson(text);
   if ('fault' in json) {
     if (json.fault === 'not-json') return true;
-    const message = `JSON may nest ${JSON_DEPTH_MAX} brackets deep.`;
-    throw new DaemonError({ kind: 'invalid', code: 'json_too_deep', message });
+    throw new DaemonError({ kind: 'invalid', code: 'json_too_deep', message: TOO_DEEP });
   }
   if (json.isExact) return true;
   const [repeated] = repeatedNames(text, 0).parts;
-  const message = `"${shownName(repeated?.name ?? '')}" stands there twice, and only one of its values could count.`;
+  const message = repeatedDetail(repeated?.name ?? '');
   throw new DaemonError({ kind: 'invalid', code: 'field_repeated', message });
 }
 
