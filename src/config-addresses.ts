@@ -146,21 +146,31 @@ export function redisUrlFault(text: string): string | undefined {
 
 /** Where Stripe is: an origin. */
 export function stripeBaseFault(text: string): string | undefined {
-  const parts = cut(text);
-  const isHttp = parts !== undefined && /^https?$/.test(parts.scheme) && parts.query === '' && !text.endsWith('?');
-  if (!isHttp || parts.path !== '' || parts.userInfo !== undefined || text.includes('#')) {
+  const parts = cutOrigin(text);
+  if (parts === undefined || parts.userInfo !== undefined) {
     return 'must be an http:// or https:// address without a path, a user or options';
   }
-  return textFault(text, parts) ?? parts.hosts.map(hostAndPortFault).find((found) => found !== undefined);
+  return originFault(text, parts);
 }
 
 /** The address of a proxy: a user and a password are its own. */
 export function proxyFault(text: string): string | undefined {
-  const parts = cut(text);
-  const isHttp = parts !== undefined && /^https?$/.test(parts.scheme) && parts.query === '' && !text.endsWith('?');
-  if (!isHttp || parts.path !== '' || parts.hosts.length !== 1 || text.includes('#')) {
+  const parts = cutOrigin(text);
+  if (parts === undefined || parts.hosts.length !== 1) {
     return 'must be an http:// or https:// address without a path or options';
   }
+  return originFault(text, parts);
+}
+
+/** An `http://` or `https://` address with nothing behind its hosts; undefined for any other. */
+function cutOrigin(text: string): AddressParts | undefined {
+  const parts = cut(text);
+  if (parts === undefined || !/^https?$/.test(parts.scheme)) return undefined;
+  const isBare = parts.path === '' && parts.query === '' && !text.endsWith('?') && !text.includes('#');
+  return isBare ? parts : undefined;
+}
+
+function originFault(text: string, parts: AddressParts): string | undefined {
   return textFault(text, parts) ?? parts.hosts.map(hostAndPortFault).find((found) => found !== undefined);
 }
 

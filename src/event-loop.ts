@@ -7,9 +7,13 @@ export const TURN_MS_MAX = 20;
 export class Turns {
   #endsAt = performance.now() + TURN_MS_MAX;
 
+  get isOver(): boolean {
+    return performance.now() >= this.#endsAt;
+  }
+
   /** Goes on at once while the turn lasts. */
   async next(): Promise<void> {
-    if (performance.now() < this.#endsAt) return;
+    if (!this.isOver) return;
     await setImmediate();
     this.#endsAt = performance.now() + TURN_MS_MAX;
   }
@@ -20,11 +24,9 @@ export class Turns {
  * who sends usage, and that waits for nothing by itself.
  */
 export async function eachInTurns<T>(items: Iterable<T>, work: (item: T) => void): Promise<void> {
-  let turnEnds = performance.now() + TURN_MS_MAX;
+  const turns = new Turns();
   for (const item of items) {
     work(item);
-    if (performance.now() < turnEnds) continue;
-    await setImmediate();
-    turnEnds = performance.now() + TURN_MS_MAX;
+    if (turns.isOver) await turns.next();
   }
 }

@@ -16,7 +16,7 @@ import { FactEntry, type ShownFact, toFactEntry } from './fact-entry.ts';
 import { CustomerId, DecimalText, Instant, MeterKey } from './fields.ts';
 import { problemResponse } from './problem.ts';
 import { type App, needs } from './route.ts';
-import { UnbilledReply } from './unbilled-usage.ts';
+import { toUnbilledParts, UnbilledReply } from './unbilled-usage.ts';
 
 /** An explanation as the job gives it. */
 interface Explanation {
@@ -230,11 +230,7 @@ function toReply({ meter, facts, periods, billing, ...rest }: Explanation): Stat
     billing: {
       ...billing,
       invoices: [...billing.invoices],
-      unbilled: billing.unbilled.map(({ fromMs, toMs, ...part }) => ({
-        ...part,
-        from: new Date(fromMs).toISOString(),
-        to: new Date(toMs).toISOString(),
-      })),
+      unbilled: toUnbilledParts(billing.unbilled),
     },
     submissions: [...rest.submissions],
     lateUsage: [...rest.lateUsage],

@@ -100,11 +100,15 @@ export function toUnbilledReply({ parts, checkedAt, ...rest }: StoredUnbilled): 
   return {
     ...rest,
     quantity: addQuantities('0', ...parts.map(({ quantity }) => quantity)),
-    parts: parts.map(({ fromMs, toMs, ...part }) => ({
-      ...part,
-      from: new Date(fromMs).toISOString(),
-      to: new Date(toMs).toISOString(),
-    })),
+    parts: toUnbilledParts(parts),
     checkedAt: checkedAt.toISOString(),
   };
+}
+
+export function toUnbilledParts(parts: readonly UnbilledPart[]): Static<typeof UnbilledReply>['parts'] {
+  return parts.map(({ fromMs, toMs, ...part }) => ({
+    ...part,
+    from: new Date(fromMs).toISOString(),
+    to: new Date(toMs).toISOString(),
+  }));
 }
