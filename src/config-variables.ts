@@ -1,6 +1,6 @@
 /**
- * Every setting: its name, its form, its default, and what the documents say of it. `config.ts` reads them; what one
- * setting asks of another stands in `config-rules.ts`.
+ * Every setting: its name, its form, its default, and what the documents say of it. `config.ts` reads them, and knows
+ * what one setting asks of another.
  */
 import { type TSchema, Type } from 'typebox';
 import { cronFault } from './config-crons.ts';

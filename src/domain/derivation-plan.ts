@@ -92,9 +92,9 @@ interface OpenStep {
 export class DerivationPlanner {
   readonly #customers: ReadonlyMap<string, BillingCustomer>;
   readonly #meters: readonly Meter[];
-  /** By customer: from when on every meter counts. */
   /** Until when all of the meters count. */
   #allCountToMs: number | undefined;
+  /** By customer: from when on every meter counts. */
   readonly #allCountFrom = new Map<string, number>();
   readonly #stepPairsMax: number;
   #allKeys: string | undefined;

@@ -66,12 +66,12 @@ export class WebhookInbox {
     return new Set(documents.map(({ _id }) => _id).filter((id) => !isKnown.has(id)));
   }
 
-  /** Returns the ids that were there before. */
   /** Whether an event of this kind was ever delivered, as far as the inbox remembers. */
   async hasDelivered(kind: WebhookKind): Promise<boolean> {
     return (await translated(this.#collection.findOne({ kind, source: 'delivery' }))) !== null;
   }
 
+  /** Returns the ids that were there before. */
   async #insert(documents: readonly WebhookInboxDocument[]): Promise<string[]> {
     const taken = await insertAbsent(this.#collection, documents);
     return taken.flatMap((index) => documents[index]?._id ?? []);

@@ -21,6 +21,7 @@ const RUNS_LISTED_MAX = 50;
 /** Read for examples of each reason. */
 const UNBILLED_LISTED_MAX = 100;
 const PLANS_LISTED_MAX = 1_000;
+
 /** What says that work stands still, the most telling first: for a process to judge itself by. */
 export async function readStandstill(parts: ReviewParts): Promise<ReviewItem[]> {
   const groups = await Promise.all([jobFacts(parts), usageFacts(parts), submissionFacts(parts), webhookFacts(parts)]);
