@@ -24,6 +24,11 @@ const RUNS = ['abcdefghijklmnopqrstuvwxyz', '01234567890', '09876543210', 'qwert
 const RUN_LENGTH = 6;
 const MAKE_ONE = 'make one with: openssl rand -base64 32';
 
+/** Whether a key of Stripe's bills real customers. */
+export function isLiveKey(secretKey: string): boolean {
+  return /^[sr]k_live_/.test(secretKey);
+}
+
 /** What is meant by the address that Stripe is called at. */
 export interface StripePlace {
   /** Whether it is a double of Stripe's rather than Stripe. */

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { type Static, type TSchema, Type } from 'typebox';
 import { Value } from 'typebox/value';
-import type { StripePlace } from './config-secrets.ts';
+import { isLiveKey, type StripePlace } from './config-secrets.ts';
 import { type Variable, VARIABLES } from './config-variables.ts';
 import { type ConfigFault, configurationInvalid } from './errors.ts';
 
@@ -44,7 +44,6 @@ export const configVariables: readonly ConfigVariable[] = Object.entries<Variabl
 
 const STRIPE_CALLS_TEST = 20;
 const STRIPE_CALLS_LIVE = 900;
-const LIVE_KEY = /^[sr]k_live_/;
 const STRIPE_API = 'https://api.stripe.com';
 /** Kept by Docker's --env-file and by systemd's quoting gone wrong; no value of ours begins with one. */
 const QUOTED = /^["'`\u2018\u2019\u201c\u201d]|["'`\u2018\u2019\u201c\u201d]$/;
@@ -74,7 +73,7 @@ function readConfig(env: Readonly<Record<string, string | undefined>>): { values
   for (const [name, variable] of Object.entries<Variable>(VARIABLES)) {
     values[toKey(name)] = readVariable(name, variable, { env: given, faults, place });
   }
-  const isLive = LIVE_KEY.test(String(values['stripeSecretKey']));
+  const isLive = isLiveKey(String(values['stripeSecretKey']));
   faults.push(...faultsBetween(values, { isLive, ...place }));
   values['stripeCallsPerSecondMax'] ??= isLive ? STRIPE_CALLS_LIVE : STRIPE_CALLS_TEST;
   return { values, faults };

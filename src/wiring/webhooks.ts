@@ -6,6 +6,7 @@ import { mirrorSubscription } from '../../jobs/mirror-subscription.ts';
 import { processWebhooks } from '../../jobs/process-webhooks.ts';
 import { recordWebhook } from '../../jobs/record-webhook.ts';
 import type { Config } from '../config.ts';
+import { isLiveKey } from '../config-secrets.ts';
 import { billsUsage } from '../domain/invoice.ts';
 import { MINUTE_MS } from '../durations.ts';
 import { TAKEN } from '../domain/webhook-reception.ts';
@@ -21,7 +22,6 @@ import { type JobParts, requireStripe } from './job-parts.ts';
 import type { ReceptionTally } from './reception-tally.ts';
 import { rejectSamples } from './submission-jobs.ts';
 
-const LIVE_KEY = /^[sr]k_live_/;
 /** One change makes several events within moments: they are one fetch and one run. */
 const GATHER_MS = 500;
 /** The hourly tick was missed, or the daemon was away. */
@@ -69,7 +69,7 @@ export function webhookRoutes(parts: JobParts, { queue, metrics, tally }: Webhoo
 function openWebhooks({ config, stripe }: JobParts): Webhooks {
   return new Webhooks({
     secrets: stripe === undefined ? {} : secretsOf(config),
-    isLive: LIVE_KEY.test(config.stripeSecretKey ?? ''),
+    isLive: isLiveKey(config.stripeSecretKey ?? ''),
     accountId: async () => stripe?.objects.accountId(),
   });
 }
@@ -108,7 +108,7 @@ export function webhookJobs(parts: JobParts): Record<'process-webhooks' | 'catch
           mirrorAccount: (refusals, abort) =>
             mirrorAccount(mirrorDeps(parts), { refusals, ...(abort && { signal: abort }) }),
           mirrorWaitingCalendars: (refusals) => mirrorWaitingCalendars(calendarDeps(parts), refusals),
-          isLive: LIVE_KEY.test(parts.config.stripeSecretKey ?? ''),
+          isLive: isLiveKey(parts.config.stripeSecretKey ?? ''),
           clock,
         },
         { signal },

@@ -1,33 +1,16 @@
 /** What lies between us and Stripe: peers that say nothing or too little, and proxies. */
-import { createServer as createHttpServer, type IncomingMessage } from 'node:http';
-import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { createServer } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config.ts';
 import { startSimulator } from '../../src/simulator/simulator.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import { proxyAgent } from '../../src/stripe/proxy.ts';
 import { stripeSettings } from '../../src/wiring/stripe-side.ts';
+import { type AskedProxy, connectProxy, withServer } from '../support/loopback-servers.ts';
 
 const SECRET_KEY = 'sk_test_transport';
 /** Much less than in production, and long enough for a busy machine to connect. */
 const CALL_MS_MAX = 1_500;
-
-/** Lends a server of our own, on a port of the loopback. */
-async function withServer(server: Server, use: (port: number) => Promise<void>): Promise<void> {
-  const sockets = new Set<Socket>();
-  server.on('connection', (socket: Socket) => {
-    sockets.add(socket);
-    socket.on('error', () => {}).on('close', () => sockets.delete(socket));
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  try {
-    await use((server.address() as AddressInfo).port);
-  } finally {
-    const closed = new Promise((resolve) => server.close(resolve));
-    for (const socket of sockets) socket.destroy();
-    await closed;
-  }
-}
 
 const HEAD = 'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n';
 
@@ -57,25 +40,10 @@ describe('a Stripe that does not come to an end', () => {
   });
 });
 
-/** A proxy that takes CONNECT and leads every name to the loopback; tells what it was asked for. */
-function connectProxy(asked: { target: string; authorization: string | undefined }[]): Server {
-  const proxy = createHttpServer((_request, response) => response.writeHead(405).end());
-  proxy.on('connect', (request: IncomingMessage, client: Socket) => {
-    asked.push({ target: request.url ?? '', authorization: request.headers['proxy-authorization'] });
-    const server = connect({ port: Number(request.url?.split(':')[1]), host: '127.0.0.1' });
-    server.once('connect', () => {
-      client.write('HTTP/1.1 200 Connection established\r\n\r\n');
-      server.pipe(client).pipe(server);
-    });
-    for (const socket of [server, client]) socket.on('error', () => [server, client].forEach((end) => end.destroy()));
-  });
-  return proxy;
-}
-
 describe('a proxy', () => {
   it('is the way to Stripe when HTTPS_PROXY names one, unless NO_PROXY excepts the host', async () => {
     const simulator = await startSimulator({ rateLimitPerSecond: 0 });
-    const asked: { target: string; authorization: string | undefined }[] = [];
+    const asked: AskedProxy[] = [];
     try {
       await withServer(connectProxy(asked), async (proxyPort) => {
         const open = (settings: Record<string, string>) =>

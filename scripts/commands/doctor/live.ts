@@ -1,15 +1,19 @@
 import type { Config } from '../../../src/config.ts';
+import { isLiveKey } from '../../../src/config-secrets.ts';
+import { DELIVERED_STATES } from '../../../src/domain/submission.ts';
 import { ApiKeys } from '../../../src/storage/api-keys.ts';
 import { Customers } from '../../../src/storage/customers.ts';
-import { type Database, openDatabase } from '../../../src/storage/database.ts';
+import type { Database } from '../../../src/storage/database.ts';
 import { MeterSubmissions } from '../../../src/storage/meter-submissions.ts';
 import { Meters } from '../../../src/storage/meters.ts';
 import { WebhookInbox } from '../../../src/storage/webhook-inbox.ts';
 import { openStripe } from '../../../src/stripe/client.ts';
 import { probeReadRights } from '../../../src/stripe/key-rights.ts';
+import { stripeSettings } from '../../../src/wiring/stripe-side.ts';
 import { EXIT, type ExitCode } from '../../lib/exit-codes.ts';
 import { renderTable } from '../../lib/table.ts';
 import type { VerbContext } from '../../lib/verb.ts';
+import { withDatabase } from './with-database.ts';
 
 /** A line of the checklist. `by hand`: nobody can see it from here. */
 export interface LiveItem {
@@ -23,37 +27,32 @@ export interface LiveItem {
 export async function checkLive({ output }: VerbContext): Promise<ExitCode> {
   const { loadConfig } = await import('../../../src/config.ts');
   const config = loadConfig();
-  const database = openDatabase({ uri: config.mongodbUri, name: config.mongodbDatabase });
-  try {
-    const items = [
-      ...(await keyItems(config)),
-      ...(await webhookItems(config, database)),
-      ...(await catalogueItems(database)),
-      ...handItems(),
-      await firstEventItem(database),
-    ];
-    output.result({ items }, () =>
-      renderTable(
-        ['going live', 'state', 'what'].map((heading) => ({ heading })),
-        items.map(({ item, state, note }) => [item, state, note]),
-      ),
-    );
-    return items.some(({ state }) => state === 'missing') ? EXIT.failure : EXIT.ok;
-  } finally {
-    await database.close();
-  }
+  const items = await withDatabase(config, async (database) => [
+    ...(await keyItems(config)),
+    ...(await webhookItems(config, database)),
+    ...(await catalogueItems(database)),
+    ...handItems(),
+    await firstEventItem(database),
+  ]);
+  output.result({ items }, () =>
+    renderTable(
+      ['going live', 'state', 'what'].map((heading) => ({ heading })),
+      items.map(({ item, state, note }) => [item, state, note]),
+    ),
+  );
+  return items.some(({ state }) => state === 'missing') ? EXIT.failure : EXIT.ok;
 }
 
 async function keyItems(config: Config): Promise<LiveItem[]> {
-  const { stripeSecretKey: secretKey, stripeApiBase: apiBase } = config;
+  const { stripeSecretKey: secretKey } = config;
   if (secretKey === undefined) {
     return [
       { item: 'Stripe key', state: 'missing', note: 'set STRIPE_SECRET_KEY to a restricted live key (rk_live_…)' },
     ];
   }
-  const isLive = /^[rs]k_live_/.test(secretKey);
+  const isLive = isLiveKey(secretKey);
   const isRestricted = secretKey.startsWith('rk_');
-  const rights = await probeReadRights(openStripe({ secretKey, ...(apiBase !== undefined && { apiBase }) }));
+  const rights = await probeReadRights(openStripe(stripeSettings(config, secretKey)));
   const refused = rights.filter(({ isAllowed }) => !isAllowed).map(({ what }) => what);
   return [
     {
@@ -137,7 +136,7 @@ function handItems(): LiveItem[] {
 
 async function firstEventItem({ db }: Database): Promise<LiveItem> {
   const census = await new MeterSubmissions(db).census();
-  const counted = census.filter(({ state }) => ['accepted', 'confirmed', 'duplicate'].includes(state));
+  const counted = census.filter(({ state }) => DELIVERED_STATES.includes(state));
   const count = counted.reduce((sum, row) => sum + row.count, 0);
   return {
     item: 'first event at Stripe',

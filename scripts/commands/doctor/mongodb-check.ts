@@ -1,9 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { systemClock } from '../../../src/clock.ts';
-import type { Config } from '../../../src/config.ts';
 import type { ReviewArea } from '../../../src/domain/needs-review.ts';
 import { createLogger } from '../../../src/logger.ts';
-import { type Database, openDatabase } from '../../../src/storage/database.ts';
 import { readDeployment } from '../../../src/storage/deployment.ts';
 import { Heartbeats } from '../../../src/storage/heartbeats.ts';
 import { listIndexFaults } from '../../../src/storage/indexes.ts';
@@ -11,6 +9,7 @@ import { readNeedsReview } from '../../../src/wiring/needs-review.ts';
 import { openStores } from '../../../src/wiring/stores.ts';
 import { EXIT } from '../../lib/exit-codes.ts';
 import { type Check, type CheckContext, type Problem, skewProblem } from './check.ts';
+import { withDatabase } from './with-database.ts';
 
 /** MongoDB answers, is a replica set whose majority acknowledges writes, and its clock is ours. */
 export async function checkMongodb({ config }: CheckContext): Promise<Problem[]> {
@@ -56,13 +55,4 @@ export function checkReview(areas: readonly ReviewArea[]): Check {
         .filter(({ area }) => areas.includes(area))
         .map(({ area, what, todo }) => ({ check: area, what, todo, exitCode: EXIT.failure }));
     });
-}
-
-async function withDatabase<T>(config: Config, work: (database: Database) => Promise<T>): Promise<T> {
-  const database = openDatabase({ uri: config.mongodbUri, name: config.mongodbDatabase });
-  try {
-    return await work(database);
-  } finally {
-    await database.close();
-  }
 }

@@ -2,7 +2,6 @@ import { formulaFault } from '../../../src/domain/destination.ts';
 import type { Meter } from '../../../src/domain/meter.ts';
 import { modeOf } from '../../../src/domain/submission-mode.ts';
 import { DaemonError } from '../../../src/errors.ts';
-import { openDatabase } from '../../../src/storage/database.ts';
 import { Meters, toMeter } from '../../../src/storage/meters.ts';
 import { openStripe } from '../../../src/stripe/client.ts';
 import { listStripeMeters, type StripeMeter } from '../../../src/stripe/meters.ts';
@@ -10,6 +9,7 @@ import { readStripeTime } from '../../../src/stripe/server-time.ts';
 import { stripeSettings } from '../../../src/wiring/stripe-side.ts';
 import { EXIT } from '../../lib/exit-codes.ts';
 import { type CheckContext, type Problem, skewProblem } from './check.ts';
+import { withDatabase } from './with-database.ts';
 
 /** An HTTP date has whole seconds. */
 const DATE_RESOLUTION_MS = 1_000;
@@ -30,16 +30,11 @@ export async function checkStripe({ config }: CheckContext): Promise<Problem[]> 
   }
   const read = { theirMs: theirMs ?? beforeMs, beforeMs, afterMs: Date.now(), resolutionMs: DATE_RESOLUTION_MS };
   const skew = skewProblem("Stripe's", read);
-  const database = openDatabase({ uri: config.mongodbUri, name: config.mongodbDatabase });
-  try {
-    const ours = (await new Meters(database.db).list()).map(toMeter);
-    return [
-      ...(skew === undefined ? [] : [{ what: skew, todo: 'synchronise our clock by NTP', exitCode: EXIT.failure }]),
-      ...ours.flatMap((meter) => meterProblems(meter, stripeMeters)),
-    ];
-  } finally {
-    await database.close();
-  }
+  const ours = await withDatabase(config, async ({ db }) => (await new Meters(db).list()).map(toMeter));
+  return [
+    ...(skew === undefined ? [] : [{ what: skew, todo: 'synchronise our clock by NTP', exitCode: EXIT.failure }]),
+    ...ours.flatMap((meter) => meterProblems(meter, stripeMeters)),
+  ];
 }
 
 function toProblem(error: DaemonError): Problem {
