@@ -3,6 +3,7 @@ import { API_SCOPES, apiKeyId, type ApiKey, type ApiScope } from '../../src/doma
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
 import type { ApiKeys } from '../../src/storage/api-keys.ts';
 import { CommandError, usageError } from '../lib/command-error.ts';
+import { withLedger } from '../lib/ledger.ts';
 import { renderTable } from '../lib/table.ts';
 import { createVerb, runVerb } from '../lib/verb.ts';
 
@@ -194,18 +195,8 @@ function toDays(text: string): number {
   throw usageError(`--expires-days ${text} is not possible`, 'Give a whole number from 1 to 9999.');
 }
 
-/** Lends the keys of the database that the environment names. */
+/** Lends the keys of the ledger that the environment names. */
 async function withKeys<T>(work: (keys: ApiKeys) => Promise<T>): Promise<T> {
-  const { loadConfig } = await import('../../src/config.ts');
-  const { openDatabase } = await import('../../src/storage/database.ts');
-  const { requireLedger } = await import('../../src/storage/deployment.ts');
   const { ApiKeys } = await import('../../src/storage/api-keys.ts');
-  const config = loadConfig();
-  const database = openDatabase({ uri: config.mongodbUri, name: config.mongodbDatabase });
-  try {
-    await requireLedger(database.db);
-    return await work(new ApiKeys(database.db));
-  } finally {
-    await database.close();
-  }
+  return withLedger((db) => work(new ApiKeys(db)));
 }

@@ -1,9 +1,9 @@
 import { Command } from 'commander';
 import { CommandError } from '../lib/command-error.ts';
-import { RunFollower } from '../lib/follow-run.ts';
-import { runJob } from '../lib/job-run.ts';
+import { followJob } from '../lib/follow-run.ts';
 import { foreseePut, renderChange } from '../lib/change-text.ts';
 import { readJsonArgument } from '../lib/json-argument.ts';
+import { takeRows } from '../lib/list-option.ts';
 import { renderTable } from '../lib/table.ts';
 import { archiveCommand, previewCommand } from './meters-life.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
@@ -47,8 +47,7 @@ function listCommand(): Command {
   return createApiVerb({ name: 'list', summary: 'List the meters.', examples: ['tallystick meters list'] }).action(
     async (_options: object, command: Command) => {
       await runVerb(command, async ({ api, output }) => {
-        const meters: MeterReply[] = [];
-        for await (const meter of api().list<MeterReply>('/v1/meters')) meters.push(meter);
+        const meters = (await takeRows(api().list<MeterReply>('/v1/meters'), Infinity)).rows;
         output.result(meters, () => renderMeters(meters));
       });
     },
@@ -109,8 +108,7 @@ function syncCommand(): Command {
       await runVerb(command, async ({ api, output }) => {
         const input = { dryRun: options.dryRun === true };
         const client = api();
-        const follower = new RunFollower(client, output);
-        const { result = {} } = await runJob(client, { job: 'sync-meters', input }, (run) => follower.watch(run));
+        const { result } = await followJob({ api: client, output }, { job: 'sync-meters', input });
         const synced = (result['meters'] ?? []) as readonly MeterSync[];
         const definitions = new Map<string, string>();
         for await (const { key, inUse } of client.list<MeterReply>('/v1/meters')) {

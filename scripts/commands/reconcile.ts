@@ -4,8 +4,7 @@ import { DRIFT_VERDICTS } from '../../src/domain/reconciliation.ts';
 import type { ApiClient } from '../lib/api-client.ts';
 import { usageError } from '../lib/command-error.ts';
 import { EXIT } from '../lib/exit-codes.ts';
-import { RunFollower } from '../lib/follow-run.ts';
-import { runJob } from '../lib/job-run.ts';
+import { followJob } from '../lib/follow-run.ts';
 import { renderTable } from '../lib/table.ts';
 import { explainUnbilled } from '../../src/domain/unbilled-usage.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
@@ -67,17 +66,16 @@ export function reconcileCommand(): Command {
       .action(async (options: ReconcileOptions, command: Command) => {
         await runVerb(command, async ({ api, output }) => {
           const client = api();
-          const follower = new RunFollower(client, output);
           const request = { job: 'reconcile-usage' as const, input: toInput(options) };
-          const { result = {} } = await runJob(client, request, (run) => follower.watch(run));
+          const { result } = await followJob({ api: client, output }, request);
           const verdicts = (result['verdicts'] ?? {}) as Record<string, number>;
           const drifting: Comparison[] = [];
           for (const verdict of DRIFT_VERDICTS.filter((name) => (verdicts[name] ?? 0) > 0)) {
-            drifting.push(...(await readComparisons(client, result, { verdict })));
+            drifting.push(...(await readComparisons(client, result, { verdict })).data);
           }
           const rest = await readRest(client, result, { drifting, isAll: options.all === true });
-          const waiting =
-            countOf(result, 'waiting') > 0 ? await readComparisons(client, result, { waits: 'true' }) : [];
+          const hasWaiting = countOf(result, 'waiting') > 0;
+          const waiting = hasWaiting ? (await readComparisons(client, result, { waits: 'true' })).data : [];
           const comparisons = [...drifting, ...rest];
           output.result({ ...result, drifting, comparisons, waitingPlans: waiting }, () =>
             render(result, comparisons, waiting),
@@ -89,14 +87,19 @@ export function reconcileCommand(): Command {
   );
 }
 
+interface ComparisonPage {
+  readonly data: readonly Comparison[];
+  readonly nextCursor?: string | null;
+}
+
 async function readComparisons(
   client: ApiClient,
   run: Record<string, unknown>,
-  query: Record<string, string>,
-): Promise<readonly Comparison[]> {
+  query: Readonly<Record<string, string | undefined>>,
+): Promise<ComparisonPage> {
   const path = `/v1/reconciliations/${encodeURIComponent(String(run['id']))}`;
-  const page = await client.get<{ comparisons: { data: Comparison[] } }>(path, { ...query, limit: '1000' });
-  return page.comparisons.data;
+  const page = await client.get<{ comparisons: ComparisonPage }>(path, { ...query, limit: '1000' });
+  return page.comparisons;
 }
 
 /** Comparisons that do not drift: both numbers of each are shown, too. */
@@ -105,24 +108,17 @@ async function readRest(
   run: Record<string, unknown>,
   { drifting, isAll }: { drifting: readonly Comparison[]; isAll: boolean },
 ): Promise<Comparison[]> {
-  const path = `/v1/reconciliations/${encodeURIComponent(String(run['id']))}`;
   const isDrift = new Set<string>(DRIFT_VERDICTS);
   const rest: Comparison[] = [];
   let cursor: string | undefined;
   const wanted = isAll ? Infinity : Math.max(0, ROWS_SHOWN - drifting.length);
   while (rest.length < wanted) {
-    const { comparisons } = await client.get<{ comparisons: { data: Comparison[]; nextCursor?: string | null } }>(
-      path,
-      {
-        limit: '1000',
-        cursor,
-      },
-    );
-    rest.push(...comparisons.data.filter(({ verdict }) => !isDrift.has(verdict)));
-    cursor = comparisons.nextCursor ?? undefined;
+    const { data, nextCursor } = await readComparisons(client, run, { cursor });
+    rest.push(...data.filter(({ verdict }) => !isDrift.has(verdict)));
+    cursor = nextCursor ?? undefined;
     if (cursor === undefined) break;
   }
-  return rest.slice(0, isAll ? rest.length : wanted);
+  return rest.slice(0, wanted);
 }
 
 function toInput({ from, to, customer, apply, dryRun, fresh }: ReconcileOptions): JobInput<'reconcile-usage'> {

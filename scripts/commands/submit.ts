@@ -3,9 +3,9 @@ import type { WaitingUsage } from '../../src/wiring/waiting-usage.ts';
 import type { SubmittingPauses } from '../../src/storage/submitting-pause.ts';
 import { usageError } from '../lib/command-error.ts';
 import type { ExitCode } from '../lib/exit-codes.ts';
-import { RunFollower } from '../lib/follow-run.ts';
-import { runJob } from '../lib/job-run.ts';
+import { followJob } from '../lib/follow-run.ts';
 import { describeAhead, listCounts } from '../lib/job-verb.ts';
+import { withLedger } from '../lib/ledger.ts';
 import { createApiVerb, runVerb, type VerbContext } from '../lib/verb.ts';
 import { renderWaiting } from '../lib/waiting-text.ts';
 import { decideCommand, resendCommand } from './submit-settle.ts';
@@ -52,10 +52,9 @@ function chooseAction({ pause, resume, reason }: SubmitOptions): Action {
 
 async function submitNow({ dryRun }: SubmitOptions, { api, output }: VerbContext): Promise<void> {
   const input = dryRun === true ? { dryRun: true } : {};
-  const client = api();
-  const follower = new RunFollower(client, output);
-  const { result = {} } = await runJob(client, { job: 'submit-meter-events', input }, (run) => follower.watch(run));
-  const ahead = await follower.ahead();
+  const run = await followJob({ api: api(), output }, { job: 'submit-meter-events', input });
+  const { result } = run;
+  const ahead = await run.ahead();
   output.result({ ...result, ...(ahead && { ahead }) }, () => {
     if (result['paused'] === true) {
       return `nothing: submitting is paused since ${String(result['pausedAt'])} (\`tallystick submit --resume\` ends that)`;
@@ -93,18 +92,8 @@ async function resumeSubmitting({ dryRun }: SubmitOptions, { output }: VerbConte
   });
 }
 
-/** Lends the pause of the database that the environment names. */
+/** Lends the pause of the ledger that the environment names. */
 async function withPauses<T>(work: (pauses: SubmittingPauses) => Promise<T>): Promise<T> {
-  const { loadConfig } = await import('../../src/config.ts');
-  const { openDatabase } = await import('../../src/storage/database.ts');
-  const { requireLedger } = await import('../../src/storage/deployment.ts');
   const { SubmittingPauses } = await import('../../src/storage/submitting-pause.ts');
-  const config = loadConfig();
-  const database = openDatabase({ uri: config.mongodbUri, name: config.mongodbDatabase });
-  try {
-    await requireLedger(database.db);
-    return await work(new SubmittingPauses(database.db));
-  } finally {
-    await database.close();
-  }
+  return withLedger((db) => work(new SubmittingPauses(db)));
 }

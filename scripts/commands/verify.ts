@@ -4,8 +4,7 @@ import { parseStatedPeriod } from '../../src/domain/stated-period.ts';
 import { DaemonError } from '../../src/errors.ts';
 import { usageError } from '../lib/command-error.ts';
 import { EXIT } from '../lib/exit-codes.ts';
-import { RunFollower } from '../lib/follow-run.ts';
-import { runJob } from '../lib/job-run.ts';
+import { followJob } from '../lib/follow-run.ts';
 import { renderTable } from '../lib/table.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 
@@ -51,9 +50,7 @@ export function verifyCommand(): Command {
     .action(async (options: { period: string; customer?: string }, command: Command) => {
       await runVerb(command, async ({ api, output }) => {
         const input = toInput(options);
-        const client = api();
-        const follower = new RunFollower(client, output);
-        const { result } = await runJob(client, { job: 'verify-usage', input }, (run) => follower.watch(run));
+        const { result } = await followJob({ api: api(), output }, { job: 'verify-usage', input });
         const found = result as unknown as Verification;
         output.result(found, () => render(found));
         return found.differing > 0 ? EXIT.driftFound : EXIT.ok;

@@ -1,7 +1,8 @@
 import type { ApiClient } from './api-client.ts';
 import { CommandError } from './command-error.ts';
 import { EXIT } from './exit-codes.ts';
-import type { JobRun } from './job-run.ts';
+import type { JobInput, JobName } from '../../src/domain/job-input.ts';
+import { type JobRun, runJob } from './job-run.ts';
 import type { Output } from './output.ts';
 import type { Progress } from './progress.ts';
 
@@ -16,10 +17,24 @@ interface Readiness {
 }
 
 /**
+ * Asks the daemon to run a job and waits for its end, telling a person how it goes.
+ * @returns its result, and the run that was at work when this one was asked for, as it ended.
+ * @throws CommandError when the job failed, or was not begun within a minute.
+ */
+export async function followJob<Name extends JobName>(
+  { api, output }: { api: ApiClient; output: Output },
+  request: { job: Name; input: JobInput<Name> },
+): Promise<{ result: Record<string, unknown>; ahead: () => Promise<JobRun | undefined> }> {
+  const follower = new RunFollower(api, output);
+  const { result = {} } = await runJob(api, request, (run) => follower.watch(run));
+  return { result, ahead: () => follower.ahead() };
+}
+
+/**
  * Follows a run for a person: says what it waits for, shows how far it is, or the run that is at work before it, and gives up
  * when nobody begins it.
  */
-export class RunFollower {
+class RunFollower {
   readonly #api: ApiClient;
   readonly #output: Output;
   readonly #startedAtMs = performance.now();

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { JobInput, JobName } from '../../src/domain/job-input.ts';
-import { RunFollower } from './follow-run.ts';
-import { type JobRun, runJob } from './job-run.ts';
+import { followJob } from './follow-run.ts';
+import type { JobRun } from './job-run.ts';
 import { createApiVerb, runVerb, type VerbText } from './verb.ts';
 
 /** The jobs that can show what they would do. */
@@ -20,10 +20,8 @@ export function createJobVerb({ job, describe, ...text }: JobVerbText): Command 
     .action(async (options: { dryRun?: boolean }, command: Command) => {
       await runVerb(command, async ({ api, output }) => {
         const input = options.dryRun === true ? { dryRun: true } : {};
-        const client = api();
-        const follower = new RunFollower(client, output);
-        const { result = {} } = await runJob(client, { job, input }, (run) => follower.watch(run));
-        const ahead = await follower.ahead();
+        const { result, ahead: findAhead } = await followJob({ api: api(), output }, { job, input });
+        const ahead = await findAhead();
         output.result({ ...result, ...(ahead && { ahead }) }, () =>
           options.dryRun === true
             ? `would do: ${describe(result)}`
