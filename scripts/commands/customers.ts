@@ -108,13 +108,12 @@ function putCommand(): Command {
   return command.action(async (id: string, json: string, options: { dryRun?: boolean; unchecked?: boolean }) => {
     await runVerb(command, async ({ api, output }) => {
       const body = await readJsonArgument(json);
+      const query = options.unchecked === true ? { unchecked: true } : {};
       if (options.dryRun === true) {
-        const query = options.unchecked === true ? { unchecked: true } : {};
         const { before, after } = await foreseePut<CustomerReply>(api(), { path: pathOf(id), query, body });
         output.result({ dryRun: true, before, after }, () => renderChange(before, after));
         return;
       }
-      const query = options.unchecked === true ? { unchecked: true } : {};
       const customer = await api().call<PutReply>({ method: 'PUT', path: pathOf(id), query, body });
       output.result(customer, () => render([customer]));
       for (const { detail } of customer.warnings ?? []) output.note(detail);

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { ApiClient } from '../lib/api-client.ts';
+import { left, right } from '../lib/fitted-table.ts';
 import { readJsonArgument } from '../lib/json-argument.ts';
 import { renderTable } from '../lib/table.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
@@ -87,9 +88,8 @@ export function previewCommand(): Command {
 }
 
 function renderPreview({ from, to, customers, hasMore }: Preview): string {
-  const right = (heading: string) => ({ heading, align: 'right' as const });
   const table = renderTable(
-    [{ heading: 'customer' }, right('quantity'), right('events'), right('uncountable')],
+    [left('customer'), right('quantity'), right('events'), right('uncountable')],
     customers.map(({ customerId, quantity, eventCount, uncountable }) => {
       return [customerId, quantity, String(eventCount), String(uncountable)];
     }),

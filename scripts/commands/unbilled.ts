@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { takeRows } from '../lib/list-option.ts';
 import { renderTable } from '../lib/table.ts';
 import { explainUnbilled } from '../../src/domain/unbilled-usage.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
@@ -29,9 +30,8 @@ export function unbilledCommand(): Command {
     .option('--all', 'also what is meant to be so')
     .action(async (options: { customer?: string; all?: boolean }, command: Command) => {
       await runVerb(command, async ({ api, output }) => {
-        const found: UnbilledUsage[] = [];
         const query = { customerId: options.customer, accepted: options.all === true ? undefined : 'false' };
-        for await (const usage of api().list<UnbilledUsage>('/v1/unbilled-usage', query)) found.push(usage);
+        const found = (await takeRows(api().list<UnbilledUsage>('/v1/unbilled-usage', query), Infinity)).rows;
         output.result(found, () => render(found));
       });
     });

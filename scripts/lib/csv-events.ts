@@ -23,8 +23,7 @@ export interface CsvLayout {
  */
 export function readCsvHeader(cells: readonly string[], map: readonly FieldRule[] = []): CsvLayout {
   const names = cells.map((cell) => cell.trim());
-  const repeated = names.find((name, index) => name !== '' && names.indexOf(name) !== index);
-  if (repeated !== undefined) throw usageError(`the column ${repeated} stands twice in the header`, 'Remove one.');
+  refuseRepeated(names);
   const rules = [...ownRules(names, map), ...map];
   const needed = map.length === 0 ? REQUIRED : [...REQUIRED, 'quantity'];
   const missing = needed.filter((name) => !rules.some(({ target }) => targetName(target) === name));
@@ -66,10 +65,14 @@ function ownRules(names: readonly string[], map: readonly FieldRule[]): FieldRul
       );
     }
   }
-  const targets = rules.map(({ target }) => targetName(target));
-  const repeated = targets.find((name, index) => targets.indexOf(name) !== index);
-  if (repeated !== undefined) throw usageError(`the column ${repeated} stands twice in the header`, 'Remove one.');
+  refuseRepeated(rules.map(({ target }) => targetName(target)));
   return rules;
+}
+
+/** Columns without a name may be many. */
+function refuseRepeated(names: readonly string[]): void {
+  const repeated = names.find((name, index) => name !== '' && names.indexOf(name) !== index);
+  if (repeated !== undefined) throw usageError(`the column ${repeated} stands twice in the header`, 'Remove one.');
 }
 
 function missingColumns(missing: readonly string[], names: readonly string[], isMapped: boolean): Error {

@@ -1,3 +1,4 @@
+import { groupBy } from '../../src/domain/grouping.ts';
 import { addQuantities } from '../../src/domain/quantity.ts';
 import { DAY_MS } from '../../src/durations.ts';
 import type { Explanation } from './explanation.ts';
@@ -21,11 +22,7 @@ export interface ExplainedDay {
  * so none lies in two days.
  */
 export function daysOf({ windows }: Pick<Explanation, 'windows'>): ExplainedDay[] {
-  const byDay = new Map<number, Explanation['windows'][number][]>();
-  for (const window of windows) {
-    const day = Math.floor(Date.parse(window.from) / DAY_MS);
-    byDay.set(day, [...(byDay.get(day) ?? []), window]);
-  }
+  const byDay = groupBy(windows, ({ from }) => Math.floor(Date.parse(from) / DAY_MS));
   return [...byDay].map(([day, ofDay]) => toDay(day, ofDay));
 }
 

@@ -28,8 +28,7 @@ export async function probeLedger(
 ): Promise<LedgerProbe> {
   const sent = probeIndexes(done);
   const summary = new ImportSummary();
-  const { onWait, ...rest } = options;
-  await importEvents(api, picked(events, sent, done), { ...rest, ...(onWait && { onWait }), summary });
+  await importEvents(api, picked(events, sent, done), { ...options, summary });
   return { isKnown: summary.accepted === 0 && summary.duplicates > 0, sent, summary };
 }
 

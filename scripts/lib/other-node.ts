@@ -3,7 +3,8 @@
  * platform; it is fetched on demand into the cache folder, so that no installation carries its 120 MB.
  */
 import { createHash } from 'node:crypto';
-import { access, chmod, mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { runCommand, whyNot } from '../../src/embedded/run-command.ts';
 
@@ -23,7 +24,7 @@ export interface NodeFound {
   readonly version: string;
 }
 
-/** What the image runs on (Dockerfile). */
+/** Of the image's major version (Dockerfile). */
 export const OTHER_NODE_VERSION = '24.22.3';
 /** npm packages that hold a `bin/node`, by platform. */
 const PACKAGES: Readonly<Record<string, string>> = {
@@ -49,7 +50,7 @@ export async function findNode(wanted: NodeWanted, say: (line: string) => void):
   const name = PACKAGES[wanted.platform];
   if (name === undefined) throw missing(wanted, `there is no package with it for ${wanted.platform}`);
   const path = join(wanted.cacheDir, `${name}-${wanted.version}`, basename(MEMBER));
-  if (!(await exists(path))) {
+  if (!existsSync(path)) {
     say(`Node ${wanted.version}: fetching the package ${name}`);
     await fetchNode(wanted, `${name}@${wanted.version}`, path);
   }
@@ -93,13 +94,4 @@ function missing({ version }: NodeWanted, reason: string): Error {
     `Node ${version}, on which a part of the tests runs, is not to be had: ${reason}. ` +
       'Name a program of that major version in OTHER_NODE_BINARY and run this again.',
   );
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await access(path);
-    return true;
-  } catch {
-    return false;
-  }
 }

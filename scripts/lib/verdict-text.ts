@@ -7,7 +7,12 @@
 export function describeVerdict(verdict: string, run: { readAt: string | undefined; startedAtMs: number }): string {
   const { readAt, startedAtMs } = run;
   if (readAt === undefined || Date.parse(readAt) >= startedAtMs) return verdict;
-  const isSameDay = readAt.slice(0, 10) === new Date(startedAtMs).toISOString().slice(0, 10);
-  const time = readAt.slice(11, 16);
-  return `${verdict} (as of ${isSameDay ? time : `${readAt.slice(0, 10)} ${time}`})`;
+  return `${verdict} (as of ${timeBeside(readAt, startedAtMs)})`;
+}
+
+/** `09:00` in UTC, with its day unless that is the day of `besideMs`. */
+export function timeBeside(instant: string, besideMs: number): string {
+  const day = instant.slice(0, 10);
+  const time = instant.slice(11, 16);
+  return day === new Date(besideMs).toISOString().slice(0, 10) ? time : `${day} ${time}`;
 }

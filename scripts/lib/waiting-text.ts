@@ -1,4 +1,5 @@
 import type { WaitingUsage } from '../../src/wiring/waiting-usage.ts';
+import { timeBeside } from './verdict-text.ts';
 
 /** Why nothing was sent, and when something will be, in words. */
 export function renderWaiting(waiting: WaitingUsage, nowMs: number): string {
@@ -27,8 +28,6 @@ function ends({ count, endsAt }: NonNullable<WaitingUsage['windows']>, nowMs: nu
   return `${count === 1 ? 'ends' : 'end'} at ${toTime(endsAt, nowMs)}`;
 }
 
-/** `09:00` of the same UTC day, else with the day. */
 function toTime(instant: string, nowMs: number): string {
-  const isToday = instant.slice(0, 10) === new Date(nowMs).toISOString().slice(0, 10);
-  return `${isToday ? '' : `${instant.slice(0, 10)} `}${instant.slice(11, 16)} UTC`;
+  return `${timeBeside(instant, nowMs)} UTC`;
 }

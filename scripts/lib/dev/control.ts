@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import type { ForwardClock } from '../../../src/clock.ts';
+import { DAY_MS } from '../../../src/durations.ts';
 import { SimulatorClient } from '../simulator-client.ts';
 
 export interface DevControl {
@@ -19,7 +20,7 @@ interface ControlDeps {
 }
 
 /** How long a clock may be moved by one request: a year and some days. */
-const ADVANCE_MS_MAX = 400 * 86_400_000;
+const ADVANCE_MS_MAX = 400 * DAY_MS;
 
 /**
  * Where `tallystick dev advance` moves the clocks of the daemon and of the double together: `POST /clock {advanceMs}`, for

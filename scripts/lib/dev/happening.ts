@@ -23,8 +23,6 @@ export const TOLD_COLLECTIONS = Object.keys(TELLERS);
 
 /** Updates are told only where the state changed; the first write of a document is always told. */
 const STATE_FIELD = 'state';
-/** Jobs that found nothing to do are not worth a line: the sweep would write one a minute. */
-const IDLE = /^(?:0|\[\]|\{\}|false|null|undefined)$/;
 
 /** The line for a change; undefined for one that nobody needs to see. */
 export function tellChange(change: LedgerChange): string | undefined {
@@ -52,8 +50,9 @@ function tellRun(document: Readonly<Record<string, unknown>>): string | undefine
   const { job, state, result, error } = document;
   if (state === 'failed') return `run         ${text(job)} failed: ${text((error as { message?: unknown })?.message)}`;
   if (state !== 'succeeded') return undefined;
+  // Jobs that found nothing to do are not worth a line: the sweep would write one a minute.
   const parts = Object.entries((result ?? {}) as Record<string, unknown>)
-    .filter(([, value]) => typeof value === 'number' && !IDLE.test(text(value)))
+    .filter(([, value]) => typeof value === 'number' && value !== 0)
     .map(([name, value]) => `${name} ${text(value)}`);
   return parts.length === 0 ? undefined : `run         ${text(job)}: ${parts.join(', ')}`;
 }

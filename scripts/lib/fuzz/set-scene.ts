@@ -1,9 +1,9 @@
+import { HOUR_MS } from '../../../src/durations.ts';
 import { openStripe } from '../../../src/stripe/client.ts';
 import { ApiClient } from '../api-client.ts';
 import { runJob } from '../job-run.ts';
 import { SIMULATOR_KEY } from '../local-stack.ts';
 
-const HOUR_MS = 3_600_000;
 const METERS = [
   { key: 'calls', eventType: 'api.call', aggregation: 'sum', groupBy: ['properties.plan'] },
   { key: 'peak', eventType: 'api.call', aggregation: 'max', valueFrom: 'properties.size' },
