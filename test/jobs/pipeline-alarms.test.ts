@@ -1,7 +1,8 @@
 /** What wakes a person when the pipeline stands. */
 import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { HOUR_MS } from '../../src/durations.ts';
+import { loadConfig } from '../../src/config.ts';
+import { DAY_MS, HOUR_MS } from '../../src/durations.ts';
 import { DirtyHours } from '../../src/storage/dirty-hours.ts';
 import { Runs } from '../../src/storage/runs.ts';
 import { PipelineAlarms } from '../../src/wiring/pipeline-alarms.ts';
@@ -10,14 +11,15 @@ import { withDatabase } from '../support/services.ts';
 const start = Date.parse('2026-11-21T06:00:00Z');
 
 /** Alarms over a database, with a clock that is moved and a log that is kept. */
-function alarmsOf(db: Db) {
+function alarmsOf(db: Db, settings: Record<string, string> = {}) {
+  const config = loadConfig({ MONGODB_URI: 'mongodb://x', REDIS_URL: 'redis://x', ...settings });
   const told: string[] = [];
   const clock = { nowMs: start, now: () => clock.nowMs };
   const log = {
     error: (_fields: object, phrase: string) => told.push(phrase),
     info: ({ alarm }: { alarm: string }, phrase: string) => told.push(`${phrase}: ${alarm}`),
   };
-  const parts = { stores: { dirtyHours: new DirtyHours(db), runs: new Runs(db) }, clock, log };
+  const parts = { stores: { dirtyHours: new DirtyHours(db), runs: new Runs(db) }, config, clock, log };
   type Parts = ConstructorParameters<typeof PipelineAlarms>[0];
   return { told, clock, alarms: new PipelineAlarms(parts as unknown as Parts, ['aggregate-usage', 'sync-meters']) };
 }
@@ -47,6 +49,18 @@ describe('the alarms of the pipeline', () => {
       await alarms.look();
       await alarms.look();
       expect(told.slice(2)).toEqual(['alarm is over: usage waits too long to be aggregated']);
+    }));
+
+  it('leave usage its day where it is aggregated once a day', () =>
+    withDatabase(async (db) => {
+      const { told, clock, alarms } = alarmsOf(db, { AGGREGATE_CRON: '30 2 * * *' });
+      await new DirtyHours(db).recordPairs([{ customerId: 'acme', hour: 1 }], new Date(start));
+      clock.nowMs += DAY_MS + HOUR_MS;
+      await alarms.look();
+      expect(told).toEqual([]);
+      clock.nowMs += HOUR_MS + 1;
+      await alarms.look();
+      expect(told).toEqual(['usage waits too long to be aggregated']);
     }));
 
   it('tell of a job that fails three times in a row, and not of one that succeeds in between', () =>
