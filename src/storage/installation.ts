@@ -40,6 +40,12 @@ export async function installationId(db: Db, at: Date): Promise<string> {
   return document.id;
 }
 
+/** When this installation was made, UTC milliseconds; undefined before a daemon was started on it. */
+export async function installedAtMs(db: Db): Promise<number | undefined> {
+  const document = await translated(db.collection<InstallationDocument>(INSTALLATION).findOne({ _id: INSTALLATION }));
+  return document?.createdAt.getTime();
+}
+
 /**
  * Makes sure that no newer version of Tallystick has written here: this one could misread its data, and send it.
  * @throws DaemonError `configuration_invalid`.

@@ -1,6 +1,7 @@
 import type { Collection, Db } from 'mongodb';
 import { isWholeRun } from '../domain/run-scope.ts';
 import { translated } from './errors.ts';
+import { installedAtMs } from './installation.ts';
 import { METER_SUBMISSIONS, type MeterSubmissionDocument } from './meter-submissions.ts';
 import { RUNS, type RunDocument } from './runs.ts';
 
@@ -50,12 +51,10 @@ export class ReviewCounts {
     }));
   }
 
-  /** Customers whose submissions are blocked for a reason, in order of id, after one. */
-  async blockedCustomers(query: { reason: string; after?: string; limit: number }): Promise<string[]> {
-    const { reason, after, limit } = query;
-    const match = { state: 'blocked', reason, ...(after !== undefined && { customerId: { $gt: after } }) };
+  /** The first customers, in order of id, whose submissions are blocked for a reason. */
+  async blockedCustomers({ reason, limit }: { reason: string; limit: number }): Promise<string[]> {
     const found = this.#submissions.aggregate<{ _id: string }>([
-      { $match: match },
+      { $match: { state: 'blocked', reason } },
       { $group: { _id: '$customerId' } },
       { $sort: { _id: 1 } },
       { $limit: limit },
@@ -96,11 +95,8 @@ export class ReviewCounts {
     }));
   }
 
-  /** When this installation was made; undefined before a daemon was started on it. */
-  async beganMs(): Promise<number | undefined> {
-    const found = this.#db
-      .collection<{ _id: string; createdAt: Date }>('installation')
-      .findOne({ _id: 'installation' });
-    return (await translated(found))?.createdAt.getTime();
+  /** When this installation was made, UTC milliseconds; undefined before a daemon was started on it. */
+  beganMs(): Promise<number | undefined> {
+    return installedAtMs(this.#db);
   }
 }

@@ -78,19 +78,18 @@ export async function readStatus(parts: JobParts, jobs: readonly string[]): Prom
 }
 
 async function readLastRuns(parts: JobParts, jobs: readonly string[]): Promise<Status['lastRuns']> {
-  const found = await readLastOutcomes(parts, jobs);
-  return Object.fromEntries(
-    found.map(({ job, state, endedAt, error, refused, failuresInARow }) => [
-      job,
-      {
-        state,
+  const found = await Promise.all(
+    (await readLastOutcomes(parts, jobs)).map(async ({ job, endedAt, ...rest }) => {
+      const failuresInARow = await parts.stores.runs.failuresInARow(job);
+      const known = {
+        ...rest,
         ...(failuresInARow > 0 && { failuresInARow }),
         ...(endedAt && { endedAt: endedAt.toISOString() }),
-        ...(error && { error }),
-        ...(refused && { refused }),
-      },
-    ]),
+      };
+      return [job, known] as const;
+    }),
   );
+  return Object.fromEntries(found);
 }
 
 /** How a job's last run over everything ended. */
@@ -99,24 +98,18 @@ export interface LastOutcome {
   readonly state: string;
   readonly endedAt?: Date;
   readonly error?: { readonly code: string; readonly message: string };
-  readonly failuresInARow: number;
   /** What the run went on without; absent where that is nothing. */
   readonly refused?: RefusedItems;
 }
 
 /** The last outcome of each of these jobs that has run. */
 export async function readLastOutcomes({ stores }: JobParts, jobs: readonly string[]): Promise<LastOutcome[]> {
-  const found = await Promise.all(
-    jobs.map(async (job) => ({
-      run: await stores.runs.lastOutcome(job),
-      failuresInARow: await stores.runs.failuresInARow(job),
-    })),
-  );
-  return found.flatMap(({ run, failuresInARow }) => {
+  const found = await Promise.all(jobs.map((job) => stores.runs.lastOutcome(job)));
+  return found.flatMap((run) => {
     if (run === null) return [];
     const { job, state, endedAt, error, result } = run;
     const refused = result?.['refused'] as RefusedItems | undefined;
     const known = { ...(endedAt && { endedAt }), ...(error && { error }), ...(refused && { refused }) };
-    return [{ job, state, failuresInARow, ...known }];
+    return [{ job, state, ...known }];
   });
 }

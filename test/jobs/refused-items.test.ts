@@ -1,5 +1,4 @@
 /** Stripe refuses one of many: all others are dealt with, and the run says what it went on without. */
-import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import { catchUpEvents } from '../../jobs/catch-up-events.ts';
 import { compareRestored } from '../../jobs/compare-restored.ts';
@@ -214,7 +213,7 @@ describe('the last outcome of a job', () => {
         hour: 2,
         isFailed: false,
       });
-      const outcomes = await readLastOutcomes(partsOf(db, runs), ['reconcile-usage', 'submit-meter-events']);
+      const outcomes = await readLastOutcomes(partsOf(runs), ['reconcile-usage', 'submit-meter-events']);
       expect(outcomes).toMatchObject([
         { job: 'reconcile-usage', state: 'failed', error: { code: 'stripe_refused' } },
         { job: 'submit-meter-events', state: 'failed' },
@@ -235,7 +234,7 @@ async function end(
   else await runs.succeed(_id, {}, at);
 }
 
-function partsOf(_: Db, runs: Runs): JobParts {
+function partsOf(runs: Runs): JobParts {
   return { stores: { runs } } as unknown as JobParts;
 }
 
