@@ -6,9 +6,8 @@ import { HOUR_MS } from '../../src/durations.ts';
 import { InvoiceMirror } from '../../src/storage/invoices.ts';
 import { METER_SUBMISSIONS, type MeterSubmissionDocument } from '../../src/storage/meter-submissions.ts';
 import { openStripe } from '../../src/stripe/client.ts';
-import { type CommandResult, tallystick } from '../support/command-line.ts';
+import type { CommandResult } from '../support/command-line.ts';
 import { type LentDaemon, withDaemon } from '../support/daemon.ts';
-import { withDatabase } from '../support/services.ts';
 
 const HOUR_START_MS = Math.floor(Date.now() / HOUR_MS) * HOUR_MS;
 const FROM = new Date(HOUR_START_MS - 4 * HOUR_MS);
@@ -22,46 +21,44 @@ interface Place {
 
 /** A customer whose usage of two meters was sent, and the draft of an invoice that bills both. */
 function withInvoice(use: (place: Place) => Promise<void>): Promise<void> {
-  return withDatabase((db) =>
-    withDaemon({ environment: { MONGODB_DATABASE: db.databaseName } }, async (daemon) => {
-      const stripe = openStripe({ secretKey: 'sk_test_daemon', apiBase: daemon.simulator.url });
-      const { id: stripeCustomerId } = await stripe.customers.create({ name: 'acme' });
-      const effectiveFrom = FROM.toISOString();
-      for (const key of ['calls', 'bytes']) {
-        const body = { eventType: key, aggregation: 'sum', effectiveFrom, stripe: { eventName: key } };
-        expect((await daemon.call('PUT', `/v1/meters/${key}`, body)).status).toBe(200);
-      }
-      await daemon.run('sync-meters');
-      const customer = { stripeCustomerId, billingAnchor: effectiveFrom, submitFrom: effectiveFrom };
-      expect((await daemon.call('PUT', '/v1/customers/acme', customer)).status).toBe(200);
-      const occurredAt = new Date(HOUR_START_MS - 2 * HOUR_MS).toISOString();
-      const events = ['calls', 'bytes'].map((eventType, index) => {
-        return { idempotencyKey: eventType, customerId: 'acme', eventType, occurredAt, quantity: `${index + 2}.5` };
-      });
-      expect((await daemon.call('POST', '/v1/events', events)).status).toBe(200);
-      await daemon.run('aggregate-usage');
-      await daemon.run('submit-meter-events');
-      await new InvoiceMirror(db).save(
-        {
-          _id: 'in_1',
-          stripeCustomerId,
-          status: 'draft',
-          autoAdvance: true,
-          createdAt: TO,
-          lines: [
-            ...(await stripeMetersOf(db)).map(([stripeMeterId, quantityDecimal], index) => {
-              return { id: `il_${index}`, stripeMeterId, from: FROM, to: TO, quantityDecimal };
-            }),
-            { id: 'il_fee', from: FROM, to: TO },
-            { id: 'il_other', stripeMeterId: 'mtr_elsewhere', from: FROM, to: TO, quantityDecimal: '9' },
-          ],
-        },
-        undefined,
-      );
-      const env = { TALLYSTICK_URL: daemon.url, TALLYSTICK_API_KEY: daemon.environment['ADMIN_API_KEY'] ?? '' };
-      await use({ daemon, db, run: (...args) => tallystick(args, { env }) });
-    }),
-  );
+  return withDaemon({}, async (daemon) => {
+    const { db } = daemon;
+    const stripe = openStripe({ secretKey: 'sk_test_daemon', apiBase: daemon.simulator.url });
+    const { id: stripeCustomerId } = await stripe.customers.create({ name: 'acme' });
+    const effectiveFrom = FROM.toISOString();
+    for (const key of ['calls', 'bytes']) {
+      const body = { eventType: key, aggregation: 'sum', effectiveFrom, stripe: { eventName: key } };
+      expect((await daemon.call('PUT', `/v1/meters/${key}`, body)).status).toBe(200);
+    }
+    await daemon.run('sync-meters');
+    const customer = { stripeCustomerId, billingAnchor: effectiveFrom, submitFrom: effectiveFrom };
+    expect((await daemon.call('PUT', '/v1/customers/acme', customer)).status).toBe(200);
+    const occurredAt = new Date(HOUR_START_MS - 2 * HOUR_MS).toISOString();
+    const events = ['calls', 'bytes'].map((eventType, index) => {
+      return { idempotencyKey: eventType, customerId: 'acme', eventType, occurredAt, quantity: `${index + 2}.5` };
+    });
+    expect((await daemon.call('POST', '/v1/events', events)).status).toBe(200);
+    await daemon.run('aggregate-usage');
+    await daemon.run('submit-meter-events');
+    await new InvoiceMirror(db).save(
+      {
+        _id: 'in_1',
+        stripeCustomerId,
+        status: 'draft',
+        autoAdvance: true,
+        createdAt: TO,
+        lines: [
+          ...(await stripeMetersOf(db)).map(([stripeMeterId, quantityDecimal], index) => {
+            return { id: `il_${index}`, stripeMeterId, from: FROM, to: TO, quantityDecimal };
+          }),
+          { id: 'il_fee', from: FROM, to: TO },
+          { id: 'il_other', stripeMeterId: 'mtr_elsewhere', from: FROM, to: TO, quantityDecimal: '9' },
+        ],
+      },
+      undefined,
+    );
+    await use({ daemon, db, run: daemon.cli });
+  });
 }
 
 /** Stripe's ids of the meters, and what was sent to each. */

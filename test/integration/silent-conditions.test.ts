@@ -1,7 +1,6 @@
 /** A meter whose `where` has the right text as the wrong type counts nothing: whoever looks at meters is told. */
 import { expect, it } from 'vitest';
 import { HOUR_MS } from '../../src/durations.ts';
-import { tallystick } from '../support/command-line.ts';
 import { type LentDaemon, withDaemon } from '../support/daemon.ts';
 
 interface ShownMeter {
@@ -20,14 +19,7 @@ async function send(daemon: LentDaemon, properties: object): Promise<void> {
 
 it('a where value that only its other type ever matched is a warning of its meter, in lists, in doctor and in metrics', () =>
   withDaemon({}, async (daemon) => {
-    const run = (...args: string[]) =>
-      tallystick(args, {
-        env: {
-          ...daemon.environment,
-          TALLYSTICK_URL: daemon.url,
-          TALLYSTICK_API_KEY: daemon.environment['ADMIN_API_KEY'] ?? '',
-        },
-      });
+    const { cliHere: run } = daemon;
     const warned = async (): Promise<string[]> => {
       const { data } = await daemon.get<{ data: ShownMeter[] }>('/v1/meters');
       return data.filter(({ warnings = [] }) => warnings.length > 0).map(({ key }) => key);

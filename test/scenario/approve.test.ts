@@ -1,19 +1,16 @@
 /** A loss at Stripe that waits for a person, from the command line to the corrected total. */
 import { describe, expect, it } from 'vitest';
 import { DAY_MS } from '../../src/durations.ts';
-import { tallystick } from '../support/command-line.ts';
 import { type LentDaemon, withDaemon } from '../support/daemon.ts';
 import { loseAtStripe } from '../support/drift.ts';
 
-const ADMIN_API_KEY = 'tly_test_admin_key_of_a_daemon';
 const SETTINGS = { RECONCILE_MODE: 'report', SUMMARY_LAG_MAX_MS: '0', SUMMARY_REREAD_MS: '0' };
 
 describe('a plan that waits', () => {
   it('is shown by reconcile, carried out by reconcile approve, and kept with who decided', () =>
     withDaemon({ environment: SETTINGS }, async (daemon) => {
       const customer = await sendUsage(daemon);
-      const cli = (...args: string[]): ReturnType<typeof tallystick> =>
-        tallystick(args, { env: { TALLYSTICK_URL: daemon.url, ADMIN_API_KEY } });
+      const { cli } = daemon;
       await loseAtStripe(daemon, daemon.simulator.meterEvents()[0]?.identifier ?? '');
 
       const shown = await cli('reconcile');

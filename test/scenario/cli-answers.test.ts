@@ -2,21 +2,17 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type CommandResult, tallystick } from '../support/command-line.ts';
-import { ADMIN_KEY, type LentDaemon, withDaemon } from '../support/daemon.ts';
+import { tallystick } from '../support/command-line.ts';
+import { withDaemon } from '../support/daemon.ts';
 import { REPOSITORY } from '../support/source-files.ts';
 
 const { version } = JSON.parse(readFileSync(join(REPOSITORY, 'package.json'), 'utf8')) as { version: string };
 const METER = '{"eventType":"call","aggregation":"sum","stripe":{"eventName":"calls"}}';
 
-function cliOf({ url }: LentDaemon): (...args: string[]) => Promise<CommandResult> {
-  return (...args) => tallystick(args, { env: { TALLYSTICK_URL: url, TALLYSTICK_API_KEY: ADMIN_KEY } });
-}
-
 describe('the command line', () => {
   it('and the daemon say which version they are, and the address alone leads to the interface', () =>
     withDaemon({}, async (daemon) => {
-      const cli = cliOf(daemon);
+      const { cli } = daemon;
       const [asked, status, live, root] = await Promise.all([
         cli('--version'),
         cli('status'),
@@ -55,7 +51,7 @@ describe('the command line', () => {
 
   it('shows a customer that is known from its events only, and how to map it', { timeout: 120_000 }, () =>
     withDaemon({}, async (daemon) => {
-      const cli = cliOf(daemon);
+      const { cli } = daemon;
       expect(await cli('meters', 'put', 'calls', METER)).toMatchObject({
         code: 0,
         stdout: expect.stringMatching(/definition[\s\S]*editable/),

@@ -1,24 +1,17 @@
 /** What the command line says while a run cannot begin, follows another one, or finds nothing to do. */
 import { setTimeout as pause } from 'node:timers/promises';
-import { MongoClient } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { meterBody } from '../../scripts/lib/torture/target.ts';
+import { createStripeCustomer, meterBody } from '../../scripts/lib/torture/target.ts';
 import { renderWaiting } from '../../scripts/lib/waiting-text.ts';
 import { readEmbeddedEnvironment } from '../../src/embedded/environment.ts';
 import { startEmbeddedRedis } from '../../src/embedded/redis.ts';
 import { resolveRedis } from '../../src/embedded/resolve-redis.ts';
 import { Leases } from '../../src/storage/leases.ts';
 import { RUNS, Runs } from '../../src/storage/runs.ts';
-import { tallystick } from '../support/command-line.ts';
-import { ADMIN_KEY, type LentDaemon, withDaemon } from '../support/daemon.ts';
-import { mongodbUri } from '../support/services.ts';
+import { withDaemon } from '../support/daemon.ts';
 
 const SCENARIO_MS_MAX = 240_000;
 const JOB = 'submit-meter-events';
-
-function commandLine(daemon: LentDaemon, ...args: string[]) {
-  return tallystick(args, { env: { TALLYSTICK_URL: daemon.url, TALLYSTICK_API_KEY: ADMIN_KEY } });
-}
 
 describe('a job that nobody begins', () => {
   it(
@@ -29,7 +22,7 @@ describe('a job that nobody begins', () => {
       try {
         await withDaemon({ environment: { REDIS_URL: redis.url } }, async (daemon) => {
           await redis.kill();
-          const { code, stdout, stderr } = await commandLine(daemon, 'aggregate');
+          const { code, stdout, stderr } = await daemon.cli('aggregate');
           expect([code, stdout]).toEqual([4, '']);
           expect(stderr).toMatch(/^waiting for a worker to begin run \S+: the daemon says: redis does not answer/m);
           expect(stderr).toMatch(/the job aggregate-usage was not begun in 60 s\n {2}why: the daemon says: redis/);
@@ -45,30 +38,25 @@ describe('a job that nobody begins', () => {
 describe('submit', () => {
   it('that finds another run at work shows how far that is and what it came to', { timeout: SCENARIO_MS_MAX }, () =>
     withDaemon({}, async (daemon) => {
-      const client = await MongoClient.connect(mongodbUri());
-      try {
-        const db = client.db(daemon.environment['MONGODB_DATABASE']);
-        const [leases, runs] = [new Leases(db, 'another process'), new Runs(db)];
-        await leases.acquire([`job.${JOB}`], SCENARIO_MS_MAX);
-        await runs.start({ _id: 'other', job: JOB, trigger: 'tick', input: {} }, new Date());
-        await runs.report('other', { done: 12, total: 40 });
-        const submitted = commandLine(daemon, 'submit');
-        while ((await db.collection(RUNS).countDocuments({ job: JOB, state: 'queued' })) === 0) await pause(100);
-        await pause(5_000);
-        await runs.succeed('other', { planned: 3, calls: 40 }, new Date());
-        await leases.release([`job.${JOB}`]);
-        const { code, stdout, stderr } = await submitted;
-        expect(stderr).toMatch(/^another run of submit-meter-events is at work since .*: this one follows it$/m);
-        expect([code, stdout.trim().split('\n')]).toEqual([
-          0,
-          [
-            'the run before this one (other): planned 3, calls 40',
-            'nothing to do: all usage that was aggregated is at Stripe',
-          ],
-        ]);
-      } finally {
-        await client.close();
-      }
+      const { db } = daemon;
+      const [leases, runs] = [new Leases(db, 'another process'), new Runs(db)];
+      await leases.acquire([`job.${JOB}`], SCENARIO_MS_MAX);
+      await runs.start({ _id: 'other', job: JOB, trigger: 'tick', input: {} }, new Date());
+      await runs.report('other', { done: 12, total: 40 });
+      const submitted = daemon.cli('submit');
+      while ((await db.collection(RUNS).countDocuments({ job: JOB, state: 'queued' })) === 0) await pause(100);
+      await pause(5_000);
+      await runs.succeed('other', { planned: 3, calls: 40 }, new Date());
+      await leases.release([`job.${JOB}`]);
+      const { code, stdout, stderr } = await submitted;
+      expect(stderr).toMatch(/^another run of submit-meter-events is at work since .*: this one follows it$/m);
+      expect([code, stdout.trim().split('\n')]).toEqual([
+        0,
+        [
+          'the run before this one (other): planned 3, calls 40',
+          'nothing to do: all usage that was aggregated is at Stripe',
+        ],
+      ]);
     }),
   );
 
@@ -77,16 +65,12 @@ describe('submit', () => {
       const meter = meterBody({ key: 'calls', aggregation: 'sum' }, Date.parse('2026-01-01T00:00:00Z'));
       await daemon.call('PUT', '/v1/meters/calls', meter);
       await daemon.run('sync-meters');
-      const stripeCustomer = await fetch(`${daemon.simulator.url}/v1/customers`, {
-        method: 'POST',
-        headers: { authorization: 'Bearer sk_test_daemon' },
-      });
-      const { id: stripeCustomerId } = (await stripeCustomer.json()) as { id: string };
+      const stripeCustomerId = await createStripeCustomer(daemon.simulator.url, 'acme');
       await daemon.call('PUT', '/v1/customers/acme', { stripeCustomerId });
       const event = { idempotencyKey: 'e1', customerId: 'acme', eventType: 'call', quantity: '3' };
       await daemon.call('POST', '/v1/events', { ...event, occurredAt: new Date().toISOString() });
       await daemon.run('aggregate-usage');
-      const { code, stdout } = await commandLine(daemon, 'submit');
+      const { code, stdout } = await daemon.cli('submit');
       expect([code, stdout]).toEqual([
         0,
         expect.stringMatching(

@@ -3,30 +3,13 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { loadConfig } from '../../src/config.ts';
-import { type Daemon, startDaemon } from '../../src/daemon.ts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DAY_MS, HOUR_MS } from '../../src/durations.ts';
-import { type Simulator, startSimulator } from '../../src/simulator/simulator.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import { type CommandResult, tallystick } from '../support/command-line.ts';
-import { mongodbUri, redisUrl, withDatabase } from '../support/services.ts';
+import { ADMIN_KEY, type LentDaemon, withDaemon } from '../support/daemon.ts';
 
-/** Each test starts many processes, which take seconds each on a busy machine. */
-vi.setConfig({ testTimeout: 180_000 });
-
-const ADMIN_KEY = 'tly_command_line_test_key_0001';
-/** Queues of other test files are in the first database of the same Redis. */
-const REDIS_DATABASE = 9;
-
-interface World {
-  readonly daemon: Daemon;
-  readonly simulator: Simulator;
-  /** The environment of the daemon's machine, with the address of the daemon. */
-  readonly env: Record<string, string>;
-}
-
-let world: World;
+let world: LentDaemon;
 let folder: string;
 let release: () => void;
 let ended: Promise<void>;
@@ -34,7 +17,7 @@ let ended: Promise<void>;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'tallystick-cli-'));
   await new Promise<void>((ready, fail) => {
-    ended = withWorld(async (lent) => {
+    ended = withDaemon({ environment: { SUMMARY_LAG_MAX_MS: '0', SUMMARY_REREAD_MS: '0' } }, async (lent) => {
       world = lent;
       const finished = new Promise<void>((resolve) => {
         release = resolve;
@@ -52,35 +35,8 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-async function withWorld(use: (world: World) => Promise<void>): Promise<void> {
-  await withDatabase(async (db) => {
-    const simulator = await startSimulator({ rateLimitPerSecond: 0 });
-    const env = {
-      MONGODB_URI: mongodbUri(),
-      MONGODB_DATABASE: db.databaseName,
-      REDIS_URL: `${redisUrl()}/${REDIS_DATABASE}`,
-      STRIPE_SECRET_KEY: 'sk_test_cli',
-      STRIPE_API_BASE: simulator.url,
-      ADMIN_API_KEY: ADMIN_KEY,
-      PORT: '0',
-      LOG_LEVEL: 'silent',
-      ROLES: 'http,worker',
-      WINDOW_SETTLE_MS: '0',
-      SUMMARY_LAG_MAX_MS: '0',
-      SUMMARY_REREAD_MS: '0',
-    };
-    const daemon = await startDaemon(loadConfig(env));
-    try {
-      await use({ daemon, simulator, env: { ...env, TALLYSTICK_URL: daemon.url } });
-    } finally {
-      await daemon.stop();
-      await simulator.stop();
-    }
-  });
-}
-
 function run(...args: string[]): Promise<CommandResult> {
-  return tallystick(args, { env: world.env, cwd: folder });
+  return tallystick(args, { env: world.environment, cwd: folder });
 }
 
 async function runJson<T>(...args: string[]): Promise<T> {
@@ -113,7 +69,7 @@ describe('the command line', () => {
   });
 
   it('says what failed, why and what to do: 3 for configuration, 4 for what is down', async () => {
-    const withoutKey = await tallystick(['status'], { env: { TALLYSTICK_URL: world.daemon.url } });
+    const withoutKey = await tallystick(['status'], { env: { TALLYSTICK_URL: world.url } });
     expect(withoutKey.code).toBe(3);
     expect(withoutKey.stderr).toMatch(/no API key[\s\S]*why:[\s\S]*do:/);
     const wrongKey = await run('status', '--api-key', 'tly_wrong');
@@ -123,7 +79,7 @@ describe('the command line', () => {
     const unset = await tallystick(['start'], { env: { PORT: 'eighty' } });
     expect(unset.code).toBe(3);
     for (const name of ['MONGODB_URI', 'REDIS_URL', 'PORT']) expect(unset.stderr).toContain(name);
-    const taken = await tallystick(['start'], { env: { ...world.env, PORT: new URL(world.daemon.url).port } });
+    const taken = await tallystick(['start'], { env: { ...world.environment, PORT: new URL(world.url).port } });
     expect([taken.code, taken.stderr]).toEqual([3, expect.stringMatching(/PORT \d+ is taken by another process/)]);
   });
 
@@ -132,7 +88,7 @@ describe('the command line', () => {
     expect(code).toBe(0);
     expect(stdout).toMatch(/WINDOW_SETTLE_MS +0 +environment/);
     expect(stdout).not.toContain(ADMIN_KEY);
-    expect(stdout).not.toContain('sk_test_cli');
+    expect(stdout).not.toContain('sk_test_daemon');
   });
 
   it('makes keys that work until they are revoked', async () => {
@@ -162,7 +118,7 @@ describe('the command line', () => {
   });
 
   it('goes through the whole pipeline, and ends with 5 when the figures drift', async () => {
-    const stripe = openStripe({ secretKey: 'sk_test_cli', apiBase: world.simulator.url });
+    const stripe = openStripe({ secretKey: 'sk_test_daemon', apiBase: world.simulator.url });
     const { id: stripeCustomerId } = await stripe.customers.create({ name: 'Acme' });
     const meter = JSON.stringify({ eventType: 'call', aggregation: 'sum', stripe: { eventName: 'calls' } });
     const at = new Date(Date.now() - 2 * HOUR_MS).toISOString();
@@ -216,7 +172,7 @@ describe('the command line', () => {
     await writeFile(join(folder, 'big.ndjson'), lines.join('\n'));
     // Nothing listens: the import waits to send again, and says so.
     const waiting = await tallystick(['import', 'big.ndjson', '--url', 'http://127.0.0.1:9'], {
-      env: world.env,
+      env: world.environment,
       cwd: folder,
       interrupt: { at: 'sending again', signal: 'SIGINT' },
     });

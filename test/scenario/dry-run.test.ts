@@ -1,13 +1,8 @@
 /** `--dry-run` of every write: the daemon judges by its own rules, says what would be, and nothing is written. */
 import { describe, expect, it } from 'vitest';
-import { type CommandResult, tallystick } from '../support/command-line.ts';
-import { ADMIN_KEY, type LentDaemon, withDaemon } from '../support/daemon.ts';
+import { withDaemon } from '../support/daemon.ts';
 
 const METER = { eventType: 'call', aggregation: 'sum', stripe: { eventName: 'calls' } };
-
-function cliOf({ url }: LentDaemon): (...args: string[]) => Promise<CommandResult> {
-  return (...args) => tallystick(args, { env: { TALLYSTICK_URL: url, TALLYSTICK_API_KEY: ADMIN_KEY } });
-}
 
 function hoursAgo(hours: number): string {
   return new Date(Date.now() - hours * 3_600_000).toISOString();
@@ -25,7 +20,7 @@ describe('a dry run', () => {
     { timeout: 120_000 },
     () =>
       withDaemon({}, async (daemon) => {
-        const cli = cliOf(daemon);
+        const { cli } = daemon;
         const made = await cli('meters', 'put', 'calls', JSON.stringify(METER), '--dry-run');
         expect(made).toMatchObject({ code: 0, stdout: expect.stringMatching(/eventType +- +call/) });
         expect(await daemon.get('/v1/meters')).toMatchObject({ data: [] });
@@ -54,7 +49,7 @@ describe('a dry run', () => {
 
   it('says of facts whether they would be new, known or refused', { timeout: 120_000 }, () =>
     withDaemon({}, async (daemon) => {
-      const cli = cliOf(daemon);
+      const { cli } = daemon;
       await daemon.call('PUT', '/v1/meters/calls', { ...METER, effectiveFrom: `${hoursAgo(30).slice(0, 13)}:00:00Z` });
       const event = {
         idempotencyKey: 'a',

@@ -1,8 +1,8 @@
 /** Late usage as an operator meets it: over HTTP and on the command line of a running daemon. */
 import { describe, expect, it } from 'vitest';
 import { DAY_MS } from '../../src/durations.ts';
-import { type CommandResult, tallystick } from '../support/command-line.ts';
-import { ADMIN_KEY, type LentDaemon, withDaemon } from '../support/daemon.ts';
+import type { CommandResult } from '../support/command-line.ts';
+import { type LentDaemon, withDaemon } from '../support/daemon.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 
 const daysAgo = (days: number): string =>
@@ -39,8 +39,7 @@ describe('late usage', () => {
   it('is listed and decided over HTTP and by the command, once', { timeout: 60_000 }, () =>
     withDaemon({ environment: { ROLES: 'http,worker' } }, async (daemon) => {
       const customer = await prepare(daemon);
-      const run = (...args: string[]): Promise<CommandResult> =>
-        tallystick(['late', ...args], { env: { TALLYSTICK_URL: daemon.url, TALLYSTICK_API_KEY: ADMIN_KEY } });
+      const run = (...args: string[]): Promise<CommandResult> => daemon.cli('late', ...args);
       const table = await run('list');
       expect(table.stdout).toMatch(/40\.5 .*too_old/);
       const { data, hasMore, nextCursor } = await daemon.get<{ data: Listed[]; hasMore: boolean; nextCursor: string }>(

@@ -1,47 +1,11 @@
 /** Whatever waits for a human is named by `doctor`, `status`, the metrics and a verb that lists it, in the same words. */
 import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { loadConfig } from '../../src/config.ts';
-import { startDaemon } from '../../src/daemon.ts';
 import { DAY_MS, HOUR_MS } from '../../src/durations.ts';
-import { startSimulator } from '../../src/simulator/simulator.ts';
-import { type CommandResult, tallystick } from '../support/command-line.ts';
-import { mongodbUri, redisUrl, withDatabase } from '../support/services.ts';
+import { withDaemon } from '../support/daemon.ts';
 
-const ADMIN_KEY = 'tly_needs_review_test_key_0001';
-const REDIS_DATABASE = 9;
-
-interface Place {
-  readonly db: Db;
-  readonly url: string;
-  readonly run: (...args: string[]) => Promise<CommandResult>;
-}
-
-async function withPlace(use: (place: Place) => Promise<void>): Promise<void> {
-  await withDatabase(async (db) => {
-    const simulator = await startSimulator({ rateLimitPerSecond: 0 });
-    const env = {
-      MONGODB_URI: mongodbUri(),
-      MONGODB_DATABASE: db.databaseName,
-      REDIS_URL: `${redisUrl()}/${REDIS_DATABASE}`,
-      STRIPE_SECRET_KEY: 'sk_test_review',
-      STRIPE_API_BASE: simulator.url,
-      ADMIN_API_KEY: ADMIN_KEY,
-      PORT: '0',
-      LOG_LEVEL: 'silent',
-      // Nothing is done about what is planted: only the interface runs.
-      ROLES: 'http',
-    };
-    const daemon = await startDaemon(loadConfig(env));
-    try {
-      const run = (...args: string[]) => tallystick(args, { env: { ...env, TALLYSTICK_URL: daemon.url } });
-      await use({ db, url: daemon.url, run });
-    } finally {
-      await daemon.stop();
-      await simulator.stop();
-    }
-  });
-}
+/** Nothing is done about what is planted: only the interface runs. */
+const INTERFACE = { environment: { ROLES: 'http' } };
 
 /** One of everything that a human has to know of. */
 async function plant(db: Db): Promise<void> {
@@ -159,14 +123,14 @@ const KINDS = [
 
 describe('what waits for a human', () => {
   it('is nothing in a new installation', async () => {
-    await withPlace(async ({ run }) => {
+    await withDaemon(INTERFACE, async ({ cliHere: run }) => {
       expect(await run('doctor', 'review')).toEqual({ code: 0, stdout: '', stderr: '' });
       expect((await run('status')).stdout).toContain('Nothing waits for a human.');
     });
   });
 
   it('is one list in doctor, status and metrics, each with a command, and listed by verbs', async () => {
-    await withPlace(async ({ db, url, run }) => {
+    await withDaemon(INTERFACE, async ({ db, url, cliHere: run }) => {
       await plant(db);
       const status = JSON.parse((await run('status', '--json')).stdout) as {
         needsReview: { kind: string; area: string; what: string; todo: string }[];
@@ -201,13 +165,9 @@ describe('what waits for a human', () => {
   });
 
   it('is a rejected event no longer once it is deleted, and says when a list was cut', async () => {
-    await withPlace(async ({ url, run }) => {
+    await withDaemon(INTERFACE, async ({ call, cliHere: run }) => {
       const send = (quantity: number) =>
-        fetch(`${url}/v1/events`, {
-          method: 'POST',
-          headers: { authorization: `Bearer ${ADMIN_KEY}`, 'content-type': 'application/json' },
-          body: JSON.stringify({ idempotencyKey: `k${quantity}`, customerId: 'acme', eventType: 'call', quantity }),
-        });
+        call('POST', '/v1/events', { idempotencyKey: `k${quantity}`, customerId: 'acme', eventType: 'call', quantity });
       for (const quantity of [1, 2]) expect((await send(quantity)).status).toBe(422);
       const listed = JSON.parse((await run('rejected', 'list', '--json')).stdout) as { id: string }[];
       expect(listed).toHaveLength(2);

@@ -2,15 +2,10 @@
 import { describe, expect, it } from 'vitest';
 import { DAY_MS } from '../../src/durations.ts';
 import { openStripe } from '../../src/stripe/client.ts';
-import { type CommandResult, tallystick } from '../support/command-line.ts';
-import { ADMIN_KEY, type LentDaemon, withDaemon } from '../support/daemon.ts';
+import { type LentDaemon, withDaemon } from '../support/daemon.ts';
 
 const CUSTOMER = 'GET /v1/customers/{id}';
 const GHOST = { stripeCustomerId: 'cus_ThisIsNotThere1' };
-
-function run({ url, environment }: LentDaemon, ...args: string[]): Promise<CommandResult> {
-  return tallystick(args, { env: { ...environment, TALLYSTICK_URL: url, ADMIN_API_KEY: ADMIN_KEY } });
-}
 
 async function createCustomer({ simulator }: LentDaemon): Promise<string> {
   return (await stripeOf(simulator.url).customers.create({})).id;
@@ -44,8 +39,8 @@ describe('putting a customer', { timeout: 120_000 }, () => {
       const again = { stripeCustomerId: `${GHOST.stripeCustomerId}10`, name: 'Ghost' };
       expect(await put(daemon, 'ghost10', again)).toMatchObject({ status: 200, body: { name: 'Ghost' } });
       const [cli, unchecked] = [
-        await run(daemon, 'customers', 'put', 'ghost', JSON.stringify(GHOST)),
-        await run(daemon, 'customers', 'put', 'ghost', JSON.stringify(GHOST), '--unchecked'),
+        await daemon.cliHere('customers', 'put', 'ghost', JSON.stringify(GHOST)),
+        await daemon.cliHere('customers', 'put', 'ghost', JSON.stringify(GHOST), '--unchecked'),
       ];
       expect([cli.code, cli.stderr]).toEqual([1, expect.stringContaining('stripe_customer_not_found')]);
       expect(unchecked.code).toBe(0);
@@ -78,17 +73,17 @@ describe('a customer that Stripe does not have', { timeout: 180_000 }, () => {
       await daemon.run('aggregate-usage');
       await daemon.run('submit-meter-events');
 
-      const all = await run(daemon, 'reconcile');
+      const all = await daemon.cliHere('reconcile');
       expect([all.code, all.stdout]).toEqual([5, expect.stringMatching(/ghost +calls .*customer_not_found/)]);
       // Both numbers of every pair are shown, equal ones too, and as of when they are.
       expect(all.stdout).toMatch(/acme +calls +\S+ +match +3 +3/);
-      const one = await run(daemon, 'reconcile', '--customer', 'acme');
+      const one = await daemon.cliHere('reconcile', '--customer', 'acme');
       expect([one.code, one.stdout]).toEqual([0, expect.stringMatching(/acme +calls +\S+ +match \(as of .+\) +3 +3/)]);
-      const fresh = await run(daemon, 'reconcile', '--customer', 'acme', '--fresh');
+      const fresh = await daemon.cliHere('reconcile', '--customer', 'acme', '--fresh');
       expect([fresh.code, fresh.stdout]).toEqual([0, expect.stringMatching(/acme +calls +\S+ +match +3 +3/)]);
-      const status = await run(daemon, 'status');
+      const status = await daemon.cliHere('status');
       expect(status.stdout).toMatch(/reconcile-usage .*without customer ghost .*customer_not_found/);
-      const doctor = await run(daemon, 'doctor', 'jobs');
+      const doctor = await daemon.cliHere('doctor', 'jobs');
       expect([doctor.code, doctor.stdout]).toEqual([
         1,
         expect.stringMatching(/^jobs: reconcile-usage .*customer ghost/),
@@ -97,8 +92,8 @@ describe('a customer that Stripe does not have', { timeout: 180_000 }, () => {
       expect(metrics).toContain('tallystick_reconciliation_pairs{verdict="customer_not_found"} ');
       expect(metrics).toContain('tallystick_job_refused_items{job="reconcile-usage"} ');
 
-      await run(daemon, 'submit', '--pause');
-      const restored = await run(daemon, 'doctor', 'restore');
+      await daemon.cliHere('submit', '--pause');
+      const restored = await daemon.cliHere('doctor', 'restore');
       expect([restored.code, restored.stdout]).toEqual([
         5,
         expect.stringMatching(/ghost +calls +cus_ThisIsNotThere1 +customer_not_found/),

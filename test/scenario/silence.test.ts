@@ -1,13 +1,11 @@
 /** Stores that keep their connections and say nothing, or answer and refuse: work goes on by itself, and is not said to be well meanwhile. */
 import { describe, expect, it } from 'vitest';
-import { startSilentProxy, type SilentProxy } from '../../scripts/lib/torture/silent-proxy.ts';
+import { type SilentProxy, withSilentProxy } from '../../scripts/lib/torture/silent-proxy.ts';
 import { readEmbeddedEnvironment } from '../../src/embedded/environment.ts';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../src/embedded/redis.ts';
 import { resolveRedis } from '../../src/embedded/resolve-redis.ts';
 import { Heartbeats } from '../../src/storage/heartbeats.ts';
 import { Redis } from 'ioredis';
-import { type Db, MongoClient } from 'mongodb';
-import { tallystick } from '../support/command-line.ts';
 import { type LentDaemon, withDaemon } from '../support/daemon.ts';
 import { mongodbUri, redisUrl } from '../support/services.ts';
 
@@ -34,13 +32,27 @@ async function until<T>(read: () => Promise<T>, isRight: (value: T) => boolean):
   }
 }
 
-async function withProxy(port: number, use: (proxy: SilentProxy) => Promise<void>): Promise<void> {
-  const proxy = await startSilentProxy({ port });
-  try {
-    await use(proxy);
-  } finally {
-    await proxy.stop();
-  }
+function untilReady(daemon: LentDaemon): Promise<Readiness> {
+  return until(
+    () => readiness(daemon),
+    ({ status }) => status === 'ready',
+  );
+}
+
+/** The first answer that is not ready has to be the right one. */
+function untilTroubled(daemon: LentDaemon): Promise<Readiness> {
+  return until(
+    () => readiness(daemon),
+    ({ status }) => status !== 'ready',
+  );
+}
+
+/** Every connection that was silenced has been given up, a worker's blocking one too. */
+function untilGivenUp(proxy: SilentProxy): Promise<number> {
+  return until(
+    () => Promise.resolve(proxy.silenced),
+    (silenced) => silenced === 0,
+  );
 }
 
 function portOf(url: string): number {
@@ -49,18 +61,13 @@ function portOf(url: string): number {
 
 describe('a Redis that falls silent on its connections', () => {
   it('is given up and connected to again, and is not ready meanwhile', { timeout: SCENARIO_MS_MAX }, () =>
-    withProxy(portOf(redisUrl()), async (proxy) => {
+    withSilentProxy({ port: portOf(redisUrl()) }, async (proxy) => {
       const environment = { ...WITH_TICKER, REDIS_URL: `redis://127.0.0.1:${proxy.port}` };
       await withDaemon({ environment }, async (daemon) => {
         await daemon.run('aggregate-usage');
         expect(await readiness(daemon)).toMatchObject({ status: 'ready', checks: { redis: 'ok', work: 'ok' } });
         proxy.silence();
-        expect(
-          await until(
-            () => readiness(daemon),
-            ({ status }) => status !== 'ready',
-          ),
-        ).toMatchObject({
+        expect(await untilTroubled(daemon)).toMatchObject({
           status: 'degraded',
           checks: { redis: 'away' },
         });
@@ -68,21 +75,12 @@ describe('a Redis that falls silent on its connections', () => {
         proxy.silenceNew(true);
         proxy.silence();
         // Another process reaches Redis over a connection of its own: what counts is what the daemon reaches.
-        const seen = await tallystick(['doctor', 'daemon'], {
-          env: { ...daemon.environment, TALLYSTICK_URL: daemon.url },
-        });
+        const seen = await daemon.cliHere('doctor', 'daemon');
         proxy.silenceNew(false);
         expect([seen.code, seen.stdout]).toEqual([4, expect.stringMatching(/^daemon: .* redis does not answer it ->/)]);
         expect(await daemon.run('aggregate-usage')).toMatchObject({ entries: 0 });
-        await until(
-          () => readiness(daemon),
-          ({ status }) => status === 'ready',
-        );
-        // Every connection that was silenced has been given up, the worker's blocking one too.
-        await until(
-          () => Promise.resolve(proxy.silenced),
-          (silenced) => silenced === 0,
-        );
+        await untilReady(daemon);
+        await untilGivenUp(proxy);
       });
     }),
   );
@@ -90,29 +88,18 @@ describe('a Redis that falls silent on its connections', () => {
 
 describe('a MongoDB that falls silent on its connections', () => {
   it('is given up and connected to again, and is not ready meanwhile', { timeout: SCENARIO_MS_MAX }, () =>
-    withProxy(portOf(mongodbUri()), async (proxy) => {
+    withSilentProxy({ port: portOf(mongodbUri()) }, async (proxy) => {
       const environment = { MONGODB_URI: `mongodb://127.0.0.1:${proxy.port}/?directConnection=true` };
       await withDaemon({ environment }, async (daemon) => {
         await daemon.run('aggregate-usage');
         proxy.silence();
-        expect(
-          await until(
-            () => readiness(daemon),
-            ({ status }) => status !== 'ready',
-          ),
-        ).toMatchObject({
+        expect(await untilTroubled(daemon)).toMatchObject({
           status: 'not_ready',
           checks: { mongodb: 'away' },
         });
-        await until(
-          () => readiness(daemon),
-          ({ status }) => status === 'ready',
-        );
+        await untilReady(daemon);
         expect(await daemon.run('aggregate-usage')).toMatchObject({ entries: 0 });
-        await until(
-          () => Promise.resolve(proxy.silenced),
-          (silenced) => silenced === 0,
-        );
+        await untilGivenUp(proxy);
       });
     }),
   );
@@ -150,17 +137,12 @@ describe('a Redis that refuses writes', () => {
         await withDaemon({ environment: { ...WITH_TICKER, REDIS_URL: redis.url } }, async (daemon) => {
           await daemon.run('aggregate-usage');
           await refusals[code].begin(admin);
-          expect(
-            await until(
-              () => readiness(daemon),
-              ({ status }) => status !== 'ready',
-            ),
-          ).toMatchObject({
+          expect(await untilTroubled(daemon)).toMatchObject({
             status: 'degraded',
             checks: { redis: 'refuses_writes' },
             reasons: { redis: code },
           });
-          const seen = await tallystick(['doctor', 'redis'], { env: daemon.environment });
+          const seen = await daemon.cliHere('doctor', 'redis');
           expect([seen.code, seen.stdout]).toEqual([4, expect.stringContaining(`Redis refuses writes (${code})`)]);
           // The run is listed in MongoDB, whatever Redis says.
           expect((await daemon.call('POST', '/v1/runs', { job: 'aggregate-usage' })).status).toBe(202);
@@ -169,10 +151,7 @@ describe('a Redis that refuses writes', () => {
           await new Promise((resolve) => setTimeout(resolve, 3_000));
           expect((await commandsOf(admin)) - before).toBeLessThan(300);
           await refusals[code].end(admin);
-          await until(
-            () => readiness(daemon),
-            ({ status }) => status === 'ready',
-          );
+          await untilReady(daemon);
           expect(await daemon.run('aggregate-usage')).toMatchObject({ entries: 0 });
         });
       }),
@@ -183,28 +162,18 @@ describe('work that stands still', () => {
   it('is named by doctor and by /readyz, although every store answers', { timeout: SCENARIO_MS_MAX }, () =>
     withDaemon({}, async (daemon) => {
       const ago = (minutes: number): Date => new Date(Date.now() - minutes * 60_000);
-      const { database, client } = await openBeside(daemon);
-      try {
-        await new Heartbeats(database).beat('worker', ago(9));
-        expect(await readiness(daemon)).toMatchObject({
-          status: 'degraded',
-          checks: { mongodb: 'ok', redis: 'ok', work: 'late' },
-          reasons: { work: 'no_job_taken' },
-        });
-        const { code, stdout } = await tallystick(['doctor', 'jobs'], { env: daemon.environment });
-        expect(code).toBe(1);
-        expect(stdout).toMatch(/^jobs: no worker has taken a job from the queue, since .* -> see that a daemon/m);
-      } finally {
-        await client.close();
-      }
+      await new Heartbeats(daemon.db).beat('worker', ago(9));
+      expect(await readiness(daemon)).toMatchObject({
+        status: 'degraded',
+        checks: { mongodb: 'ok', redis: 'ok', work: 'late' },
+        reasons: { work: 'no_job_taken' },
+      });
+      const { code, stdout } = await daemon.cliHere('doctor', 'jobs');
+      expect(code).toBe(1);
+      expect(stdout).toMatch(/^jobs: no worker has taken a job from the queue, since .* -> see that a daemon/m);
     }),
   );
 });
-
-async function openBeside({ environment }: LentDaemon): Promise<{ database: Db; client: MongoClient }> {
-  const client = await MongoClient.connect(mongodbUri());
-  return { database: client.db(environment['MONGODB_DATABASE']), client };
-}
 
 async function commandsOf(admin: Redis): Promise<number> {
   return Number(/total_commands_processed:(\d+)/.exec(await admin.info('stats'))?.[1]);

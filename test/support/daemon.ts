@@ -1,7 +1,9 @@
 /** A whole daemon in this process, over the run's MongoDB and Redis and a Stripe simulator of its own. */
+import type { Db } from 'mongodb';
 import { loadConfig } from '../../src/config.ts';
 import { startDaemon } from '../../src/daemon.ts';
 import { startSimulator, type Simulator, type SimulatorOptions } from '../../src/simulator/simulator.ts';
+import { type CommandResult, tallystick } from './command-line.ts';
 import { mongodbUri, redisUrl, withDatabase } from './services.ts';
 
 export const ADMIN_KEY = 'tly_test_admin_key_of_a_daemon';
@@ -9,14 +11,20 @@ export const ADMIN_KEY = 'tly_test_admin_key_of_a_daemon';
 export interface LentDaemon {
   readonly url: string;
   readonly simulator: Simulator;
-  /** The daemon's settings, for the command line on its machine. */
+  /** The database that is made for it. */
+  readonly db: Db;
+  /** The daemon's settings and its address, for the command line on its machine. */
   readonly environment: Readonly<Record<string, string>>;
   /** A request as the administrator; the body is sent as JSON. */
-  call(method: string, path: string, body?: unknown): Promise<Response>;
+  call(this: void, method: string, path: string, body?: unknown): Promise<Response>;
   /** The same, for the parsed answer of a request that has to succeed. */
-  get<T>(path: string): Promise<T>;
+  get<T>(this: void, path: string): Promise<T>;
   /** Runs a job to its end and returns its result. */
-  run<T = Record<string, unknown>>(job: string, input?: Record<string, unknown>): Promise<T>;
+  run<T = Record<string, unknown>>(this: void, job: string, input?: Record<string, unknown>): Promise<T>;
+  /** The command line elsewhere: it has the address and a key, and nothing else. */
+  cli(this: void, ...args: string[]): Promise<CommandResult>;
+  /** The command line on the daemon's machine. */
+  cliHere(this: void, ...args: string[]): Promise<CommandResult>;
 }
 
 /** Lends a daemon that is stopped, and whose database is dropped, however `use` ends. */
@@ -44,7 +52,7 @@ export async function withDaemon(
       };
       const daemon = await startDaemon(loadConfig(environment));
       try {
-        await use(lend(daemon.url, { simulator, environment }));
+        await use(lend(daemon.url, { simulator, db, environment: { ...environment, TALLYSTICK_URL: daemon.url } }));
       } finally {
         await daemon.stop();
       }
@@ -54,7 +62,7 @@ export async function withDaemon(
   });
 }
 
-function lend(url: string, lent: Pick<LentDaemon, 'simulator' | 'environment'>): LentDaemon {
+function lend(url: string, lent: Pick<LentDaemon, 'simulator' | 'db' | 'environment'>): LentDaemon {
   const call: LentDaemon['call'] = (method, path, body) =>
     fetch(url + path, {
       method,
@@ -78,5 +86,13 @@ function lend(url: string, lent: Pick<LentDaemon, 'simulator' | 'environment'>):
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   };
-  return { url, ...lent, call, get, run };
+  return {
+    url,
+    ...lent,
+    call,
+    get,
+    run,
+    cli: (...args) => tallystick(args, { env: { TALLYSTICK_URL: url, TALLYSTICK_API_KEY: ADMIN_KEY } }),
+    cliHere: (...args) => tallystick(args, { env: lent.environment }),
+  };
 }
