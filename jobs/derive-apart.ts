@@ -12,8 +12,8 @@ import type { Meter } from '../src/domain/meter.ts';
 import { isPassing } from '../src/errors.ts';
 import { eachInTurns } from '../src/event-loop.ts';
 
-/** Rows that are planned at once, one for each customer-hour and meter: bounds what a plan holds in memory. */
-const PLAN_ROWS_MAX = 200_000;
+/** Rows that are planned at once, one for each customer-hour and meter: bounds what a plan holds in memory, and what goes through it in one piece. */
+const PLAN_ROWS_MAX = 50_000;
 
 /** The statements that carry a derivation out. */
 export interface DerivationStatements {

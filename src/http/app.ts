@@ -13,10 +13,11 @@ import { type GaugeSource, type Metrics, registerMetrics } from './metrics.ts';
 import { registerOpenApi } from './openapi.ts';
 import { boundReadRequests } from './read-deadline.ts';
 import { PROBLEM_MEDIA_TYPE, toAnswer, toProblem } from './problem.ts';
-import { RequestLog, registerRequestLog } from './request-log.ts';
+import { fieldsOf, RequestLog, registerRequestLog } from './request-log.ts';
+import { takeRequestsInTurns } from './request-turns.ts';
 import type { App, RouteRegistrar } from './route.ts';
 import { SAFE_HEADERS } from './safe-headers.ts';
-import { drainUnread } from './unread-body.ts';
+import { UnreadBodies } from './unread-body.ts';
 
 export interface AppDeps {
   readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
@@ -55,8 +56,9 @@ const PARAMETER_LENGTH_MAX = 255 * 3;
  */
 export async function buildApp(deps: AppDeps): Promise<App> {
   const requests = new RequestLog({ log: deps.log, registry: deps.metrics.registry, clock: deps.auth.clock });
-  const app = createApp(deps, requests);
-  app.setErrorHandler((error, request, reply) => sendError(deps, requests, { error, request, reply }));
+  const refuser: Refuser = { log: deps.log, requests, unread: new UnreadBodies() };
+  const app = createApp(deps, refuser);
+  app.setErrorHandler((error, request, reply) => sendError(refuser, { error, request, reply }));
   app.setNotFoundHandler((request, reply) => {
     const detail = `There is no ${request.method} ${request.url.slice(0, 200).split('?', 1)[0] ?? ''}.`;
     const problem = toProblem({ code: 'route_not_found', status: 404, detail, requestId: request.id });
@@ -64,6 +66,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     return reply.code(404).type(PROBLEM_MEDIA_TYPE).send(JSON.stringify(problem));
   });
   takeEmptyJson(app);
+  takeRequestsInTurns(app.server);
   drainOnClose(app);
   app.addHook('onRequest', (request, reply, done) => {
     reply.headers({ ...SAFE_HEADERS, 'x-request-id': request.id });
@@ -83,7 +86,14 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   return app;
 }
 
-function createApp(deps: AppDeps, requests: RequestLog): App {
+/** What answers errors. */
+interface Refuser {
+  readonly log: AppDeps['log'];
+  readonly requests: RequestLog;
+  readonly unread: UnreadBodies;
+}
+
+function createApp(deps: AppDeps, refuser: Refuser): App {
   const prefix = randomBytes(6).toString('base64url');
   let count = 0;
   return fastify({
@@ -111,7 +121,7 @@ function createApp(deps: AppDeps, requests: RequestLog): App {
     genReqId: () => `${prefix}-${(count += 1).toString(36)}`,
     clientErrorHandler: answerClientError,
     frameworkErrors: (error, request, reply) => {
-      void sendError(deps, requests, { error, request, reply });
+      void sendError(refuser, { error, request, reply });
     },
   });
 }
@@ -144,18 +154,16 @@ function isExactJson(text: string): boolean {
 }
 
 function sendError(
-  { log }: AppDeps,
-  requests: RequestLog,
+  { log, requests, unread }: Refuser,
   failed: { error: unknown; request: FastifyRequest; reply: FastifyReply },
 ): FastifyReply {
   const { error, request, reply } = failed;
   const { problem, retryAfterSeconds } = toAnswer(error, request.id);
-  const fields = { requestId: request.id, method: request.method, route: request.routeOptions.url, code: problem.code };
-  if (problem.status === 500) log.error({ ...fields, err: error }, 'request failed');
-  else if (problem.status >= 500) log.warn({ ...fields, err: error }, 'request could not be served');
+  if (problem.status === 500) log.error({ ...fieldsOf(request, problem), err: error }, 'request failed');
+  else if (problem.status >= 500) requests.unserved(request, problem, error);
   else requests.refused(request, problem, error);
   if (retryAfterSeconds !== undefined) reply.header('retry-after', retryAfterSeconds);
   if (problem.status === 401) reply.header('www-authenticate', 'Bearer');
-  drainUnread(request, reply);
+  unread.drain(request, reply);
   return reply.code(problem.status).type(PROBLEM_MEDIA_TYPE).send(JSON.stringify(problem));
 }

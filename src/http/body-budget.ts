@@ -8,14 +8,18 @@ import { type App, API_KEY_SCHEME } from './route.ts';
 const GUARDED_BYTES_MAX = 256 * 1024 * 1024;
 const GUARDED_BODIES_MIN = 4;
 
-/** A body like most events of Stripe's. Larger ones leave a part of the whole to those. */
+/** A body like most events of Stripe's. */
 const SMALL_BYTES_MAX = 64 * 1024;
+/** Larger ones that are read at once. The rest is refused by its header: a crowd costs no reading. */
+const LARGE_MAX = 64;
+/** What they leave to small ones. */
 const LARGE_SHARE = 0.75;
 
 /** Bytes that are held, and the most that may be. */
 export class BodyBudget {
   readonly #bytesMax: number;
   #bytes = 0;
+  #large = 0;
 
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax;
@@ -36,7 +40,19 @@ export class BodyBudget {
   }
 
   /**
-   * The same body, counted as it arrives: what is only announced takes nothing from others.
+   * Gives a body of an announced size one of the places of large ones until the answer is out, if it needs one.
+   * @param bytes undefined: not announced
+   * @throws DaemonError `bodies_too_many`
+   */
+  takePlace(bytes: number | undefined, response: ServerResponse): void {
+    if (bytes !== undefined && bytes <= SMALL_BYTES_MAX) return;
+    if (this.#large >= LARGE_MAX) throw tooMany();
+    this.#large += 1;
+    onceOver(response, () => (this.#large -= 1));
+  }
+
+  /**
+   * Counts the bytes of a body as they arrive: what is only announced takes no bytes from others.
    * @returns a stream that fails with `bodies_too_many`.
    */
   count(payload: Readable, response: ServerResponse): Transform {

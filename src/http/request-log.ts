@@ -9,14 +9,14 @@ import type { Problem } from './problem.ts';
 import type { App } from './route.ts';
 
 export interface RequestLogDeps {
-  readonly log: Pick<Logger, 'info'>;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
   readonly registry: Registry;
   readonly clock: Pick<Clock, 'now'>;
 }
 
-/** Anybody can be refused, as often as they like: so many lines are written in a span, and the rest is counted. */
-const REFUSED_LINES_MAX = 20;
-const REFUSED_SPAN_MS = 10_000;
+/** Anybody can be refused, and sent away, as often as they like: so many lines are written in a span, the rest is counted. */
+const LINES_MAX = 20;
+const SPAN_MS = 10_000;
 const READS: readonly string[] = ['GET', 'HEAD', 'OPTIONS'];
 const NO_ROUTE = 'unknown';
 
@@ -25,10 +25,13 @@ export class RequestLog {
   readonly #deps: RequestLogDeps;
   readonly #refused: Counter<'route' | 'code'>;
   readonly #writes: Counter<'route' | 'status'>;
-  #span = { endsAtMs: 0, lines: 0, unsaid: 0 };
+  readonly #refusedLines: BoundedLines;
+  readonly #unservedLines: BoundedLines;
 
   constructor(deps: RequestLogDeps) {
     this.#deps = deps;
+    this.#refusedLines = new BoundedLines(deps.clock);
+    this.#unservedLines = new BoundedLines(deps.clock);
     const registers = [deps.registry];
     this.#refused = new Counter({
       name: 'tallystick_http_refused_total',
@@ -46,13 +49,18 @@ export class RequestLog {
 
   /** A request that was answered with a problem below 500. */
   refused(request: FastifyRequest, problem: Pick<Problem, 'status' | 'code'>, error?: unknown): void {
-    const route = request.routeOptions.url ?? NO_ROUTE;
-    this.#refused.inc({ route, code: problem.code });
-    const unsaid = this.#takeLine();
-    if (unsaid === undefined) return;
-    const { status, code } = problem;
-    const fields = { requestId: request.id, method: request.method, route, status, code, key: keyOf(request, error) };
-    this.#deps.log.info({ ...fields, ...(unsaid > 0 && { unsaid }) }, 'request refused');
+    const fields = fieldsOf(request, problem);
+    this.#refused.inc({ route: fields.route, code: fields.code });
+    this.#refusedLines.take((unsaid) =>
+      this.#deps.log.info({ ...fields, key: keyOf(request, error), ...unsaid }, 'request refused'),
+    );
+  }
+
+  /** A request that has to be sent again: a store is away, or there is too much of something. */
+  unserved(request: FastifyRequest, problem: Pick<Problem, 'status' | 'code'>, error: unknown): void {
+    this.#unservedLines.take((unsaid) =>
+      this.#deps.log.warn({ ...fieldsOf(request, problem), err: error, ...unsaid }, 'request could not be served'),
+    );
   }
 
   /** Any request that was answered: an administrator's write is told. */
@@ -68,22 +76,43 @@ export class RequestLog {
     const fields = { requestId: request.id, method: request.method, route, ...(hasAny(params) && { params }) };
     this.#deps.log.info({ ...fields, status: reply.statusCode, key }, 'admin write');
   }
+}
 
-  /** How many lines were left out before this one; undefined when this one is left out too. */
-  #takeLine(): number | undefined {
-    const nowMs = this.#deps.clock.now();
-    if (nowMs >= this.#span.endsAtMs) {
-      this.#span = { endsAtMs: nowMs + REFUSED_SPAN_MS, lines: 0, unsaid: this.#span.unsaid };
-    }
-    if (this.#span.lines >= REFUSED_LINES_MAX) {
-      this.#span.unsaid += 1;
-      return undefined;
-    }
-    const { unsaid } = this.#span;
-    this.#span.lines += 1;
-    this.#span.unsaid = 0;
-    return unsaid;
+/** Lines of one kind, some of which are left out where they are many. */
+class BoundedLines {
+  readonly #clock: Pick<Clock, 'now'>;
+  #endsAtMs = 0;
+  #lines = 0;
+  #unsaid = 0;
+
+  constructor(clock: Pick<Clock, 'now'>) {
+    this.#clock = clock;
   }
+
+  /** Has a line written, unless it is left out; it is given how many were left out before it. */
+  take(write: (unsaid: { unsaid?: number }) => void): void {
+    const nowMs = this.#clock.now();
+    if (nowMs >= this.#endsAtMs) {
+      this.#endsAtMs = nowMs + SPAN_MS;
+      this.#lines = 0;
+    }
+    if (this.#lines >= LINES_MAX) {
+      this.#unsaid += 1;
+      return;
+    }
+    write(this.#unsaid > 0 ? { unsaid: this.#unsaid } : {});
+    this.#lines += 1;
+    this.#unsaid = 0;
+  }
+}
+
+/** What every line about a request says. */
+export function fieldsOf(
+  request: FastifyRequest,
+  { status, code }: Pick<Problem, 'status' | 'code'>,
+): { requestId: string; method: string; route: string; status: number; code: string } {
+  const route = request.routeOptions.url ?? NO_ROUTE;
+  return { requestId: request.id, method: request.method, route, status, code };
 }
 
 /** Has an app tell of the writes of administrators. */

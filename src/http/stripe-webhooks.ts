@@ -54,9 +54,10 @@ export function registerStripeWebhooks(app: App, deps: StripeWebhookDeps): void 
     scope.removeAllContentTypeParsers();
     const bodies = new BodyBudget(BODIES_BYTES_MAX);
     // Whoever it is: what cannot be a delivery of Stripe's is refused before a byte of its body is read.
-    scope.addHook('onRequest', (request, _reply, next) => {
+    scope.addHook('onRequest', (request, reply, next) => {
       refuseEncoded(request);
       checkSignatureHeader(signatureOf(request), deps.clock.now());
+      bodies.takePlace(announcedBytes(request), reply.raw);
       next();
     });
     scope.addHook('preParsing', async (_request, reply, payload) => bodies.count(payload, reply.raw));
@@ -96,6 +97,11 @@ function refuseEncoded(request: FastifyRequest): void {
       message: 'A webhook has to come as it was signed, without a Content-Encoding.',
     });
   }
+}
+
+function announcedBytes(request: FastifyRequest): number | undefined {
+  const announced = request.headers['content-length'];
+  return announced === undefined ? undefined : Number(announced);
 }
 
 function bytesOf(request: FastifyRequest): Uint8Array {

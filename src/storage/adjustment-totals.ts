@@ -3,6 +3,7 @@ import { isAdditive, type Meter } from '../domain/meter.ts';
 import { canonicalQuantity, type Quantity } from '../domain/quantity.ts';
 import type { EpochHour } from '../domain/window.ts';
 import { DaemonError } from '../errors.ts';
+import { REPLY_DOCUMENTS_MAX } from './cursor.ts';
 import { OPERATION_MS_MAX } from './database.ts';
 import { type DerivationScope, factsOf } from './derivation-scope.ts';
 import { translated } from './errors.ts';
@@ -71,7 +72,7 @@ export class AdjustmentTotals {
               },
             },
           ],
-          { session, maxTimeMS: OPERATION_MS_MAX },
+          { session, maxTimeMS: OPERATION_MS_MAX, batchSize: REPLY_DOCUMENTS_MAX },
         )
         .toArray(),
     );

@@ -1,5 +1,11 @@
 import { toStorageError } from './errors.ts';
 
+/**
+ * Documents of one answer, for a read that takes all there are: left alone the server sends up to 16 MiB at a time, and the
+ * driver parses that in one piece, during which this process does nothing else.
+ */
+export const REPLY_DOCUMENTS_MAX = 500;
+
 /** A cursor that can be told how many documents to ask the server for at once. */
 type Cursor<T> = AsyncIterable<T> & { batchSize(size: number): unknown };
 

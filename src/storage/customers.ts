@@ -3,8 +3,9 @@ import { type BillingCustomer, isStripeCustomerId, unknownCustomer } from '../do
 import { mirrorCalendar, type StatedInterval } from '../domain/customer.ts';
 import { type CalendarChange, calendarsOf, type MirroredCalendar } from '../domain/customer-calendar.ts';
 import { DaemonError } from '../errors.ts';
+import { REPLY_DOCUMENTS_MAX } from './cursor.ts';
 import { isDuplicateKey, toStorageError, translated } from './errors.ts';
-import { findBySlices } from './slices.ts';
+import { bySlices, findBySlices } from './slices.ts';
 
 /** A customer as the team told us. Customers nobody told us about have no document and still have usage. */
 export interface CustomerDocument {
@@ -132,17 +133,19 @@ export class Customers {
   async billingOf(customerIds: readonly string[], session?: ClientSession): Promise<Map<string, BillingCustomer>> {
     const options = {
       projection: { stripeCustomerId: 1, submitFrom: 1, calendars: 1 },
+      batchSize: REPLY_DOCUMENTS_MAX,
       ...(session && { session }),
     };
-    const byId = await findBySlices(customerIds, (slice) =>
-      translated(this.#collection.find({ _id: { $in: slice } }, options).toArray()),
-    );
-    const byStripeId = await findBySlices(customerIds.filter(isStripeCustomerId), (slice) =>
-      translated(this.#collection.find({ stripeCustomerId: { $in: slice } }, options).toArray()),
-    );
-    const found = [...byId, ...byStripeId];
-    const known = new Map(found.map((document) => [document._id, toBillingCustomer(document)]));
-    const taken = new Map(found.map((document) => [document.stripeCustomerId, document._id]));
+    const known = new Map<string, BillingCustomer>();
+    const taken = new Map<string | undefined, string>();
+    const read = async (filter: Filter<CustomerDocument>): Promise<void> => {
+      for (const document of await translated(this.#collection.find(filter, options).toArray())) {
+        known.set(document._id, toBillingCustomer(document));
+        taken.set(document.stripeCustomerId, document._id);
+      }
+    };
+    await bySlices(customerIds, (slice) => read({ _id: { $in: slice } }));
+    await bySlices(customerIds.filter(isStripeCustomerId), (slice) => read({ stripeCustomerId: { $in: slice } }));
     return new Map(customerIds.map((id) => [id, known.get(id) ?? unknownCustomer(id, taken.get(id))]));
   }
 

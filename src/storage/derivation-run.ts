@@ -10,9 +10,10 @@ import { DirtyHours, type SetAsideNote, type WaitingEntry } from './dirty-hours.
 import { DerivedGroups } from './derived-groups.ts';
 import { DerivedUnique } from './derived-unique.ts';
 import { Meters } from './meters.ts';
+import { bySlices } from './slices.ts';
 import { emptyQuantity, UsageAggregates } from './usage-aggregates.ts';
 import { type DerivedRow, rowKey, UsageDerivation } from './usage-derivation.ts';
-import { periodKey, UsagePeriods } from './usage-periods.ts';
+import { type DerivedPeriod, periodKey, UsagePeriods } from './usage-periods.ts';
 
 /** Periods derived by one statement. */
 const PERIODS_PER_STATEMENT = 100;
@@ -97,27 +98,21 @@ export class DerivationRun {
 
   /** Empties windows that the present layout does not have, and their groups. */
   async emptyWindows(rows: readonly EmptyRow[]): Promise<void> {
-    await this.#aggregates.mergeRows(
-      rows.map((row) => ({ ...toEmptyWindow(row), ...(row.isPlannedByWindow && { planDue: true as const }) })),
-      this.#session,
-    );
-    await boundary('aggregate.windows-emptied');
-    const grouped = rows.filter(({ isGrouped }) => isGrouped);
-    await this.#groups.empty(grouped.map(toEmptyWindow), this.#session);
+    await bySlices(rows, async (slice) => {
+      const windows = slice.map((row) => ({
+        ...toEmptyWindow(row),
+        ...(row.isPlannedByWindow && { planDue: true as const }),
+      }));
+      await this.#aggregates.mergeRows(windows, this.#session);
+      await boundary('aggregate.windows-emptied');
+      const grouped = slice.filter(({ isGrouped }) => isGrouped);
+      await this.#groups.empty(grouped.map(toEmptyWindow), this.#session);
+    });
   }
 
   /** Empties periods that the present layout does not have. */
   async emptyPeriods(rows: readonly EmptyRow[]): Promise<void> {
-    await this.#periods.giveUp(
-      rows.map(({ customerId, meter, window, layout }) => ({
-        _id: periodKey(customerId, meter, new Date(window.fromMs)),
-        periodEnd: new Date(window.toMs),
-        layout,
-        eventCount: 0,
-        quantity: emptyQuantity,
-      })),
-      this.#session,
-    );
+    await bySlices(rows, (slice) => this.#periods.giveUp(slice.map(toEmptyPeriod), this.#session));
   }
 
   /** Derives period figures from their windows, which have to be stored already. */
@@ -136,6 +131,16 @@ function toEmptyWindow({ customerId, meter, window, layout }: EmptyRow): Derived
   return {
     _id: rowKey(customerId, meter, new Date(window.fromMs)),
     windowEnd: new Date(window.toMs),
+    layout,
+    eventCount: 0,
+    quantity: emptyQuantity,
+  };
+}
+
+function toEmptyPeriod({ customerId, meter, window, layout }: EmptyRow): Omit<DerivedPeriod, 'former'> {
+  return {
+    _id: periodKey(customerId, meter, new Date(window.fromMs)),
+    periodEnd: new Date(window.toMs),
     layout,
     eventCount: 0,
     quantity: emptyQuantity,

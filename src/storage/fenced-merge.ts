@@ -1,4 +1,5 @@
 import type { ClientSession, Collection, Db, Decimal128, Document, Filter } from 'mongodb';
+import { REPLY_DOCUMENTS_MAX } from './cursor.ts';
 import { OPERATION_MS_MAX } from './database.ts';
 import { isZeroDecimal128 } from './decimal128.ts';
 import { translated } from './errors.ts';
@@ -124,7 +125,10 @@ async function storedByKey(
 ): Promise<Map<string, FencedRow>> {
   const filter = { _id: { $in: slice.map(({ _id }) => _id) } } as unknown as Filter<FencedRow>;
   const found = await translated(
-    collection.find(filter, { projection: FENCED_FIELDS, session }).maxTimeMS(OPERATION_MS_MAX).toArray(),
+    collection
+      .find(filter, { projection: FENCED_FIELDS, session, batchSize: REPLY_DOCUMENTS_MAX })
+      .maxTimeMS(OPERATION_MS_MAX)
+      .toArray(),
   );
   return new Map(found.map((row) => [keyText(row._id), row]));
 }

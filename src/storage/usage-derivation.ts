@@ -4,6 +4,7 @@ import { addQuantities, canonicalQuantity } from '../domain/quantity.ts';
 import type { EpochHour } from '../domain/window.ts';
 import { HOUR_MS } from '../durations.ts';
 import { type AdjustmentTotal, AdjustmentTotals } from './adjustment-totals.ts';
+import { REPLY_DOCUMENTS_MAX } from './cursor.ts';
 import { OPERATION_MS_MAX } from './database.ts';
 import { toDecimal128 } from './decimal128.ts';
 import type { DerivationScope } from './derivation-scope.ts';
@@ -216,7 +217,12 @@ export class UsageDerivation {
     try {
       return await this.#db
         .collection(USAGE_EVENTS)
-        .aggregate<T>([...stages, ...this.#holdStages], { session, maxTimeMS: OPERATION_MS_MAX, allowDiskUse: true })
+        .aggregate<T>([...stages, ...this.#holdStages], {
+          session,
+          maxTimeMS: OPERATION_MS_MAX,
+          allowDiskUse: true,
+          batchSize: REPLY_DOCUMENTS_MAX,
+        })
         .toArray();
     } catch (error) {
       throw toStorageError(error);

@@ -1,7 +1,7 @@
 import { type ClientSession, type Collection, type Db, Decimal128, type Document, type Filter } from 'mongodb';
 import type { Aggregation } from '../domain/meter.ts';
 import { countedValues, type ValueScope } from './counted-values.ts';
-import { inBatches } from './cursor.ts';
+import { inBatches, REPLY_DOCUMENTS_MAX } from './cursor.ts';
 import { OPERATION_MS_MAX } from './database.ts';
 import { toStorageError, translated } from './errors.ts';
 import { mergeDocuments } from './fenced-merge.ts';
@@ -94,7 +94,12 @@ export class UsagePeriods {
     try {
       return await this.#db
         .collection(collection)
-        .aggregate<PeriodFigure>(stages, { session, maxTimeMS: OPERATION_MS_MAX, allowDiskUse: true })
+        .aggregate<PeriodFigure>(stages, {
+          session,
+          maxTimeMS: OPERATION_MS_MAX,
+          allowDiskUse: true,
+          batchSize: REPLY_DOCUMENTS_MAX,
+        })
         .toArray();
     } catch (error) {
       throw toStorageError(error);

@@ -1,7 +1,8 @@
 /** How much memory strangers, and those with a key, can take with bodies. */
+import { once } from 'node:events';
 import { request } from 'node:http';
-import { connect } from 'node:net';
-import { describe, expect, it } from 'vitest';
+import { connect, type Socket } from 'node:net';
+import { describe, expect, it, vi } from 'vitest';
 import { ManualClock } from '../../src/clock.ts';
 import { type AppDeps, buildApp, CONNECTIONS_MAX } from '../../src/http/app.ts';
 import { Metrics } from '../../src/http/metrics.ts';
@@ -12,6 +13,7 @@ import { withDatabase } from '../support/services.ts';
 
 const MIB = 1024 * 1024;
 const now = Math.floor(NOW_MS / 1_000);
+const PATIENCE = { timeout: 60_000 };
 const silent = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
 /** An app with the webhook routes; what is received waits until `release`. */
@@ -50,6 +52,22 @@ async function withWebhooks(use: (lent: { url: string; received: string[]; relea
     release();
     await app.close();
   }
+}
+
+/** Sends a header that announces 1 MiB, and one byte of it. */
+function announce(url: string, signature: string): Socket {
+  const { hostname, port } = new URL(url);
+  const socket = connect(Number(port), hostname);
+  socket.on('error', () => undefined);
+  const head = `POST /v1/stripe/webhooks HTTP/1.1\r\nhost: x\r\nstripe-signature: ${signature}\r\ncontent-length: ${MIB}`;
+  socket.write(`${head}\r\n\r\nx`);
+  return socket;
+}
+
+/** What arrives first. */
+async function firstOf(socket: Socket): Promise<string> {
+  const [chunk] = (await once(socket, 'data')) as [Buffer];
+  return chunk.toString();
 }
 
 const post = (url: string, signature: string | undefined, body: string | Uint8Array) =>
@@ -108,18 +126,41 @@ describe('the body of a stranger', () => {
   it('that is announced and never sent takes nothing from others', () =>
     withWebhooks(async ({ url, release }) => {
       release();
-      const { hostname, port } = new URL(url);
-      const sockets = Array.from({ length: 40 }, () => {
-        const socket = connect(Number(port), hostname);
-        socket.on('error', () => undefined);
-        socket.write(
-          `POST /v1/stripe/webhooks HTTP/1.1\r\nhost: x\r\nstripe-signature: t=${now},v1=abc\r\ncontent-length: ${MIB}\r\n\r\nx`,
-        );
-        return socket;
-      });
+      const sockets = Array.from({ length: 40 }, () => announce(url, `t=${now},v1=abc`));
       await new Promise((resolve) => setTimeout(resolve, 100));
       expect((await post(url, `t=${now},v1=abc`, new Uint8Array(MIB - 1))).status).toBe(200);
       for (const socket of sockets) socket.destroy();
+    }));
+
+  it('that is large is refused by its header while 64 others are read, and small ones are taken', () =>
+    withWebhooks(async ({ url, release }) => {
+      release();
+      const signature = `t=${now},v1=abc`;
+      const sockets = Array.from({ length: 65 }, () => announce(url, signature));
+      expect(await Promise.race(sockets.map(firstOf))).toContain('HTTP/1.1 503');
+      expect((await post(url, signature, new Uint8Array(64 * 1024))).status).toBe(200);
+      for (const socket of sockets) socket.destroy();
+      await vi.waitFor(
+        async () => expect((await post(url, signature, new Uint8Array(MIB - 1))).status).toBe(200),
+        PATIENCE,
+      );
+    }));
+
+  it('is read on for after its refusal, so that the answer arrives, unless a crowd is', () =>
+    withWebhooks(async ({ url }) => {
+      const crowd = Array.from({ length: 16 }, () => announce(url, 'made-up'));
+      for (const socket of crowd) expect(await firstOf(socket)).toContain('HTTP/1.1 400');
+      expect(crowd.some(({ closed }) => closed)).toBe(false);
+      const one = announce(url, 'made-up');
+      const answer = await firstOf(one);
+      expect(answer).toContain('HTTP/1.1 400');
+      expect(answer.toLowerCase()).toContain('connection: close');
+      if (!one.closed) await once(one, 'close');
+      for (const socket of crowd) socket.destroy();
+      await vi.waitFor(
+        async () => expect((await post(url, 'made-up', new Uint8Array(MIB))).status).toBe(400),
+        PATIENCE,
+      );
     }));
 });
 

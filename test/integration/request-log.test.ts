@@ -1,6 +1,7 @@
 /** What is told of requests that were refused and of what administrators wrote: in the log, in the metrics, never a key. */
 import { describe, expect, it } from 'vitest';
 import { Type } from 'typebox';
+import { DaemonError } from '../../src/errors.ts';
 import { type App, needs } from '../../src/http/route.ts';
 import { ADMIN_KEY, type EventsApp, NOW_MS, withEventsApp } from '../support/http-app.ts';
 
@@ -16,6 +17,9 @@ function registerThings(app: App): void {
   };
   app.put('/v1/things/:id', { schema }, (request) => ({ thing: request.body.thing }));
   app.get('/v1/things', { schema: { security: needs('admin') } }, () => ({}));
+  app.get('/v1/away', { schema: { security: needs('admin') } }, () => {
+    throw new DaemonError({ kind: 'transient', code: 'store_unavailable', message: 'It is away.' });
+  });
 }
 
 async function ask(
@@ -112,6 +116,21 @@ describe('a request that is refused', () => {
       expect(lent.log).toHaveLength(21);
       expect(lent.log.at(-1)?.fields).toMatchObject({ unsaid: 40 });
       expect(await metricsOf(lent)).toContain('code="api_key_missing"} 61');
+    });
+  });
+
+  it('for trouble that passes does not fill the log either', async () => {
+    await withThings(async (lent) => {
+      for (let sent = 0; sent < 25; sent += 1) {
+        expect(await ask(lent, ADMIN_KEY, { method: 'GET', url: '/v1/away' })).toBe(503);
+      }
+      expect(lent.log.map(({ phrase }) => phrase)).toEqual(
+        Array.from({ length: 20 }, () => 'request could not be served'),
+      );
+      expect(lent.log[0]?.fields).toMatchObject({ route: '/v1/away', code: 'store_unavailable' });
+      lent.clock.advance(10_000);
+      await ask(lent, ADMIN_KEY, { method: 'GET', url: '/v1/away' });
+      expect(lent.log.at(-1)?.fields).toMatchObject({ unsaid: 5 });
     });
   });
 });
