@@ -98,16 +98,14 @@ export class DerivationRun {
 
   /** Empties windows that the present layout does not have, and their groups. */
   async emptyWindows(rows: readonly EmptyRow[]): Promise<void> {
-    await bySlices(rows, async (slice) => {
-      const windows = slice.map((row) => ({
-        ...toEmptyWindow(row),
-        ...(row.isPlannedByWindow && { planDue: true as const }),
-      }));
-      await this.#aggregates.mergeRows(windows, this.#session);
-      await boundary('aggregate.windows-emptied');
-      const grouped = slice.filter(({ isGrouped }) => isGrouped);
-      await this.#groups.empty(grouped.map(toEmptyWindow), this.#session);
+    const toDueWindow = (row: EmptyRow): DerivedRow & { planDue?: true } => ({
+      ...toEmptyWindow(row),
+      ...(row.isPlannedByWindow && { planDue: true }),
     });
+    await bySlices(rows, (slice) => this.#aggregates.mergeRows(slice.map(toDueWindow), this.#session));
+    await boundary('aggregate.windows-emptied');
+    const grouped = rows.filter(({ isGrouped }) => isGrouped);
+    await bySlices(grouped, (slice) => this.#groups.empty(slice.map(toEmptyWindow), this.#session));
   }
 
   /** Empties periods that the present layout does not have. */
