@@ -139,6 +139,7 @@ function showCommand(): Command {
         [
           render([customer]),
           ...(customer.known === false ? [`${id} is known from its events only.${adviceToMap(id)}`] : []),
+          ...renderAccepted(customer),
           `usage from ${usage.from} to ${usage.to}`,
           renderTable(
             [{ heading: 'meter' }, { heading: 'quantity', align: 'right' }, { heading: 'unit' }],
@@ -186,11 +187,18 @@ function adviceToMap(id: string): string {
 
 function render(customers: readonly CustomerReply[]): string {
   return renderTable(
-    ['customer', 'Stripe customer', 'name', 'billing anchor', 'interval'].map((heading) => ({ heading })),
-    customers.map(({ customerId, stripeCustomerId, name, billingAnchor, billingInterval }) => {
-      return [customerId, stripeCustomerId, name, billingAnchor, billingInterval];
+    ['customer', 'Stripe customer', 'name', 'billing anchor', 'interval', 'unbilled because'].map((heading) => ({
+      heading,
+    })),
+    customers.map(({ customerId, stripeCustomerId, name, billingAnchor, billingInterval, unbilledReason }) => {
+      return [customerId, stripeCustomerId, name, billingAnchor, billingInterval, unbilledReason];
     }),
   );
+}
+
+/** That its usage is meant to be billed by nothing: this silences the alarm, so it is shown wherever the customer is. */
+function renderAccepted({ unbilledReason }: CustomerReply): string[] {
+  return unbilledReason === undefined ? [] : [`nothing has to bill its usage: ${unbilledReason}`];
 }
 
 /** Usage that is at Stripe and that nothing bills. */

@@ -79,7 +79,7 @@ export function releaseCommand(): Command {
 }
 
 function render(found: readonly Guard[]): string {
-  const columns = ['invoice', 'customer', 'state', 'finalised at', 'meter', 'verdict'].map((heading) => ({ heading }));
+  const columns = ['invoice', 'customer', 'state', 'final at', 'meter', 'verdict'].map((heading) => ({ heading }));
   const figures = ['ours', "Stripe's"].map((heading) => ({ heading, align: 'right' as const }));
   const rows = found.flatMap((guard) => {
     const { invoiceId, customerId = guard.stripeCustomerId, state, finalizesAt } = guard;
@@ -89,7 +89,8 @@ function render(found: readonly Guard[]): string {
       local,
       billed ?? stripe,
     ]);
-    const place = [invoiceId, customerId, state, finalizesAt];
+    // Stripe's time for a draft that is held back has no meaning: it does not advance.
+    const place = [invoiceId, customerId, state, state === 'held' ? 'held back' : finalizesAt];
     return (lines.length === 0 ? [['', '', undefined, undefined]] : lines).map((line) => [...place, ...line]);
   });
   return renderTable([...columns, ...figures], rows);

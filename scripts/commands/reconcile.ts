@@ -3,8 +3,10 @@ import type { JobInput } from '../../src/domain/job-input.ts';
 import { DRIFT_VERDICTS } from '../../src/domain/reconciliation.ts';
 import type { ApiClient } from '../lib/api-client.ts';
 import { usageError } from '../lib/command-error.ts';
+import { HOUR_MS } from '../../src/durations.ts';
 import { EXIT } from '../lib/exit-codes.ts';
 import { followJob } from '../lib/follow-run.ts';
+import type { Output } from '../lib/output.ts';
 import { renderTable } from '../lib/table.ts';
 import { explainUnbilled } from '../../src/domain/unbilled-usage.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
@@ -77,6 +79,7 @@ export function reconcileCommand(): Command {
           const hasWaiting = countOf(result, 'waiting') > 0;
           const waiting = hasWaiting ? (await readComparisons(client, result, { waits: 'true' })).data : [];
           const comparisons = [...drifting, ...rest];
+          await noteWaitingUsage(client, output);
           output.result({ ...result, drifting, comparisons, waitingPlans: waiting }, () =>
             render(result, comparisons, waiting),
           );
@@ -84,6 +87,18 @@ export function reconcileCommand(): Command {
           return drifting.length + person.length > 0 ? EXIT.driftFound : EXIT.ok;
         });
       })
+  );
+}
+
+/** A comparison says nothing of usage that is not derived yet: of what came in this hour, that is as it should be. */
+async function noteWaitingUsage(client: ApiClient, output: Output): Promise<void> {
+  const { journal } = await client.get<{ journal: { entries: number; oldestOpenedAt?: string } }>('/v1/status');
+  const { entries, oldestOpenedAt } = journal;
+  if (oldestOpenedAt === undefined || Date.parse(oldestOpenedAt) >= Math.floor(Date.now() / HOUR_MS) * HOUR_MS) return;
+  const waits = entries === 1 ? '1 journal entry waits' : `${entries} journal entries wait`;
+  output.note(
+    `${waits} to be aggregated, the oldest since ${oldestOpenedAt}: that usage is in none of these numbers yet. ` +
+      'It is aggregated every hour; `tallystick aggregate` does it now.',
   );
 }
 

@@ -88,6 +88,12 @@ const WORDINGS = {
     todo: () =>
       'correct what the application sends, and what is missing with `tallystick adjust`; `tallystick meters list` names the properties',
   },
+  events_rejected: {
+    area: 'usage',
+    what: ({ count, reason = '' }) => `${many(count, 'event was', 'events were')} refused within a day: ${reason}`,
+    todo: ({ reason = '' }) =>
+      `\`tallystick rejected list --code ${reason}\` shows them: correct the sender, and each with \`tallystick rejected replay\`, or \`tallystick rejected delete\``,
+  },
   condition_type_differs: {
     area: 'usage',
     what: ({ reason = '', examples = [] }) => `the meter ${examples[0] ?? ''}: ${reason}`,

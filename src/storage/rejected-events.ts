@@ -35,6 +35,8 @@ export const REJECTED_EVENTS = 'rejected_events';
 export const REJECTED_EVENTS_MAX = 100_000;
 /** Refusals of one process after which it looks whether there are too many, besides the sweep of each minute. */
 const LOOK_AFTER_MAX = 10_000;
+/** Each is read with its text: enough to tell a person that there are some, and of which kinds. */
+const CENSUS_MAX = 500;
 /** How many were removed because there were too many. */
 export const PRUNED_REJECTIONS = 'pruned_rejections';
 
@@ -123,6 +125,19 @@ export class RejectedEvents {
 
   count(): Promise<number> {
     return translated(this.#collection.countDocuments({}));
+  }
+
+  /** How many of the newest `CENSUS_MAX` were refused after an instant, by code, the most frequent first. */
+  async census(after: Date): Promise<{ code: string; count: number }[]> {
+    const stages = [
+      { $match: { lastAt: { $gt: after } } },
+      { $sort: { lastAt: -1, _id: -1 } },
+      { $limit: CENSUS_MAX },
+      { $group: { _id: '$code', count: { $sum: 1 } } },
+      { $sort: { count: -1, _id: 1 } },
+    ];
+    const found = this.#collection.aggregate<{ _id: string; count: number }>(stages);
+    return (await translated(found.toArray())).map(({ _id, count }) => ({ code: _id, count }));
   }
 
   /** Removes those that were refused longest ago, until there are not too many; returns how many. */

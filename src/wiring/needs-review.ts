@@ -90,14 +90,16 @@ async function submissionFacts({ stores, config, nowMs }: ReviewParts): Promise<
 }
 
 async function usageFacts({ stores, config, nowMs }: ReviewParts): Promise<ReviewFact[]> {
-  const [uncountable, journal, late] = await Promise.all([
+  const [uncountable, journal, late, rejected] = await Promise.all([
     stores.usageAggregates.countUncountable(),
     stores.dirtyHours.backlog(),
     stores.lateUsage.waiting(),
+    stores.rejectedEvents.census(new Date(nowMs - DAY_MS)),
   ]);
   const sinceMs = journal.oldestOpenedAt?.getTime() ?? nowMs;
   return [
     ...counted('uncountable_facts', uncountable),
+    ...rejected.map(({ code, count }) => ({ kind: 'events_rejected' as const, count, reason: code })),
     ...(nowMs - sinceMs > limitsOf(config).journalMs
       ? [{ kind: 'journal_overdue' as const, count: journal.entries, sinceMs }]
       : []),

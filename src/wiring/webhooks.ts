@@ -161,9 +161,13 @@ function mirrorDeps(parts: JobParts): MirrorAccountDeps {
 /** The jobs among these that are due, from what MongoDB holds. */
 export async function dueWebhookJobs({ stores, stripe }: JobParts, nowMs: number): Promise<string[]> {
   if (stripe === undefined) return [];
-  const last = await stores.runs.last('catch-up-events');
+  const [last, pause] = await Promise.all([stores.runs.last('catch-up-events'), stores.submittingPauses.find()]);
   const ageMs = last?.startedAt === undefined ? Number.POSITIVE_INFINITY : nowMs - last.startedAt.getTime();
-  const isCatchUpDue = ageMs > (last?.state === 'succeeded' ? CATCH_UP_AGE_MS_MAX : CATCH_UP_RETRY_MS);
+  // After a restore from a backup the last run is the backup's, and may look young: the pause is newer.
+  const isBeforePause = pause !== undefined && last?.startedAt !== undefined && last.startedAt < pause.pausedAt;
+  const hasSucceeded = last?.state === 'succeeded';
+  const isCatchUpDue =
+    ageMs > (hasSucceeded ? CATCH_UP_AGE_MS_MAX : CATCH_UP_RETRY_MS) || (hasSucceeded && isBeforePause);
   return [
     ...(isCatchUpDue ? ['catch-up-events'] : []),
     ...((await stores.webhookInbox.hasDue(new Date(nowMs))) ? ['process-webhooks'] : []),

@@ -169,6 +169,19 @@ describe('doctor', () => {
       await addMeter(db, 'calls');
       const customer = { _id: 'acme', stripeCustomerId: id, calendars: [], revision: 1, createdAt: at, updatedAt: at };
       await db.collection<{ _id: string }>('customers').insertOne(customer);
+      const unread = await doctor({ ...env, SUMMARY_LAG_MAX_MS: '0' }, 'restore');
+      expect([unread.code, unread.stderr]).toEqual([1, expect.stringContaining('since the backup')]);
+      const caughtUp = {
+        _id: 'r1',
+        job: 'catch-up-events',
+        trigger: 'sweep',
+        state: 'succeeded',
+        input: {},
+        attempts: 1,
+      };
+      await db
+        .collection<{ _id: string }>('runs')
+        .insertOne({ ...caughtUp, startedAt: new Date(), endedAt: new Date() } as never);
       const [paused, tooEarly, clear] = await Promise.all([
         doctor(env, 'submissions'),
         doctor(env, 'restore'),

@@ -46,6 +46,10 @@ async function plant(db: Db): Promise<void> {
   await db
     .collection('usage_aggregates')
     .insertOne({ _id: { customerId: 'acme', meter: 'calls', windowStart: old }, uncountable: 3 } as never);
+  await db.collection<{ _id: string }>('rejected_events').insertMany([
+    { _id: 'e:1', text: '{}', code: 'quantity_invalid', count: 1, firstAt: old, lastAt: new Date(now) },
+    { _id: 'e:2', text: '{}', code: 'quantity_missing', count: 1, firstAt: old, lastAt: old },
+  ] as never[]);
   await db.collection('dirty_hours').insertMany([
     { pairs: [], openedAt: old },
     { pairs: ['a pair'], openedAt: old, closedAt: old, setAside: { attempts: 2, reason: 'RangeError: out of range' } },
@@ -109,6 +113,7 @@ const KINDS = [
   'submissions_undecided',
   'submissions_overdue',
   'uncountable_facts',
+  'events_rejected',
   'journal_overdue',
   'customer_hours_set_aside',
   'late_usage',
@@ -140,6 +145,10 @@ describe('what waits for a human', () => {
       expect(doctor.code).toBe(1);
       const lines = doctor.stdout.trim().split('\n');
       expect(lines).toEqual(status.needsReview.map(({ area, what, todo }) => `${area}: ${what} -> ${todo}`));
+      // One that was refused longer than a day ago stays in its list, and alarms nobody any more.
+      expect(lines.filter((line) => line.includes('refused within a day'))).toEqual([
+        expect.stringMatching(/^usage: 1 event was refused within a day: quantity_invalid -> .*rejected list --code/),
+      ]);
       expect((await run('doctor', 'invoices')).stdout.trim().split('\n')).toEqual([
         expect.stringMatching(/^invoices: 1 invoice is held/),
       ]);

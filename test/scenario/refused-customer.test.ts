@@ -93,6 +93,7 @@ describe('a customer that Stripe does not have', { timeout: 180_000 }, () => {
       expect(metrics).toContain('tallystick_job_refused_items{job="reconcile-usage"} ');
 
       await daemon.cliHere('submit', '--pause');
+      await daemon.run('catch-up-events');
       const restored = await daemon.cliHere('doctor', 'restore');
       expect([restored.code, restored.stdout]).toEqual([
         5,

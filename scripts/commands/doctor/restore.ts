@@ -23,7 +23,7 @@ import { renderTable } from '../../lib/table.ts';
 import type { VerbContext } from '../../lib/verb.ts';
 
 /** What the comparison is worth. */
-type Conclusion = 'forgotten' | 'not-compared' | 'too-early' | 'clear';
+type Conclusion = 'not-caught-up' | 'forgotten' | 'not-compared' | 'too-early' | 'clear';
 
 /**
  * Compares a ledger that was restored from a backup with Stripe, while submitting is paused, and says whether it can go
@@ -42,7 +42,10 @@ export async function checkRestore({ output, signal }: VerbContext): Promise<Exi
     progress?.clear();
     if (signal.aborted) throw interrupted('Nothing was changed; run it again.');
     const conclusiveAtMs = pause.pausedAt.getTime() + parts.config.summaryLagMaxMs;
-    const conclusion = conclude(found, conclusiveAtMs);
+    const caughtUpAt = (await parts.stores.runs.lastSuccess('catch-up-events'))?.startedAt;
+    // A subscription that was made after the backup decides to which period usage belongs.
+    const isCaughtUp = caughtUpAt !== undefined && caughtUpAt >= pause.pausedAt;
+    const conclusion = isCaughtUp ? conclude(found, conclusiveAtMs) : 'not-caught-up';
     output.result({ conclusion, conclusiveAt: new Date(conclusiveAtMs).toISOString(), ...toJson(found) }, () =>
       [
         ...(found.unknown.length === 0 ? [] : [render(found.unknown)]),
@@ -55,6 +58,7 @@ export async function checkRestore({ output, signal }: VerbContext): Promise<Exi
 }
 
 const EXIT_CODES: Readonly<Record<Conclusion, ExitCode>> = {
+  'not-caught-up': EXIT.failure,
   clear: EXIT.ok,
   'too-early': EXIT.failure,
   'not-compared': EXIT.driftFound,
@@ -81,6 +85,14 @@ function say(
 ): void {
   const compared = `${found.compared} ${found.compared === 1 ? 'comparison' : 'comparisons'}`;
   const less = found.less === 0 ? '' : ` In ${found.less} it holds less: reconciliation deals with that.`;
+  if (conclusion === 'not-caught-up') {
+    output.note(
+      `${compared}, which say nothing yet: what changed at Stripe since the backup (subscriptions, invoices) was not read. ` +
+        'A daemon does that within a minute of its start, while submitting is paused; `tallystick status` shows when ' +
+        'catch-up-events last succeeded.',
+    );
+    return;
+  }
   if (conclusion === 'forgotten') {
     output.note(
       `${compared}: in ${found.unknown.length} of them Stripe holds more than this ledger knows to have sent.${less} ` +
