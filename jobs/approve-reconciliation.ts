@@ -54,6 +54,8 @@ export interface ApprovalResult {
   readonly id?: string;
   /** Comparisons whose plans are carried out, with those plans. */
   readonly rows: readonly WaitingRow[];
+  /** Comparisons of which something is not carried out, with that: it waits on. */
+  readonly left: readonly WaitingRow[];
   /** Corrections that were made. */
   readonly applied: number;
 }
@@ -78,8 +80,12 @@ export async function approveReconciliation(
     return result === undefined || plan.length === 0 ? [] : [{ row: { ...row, plan }, result }];
   });
   const rows = decided.map(({ row }) => row);
+  const left = waiting.flatMap((row) => {
+    const plan = undecided(row.plan, input.acceptSurplus === true);
+    return plan.length === 0 ? [] : [{ ...row, plan }];
+  });
   if (rows.length === 0) throw surplusNotAccepted(waiting);
-  if (input.dryRun === true) return { rows, applied: 0 };
+  if (input.dryRun === true) return { rows, left, applied: 0 };
   const id = deps.newId();
   await deps.results.recordApproval(input.id, toApproval(input, { id, atMs: deps.clock.now(), rows }));
   await boundary('approve.recorded');
@@ -90,7 +96,7 @@ export async function approveReconciliation(
   }
   await deps.results.finishApproval(input.id, { id, applied, rows });
   await boundary('approve.finished');
-  return { id, rows, applied };
+  return { id, rows, left, applied };
 }
 
 async function listWaiting(deps: ApproveReconciliationDeps, input: ApproveReconciliationInput): Promise<WaitingRow[]> {
@@ -149,6 +155,11 @@ async function compareAnew(
 /** What of a plan a person's decision carries out. */
 function toDo(plan: readonly HealAction[], isSurplusAccepted: boolean): HealAction[] {
   return (isSurplusAccepted ? acceptSurplus(plan) : plan).filter(({ kind }) => kind !== 'person');
+}
+
+/** What of a plan it does not. */
+function undecided(plan: readonly HealAction[], isSurplusAccepted: boolean): HealAction[] {
+  return (isSurplusAccepted ? acceptSurplus(plan) : plan).filter(({ kind }) => kind === 'person');
 }
 
 /** Stores the new comparisons as a run of their own, which can be approved in turn. */

@@ -186,7 +186,10 @@ async function readFigures(reads: ExplanationReads, input: ExplainUsageInput, no
   const customer = (await reads.customers([customerId])).get(customerId)?.billing;
   const meter = (await reads.meters()).find((live) => live.meter.key === input.meter)?.meter;
   if (meter === undefined || customer === undefined) throw meterNotFound(input.meter);
-  const range = widenRange(rangeOf(customer, input, nowMs), customer, meter.aggregation);
+  // An hour alone is explained with the billing period that it lies in.
+  const isHourAlone = [input.from, input.to, input.period].every((given) => given === undefined);
+  const atMs = (isHourAlone && input.hour !== undefined ? parseTimestamp(input.hour) : undefined) ?? nowMs;
+  const range = widenRange(rangeOf(customer, input, atMs), customer, meter.aggregation);
   const hours = { fromHour: epochHourOf(range.fromMs), toHour: Math.ceil(range.toMs / HOUR_MS) };
   const all = await deriveHours(reads, { customers: new Map([[customerId, customer]]), meters: [meter], ...hours });
   const derived = all
@@ -248,7 +251,9 @@ function hourOf(text: string, range: Period): Period {
   throw new DaemonError({
     kind: 'invalid',
     code: 'range_invalid',
-    message: 'hour is an instant, RFC 3339 with an offset, in the range that is explained.',
+    message:
+      `hour is an instant, RFC 3339 with an offset, in the range that is explained: from ${new Date(range.fromMs).toISOString()} ` +
+      `to ${new Date(range.toMs).toISOString()}. Another range is given by from and to, or by period, which can be previous.`,
     context: { pointer: '/hour' },
   });
 }

@@ -15,13 +15,14 @@ interface ExplainOptions {
   readonly period?: string;
   readonly hour?: string;
   readonly by?: string;
-  readonly limit: string;
+  readonly limit?: string;
+  readonly facts?: boolean;
   readonly all?: boolean;
   readonly csv?: boolean;
   readonly json?: boolean;
 }
 
-const FACTS_DEFAULT = '1000';
+const FACTS_DEFAULT = 1_000;
 
 export function explainCommand(): Command {
   return createApiVerb({
@@ -34,7 +35,7 @@ export function explainCommand(): Command {
       'tallystick explain --customer acme --meter api_calls --hour 2026-11-20T07:00:00Z',
       'tallystick explain --customer acme --meter api_calls --period previous --by day',
       'tallystick explain --invoice in_1PgafmB7WZ01zgkW6dKueIc5 --by day',
-      'tallystick explain --customer acme --meter api_calls --csv > api_calls.csv',
+      'tallystick explain --customer acme --meter api_calls --csv --facts > api_calls.csv',
     ],
   })
     .option('--customer <id>', 'whose usage; with --meter')
@@ -46,15 +47,16 @@ export function explainCommand(): Command {
     )
     .option('--to <instant>', 'before this day or instant')
     .option('--period <name>', 'current or previous billing period, instead of --from and --to')
-    .option('--hour <instant>', 'with the raw facts of the hour that holds this instant')
+    .option('--hour <instant>', 'with the raw facts of the hour that holds this instant; alone: in its billing period')
     .addOption(
       new Option('--by <unit>', 'hour: every window; day: the windows of a day in UTC together')
         .choices(['hour', 'day'])
         .default('hour'),
     )
-    .option('--limit <number>', 'how many raw facts at most', FACTS_DEFAULT)
+    .option('--limit <number>', `how many raw facts at most (default: ${FACTS_DEFAULT}; with --csv all)`)
     .option('--all', 'every row of every table')
     .option('--csv', 'print rows as CSV, one level after the other')
+    .option('--facts', 'with --csv: only the raw facts, whose quantities add up to what was used')
     .action(async (options: ExplainOptions, command: Command) => {
       await runVerb(command, async ({ api, output }) => {
         if (options.csv === true && options.json === true)
@@ -62,18 +64,20 @@ export function explainCommand(): Command {
         const byDay = options.by === 'day';
         const limit = checkedLimit(options);
         const show = { all: options.all === true, facts: options.hour !== undefined, byDay };
+        const csv = (of: readonly Explanation[]): string =>
+          renderExplanationCsv(of, { byDay, isFactsOnly: options.facts === true });
         const shown = (of: Explanation): Explanation => (byDay ? { ...of, days: daysOf(of) } : of);
         if (options.invoice !== undefined) {
           const invoice = await fetchInvoice(api(), options.invoice, { ...options, limit });
           const explanations = invoice.explanations.map(shown);
           output.result({ ...invoice, explanations }, () =>
-            options.csv === true ? renderExplanationCsv(explanations, show) : renderInvoice(invoice, show),
+            options.csv === true ? csv(explanations) : renderInvoice(invoice, show),
           );
           return;
         }
         const explanation = await fetchExplanation(api(), { ...options, ...pairOf(options), limit });
         output.result(shown(explanation), () =>
-          options.csv === true ? renderExplanationCsv([explanation], show) : renderExplanation(explanation, show),
+          options.csv === true ? csv([explanation]) : renderExplanation(explanation, show),
         );
       });
     });
@@ -89,6 +93,8 @@ function checkedLimit(options: ExplainOptions): number {
     const named = others.map(([name]) => `--${name}`).join(', ');
     throw usageError(`--invoice and ${named} exclude each other`, 'The invoice says whose usage, and of when.');
   }
+  if (options.facts === true && options.csv !== true) throw usageError('--facts is for --csv', 'Give both.');
+  if (options.limit === undefined) return options.csv === true ? Infinity : FACTS_DEFAULT;
   const limit = /^[1-9]\d{0,6}$/.test(options.limit) ? Number(options.limit) : undefined;
   if (limit === undefined)
     throw usageError(`--limit ${options.limit} is not possible`, 'Give a whole number from 1 on.');

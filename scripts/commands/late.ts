@@ -16,7 +16,12 @@ interface LateUsage {
   readonly invoiceId?: string;
   readonly unit?: string;
   readonly state: string;
-  readonly decision?: { readonly policy: string; readonly actor: string; readonly at: string };
+  readonly decision?: {
+    readonly policy: string;
+    readonly actor: string;
+    readonly at: string;
+    readonly reason?: string;
+  };
 }
 
 interface ListOptions {
@@ -88,7 +93,8 @@ function render(found: readonly LateUsage[]): string {
       reason,
       invoiceId,
       state,
-      decision && `${decision.policy} by ${decision.actor}`,
+      decision &&
+        [`${decision.policy} by ${decision.actor}`, decision.reason].filter((text) => text !== undefined).join(': '),
     ]),
   );
 }

@@ -13,13 +13,16 @@ interface ApproveOptions {
 
 interface Approved {
   readonly approvalId?: string;
-  readonly rows: readonly {
-    readonly customerId: string;
-    readonly meter: string;
-    readonly periodStart: string;
-    readonly plan: readonly PlanAction[];
-  }[];
+  readonly rows: readonly PlannedRow[];
+  readonly left: readonly PlannedRow[];
   readonly applied: number;
+}
+
+interface PlannedRow {
+  readonly customerId: string;
+  readonly meter: string;
+  readonly periodStart: string;
+  readonly plan: readonly PlanAction[];
 }
 
 /** `tallystick reconcile approve`: a person decides about plans that wait. */
@@ -52,6 +55,8 @@ export function approveCommand(): Command {
           if (options.dryRun === true) return `would carry out:\n\n${plans}`;
           return `${approved.applied} corrections made:\n\n${plans}`;
         });
+        if (approved.left.length > 0)
+          output.note(`\nThis is left as it is, and waits:\n\n${renderPlan(approved.left)}`);
       });
     });
 }

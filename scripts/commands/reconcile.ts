@@ -192,7 +192,8 @@ function renderWaiting(run: string, waiting: readonly Comparison[]): string[] {
   return [
     'Plans that wait for a person:',
     renderPlan(waiting),
-    `Carry them out with: tallystick reconcile approve ${run} --actor <you>`,
+    `Carry them out with: tallystick reconcile approve ${run} --actor <you>` +
+      ' (and --accept-surplus for what Stripe holds beyond anything of ours: see docs/runbook.md first)',
   ];
 }
 

@@ -16,6 +16,8 @@ interface RejectedEvent {
   readonly lastAt: string;
 }
 
+const TEXT_SHOWN = 200;
+
 export function rejectedCommand(): Command {
   return new Command('rejected')
     .description('Events that broke a rule: list them, try them again, or delete them.')
@@ -43,11 +45,16 @@ function listCommand(): Command {
 
 function render(found: readonly RejectedEvent[]): string {
   return renderTable(
-    ['id', 'customer', 'idempotencyKey', 'why', 'field', 'last'].map((heading) => ({ heading })),
-    found.map(({ id, customerId, idempotencyKey, detail, pointer, lastAt }) => {
-      return [id, customerId ?? undefined, idempotencyKey ?? undefined, detail, pointer, lastAt];
+    ['id', 'customer', 'idempotencyKey', 'why', 'field', 'last', 'what came'].map((heading) => ({ heading })),
+    found.map(({ id, customerId, idempotencyKey, detail, pointer, lastAt, text }) => {
+      return [id, customerId ?? undefined, idempotencyKey ?? undefined, detail, pointer, lastAt, shorten(text)];
     }),
   );
+}
+
+/** What came, as JSON text: whoever corrects it has to see it. `--json` has all of it. */
+function shorten(text: string): string {
+  return text.length > TEXT_SHOWN ? `${text.slice(0, TEXT_SHOWN)}…` : text;
 }
 
 function deleteCommand(): Command {

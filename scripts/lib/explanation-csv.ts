@@ -20,6 +20,8 @@ const HEADINGS = [
   'user',
   'properties',
   'figure',
+  'receivedAt',
+  'actor',
   'customer',
   'meter',
 ] as const;
@@ -29,10 +31,18 @@ type Row = Partial<Record<(typeof HEADINGS)[number], string>>;
 /**
  * Every row of every level of some explanations, one after the other; `level` says which.
  * @param show.byDay days in UTC instead of windows.
+ * @param show.isFactsOnly only raw facts: a sum over their quantities is one over usage.
  */
-export function renderExplanationCsv(explanations: readonly Explanation[], show: { byDay: boolean }): string {
+export function renderExplanationCsv(
+  explanations: readonly Explanation[],
+  show: { byDay: boolean; isFactsOnly?: boolean },
+): string {
   const rows = explanations.flatMap((of) =>
-    rowsOf(of, show).map((row): Row => ({ ...row, customer: of.customerId, meter: of.meter })),
+    (show.isFactsOnly === true ? factRows(of) : rowsOf(of, show)).map((row): Row => ({
+      ...row,
+      customer: of.customerId,
+      meter: of.meter,
+    })),
   );
   return renderCsv(
     HEADINGS,
@@ -99,14 +109,16 @@ function figureOf(of: { from: string; to: string; quantity?: string; eventCount:
 /** Properties are one cell of JSON; their numbers are exact decimal texts. */
 function factRows({ facts }: Explanation): Row[] {
   return facts.data.map((fact): Row => {
-    const { occurredAt, value, idempotencyKey, kind = 'event', reason, userId, properties } = fact;
+    const { occurredAt, receivedAt, value, idempotencyKey, kind = 'event', reason, userId, properties, actor } = fact;
     return {
       level: 'fact',
       from: occurredAt,
       id: idempotencyKey,
       state: kind,
+      receivedAt,
       ...(value !== null && { quantity: value }),
       ...(reason !== undefined && { reason }),
+      ...(actor !== undefined && { actor }),
       ...(userId !== undefined && { user: userId }),
       ...(properties !== undefined && { properties: JSON.stringify(properties) }),
     };

@@ -79,6 +79,7 @@ export interface ExplainedFact {
   readonly kind?: string;
   readonly idempotencyKey: string;
   readonly occurredAt: string;
+  readonly receivedAt: string;
   readonly value: string | null;
   readonly userId?: string;
   readonly properties?: Readonly<Record<string, string | boolean>>;

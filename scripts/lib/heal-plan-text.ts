@@ -19,6 +19,13 @@ const MEANING: Readonly<Record<string, string>> = {
   person: 'a person decides',
 };
 
+/** Usage that no submission of ours explains: a person may have it taken back. */
+const ACCEPTABLE = 'stripe_holds_more';
+
+function isDone({ kind }: PlanAction): boolean {
+  return kind !== 'person';
+}
+
 /** A table of plans, an action a line. */
 export function renderPlan(
   rows: readonly { readonly customerId: string; readonly meter: string; readonly plan: readonly PlanAction[] }[],
@@ -32,7 +39,11 @@ export function renderPlan(
       new Date(action.hourMs).toISOString().slice(0, 16),
       MEANING[action.kind] ?? action.kind,
       action.identifiers?.join(' ') ?? action.identifier ?? action.reason,
-      action.kind === 'person' ? undefined : action.quantity,
+      action.reason === ACCEPTABLE
+        ? `${action.quantity} with --accept-surplus`
+        : isDone(action)
+          ? action.quantity
+          : undefined,
     ]),
   );
   return renderTable([...headings, change], lines);

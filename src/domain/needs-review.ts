@@ -149,7 +149,8 @@ const WORDINGS = {
     what: ({ count, reason = '' }) =>
       `${many(count, 'heal plan waits', 'heal plans wait')} for approval in run ${reason}`,
     todo: ({ reason = '' }) =>
-      `look at it with \`tallystick reconcile approve ${reason} --actor <name> --dry-run\`, then without --dry-run`,
+      `look at it with \`tallystick reconcile approve ${reason} --actor <name> --dry-run\`, then without --dry-run; what Stripe ` +
+      'holds beyond anything of ours is taken back only with --accept-surplus: see docs/runbook.md',
   },
   aggregates_exceed_raw: {
     area: 'reconciliation',

@@ -15,14 +15,17 @@ export interface ReconciliationApprovalDeps {
     dryRun?: boolean;
   }): Promise<{
     readonly id?: string;
-    readonly rows: readonly {
-      readonly customerId: string;
-      readonly meter: string;
-      readonly periodFromMs: number;
-      readonly plan: readonly object[];
-    }[];
+    readonly rows: readonly Row[];
+    readonly left: readonly Row[];
     readonly applied: number;
   }>;
+}
+
+interface Row {
+  readonly customerId: string;
+  readonly meter: string;
+  readonly periodFromMs: number;
+  readonly plan: readonly object[];
 }
 
 const Path = Type.Object({ id: Type.String({ maxLength: 100 }) });
@@ -40,16 +43,18 @@ const ApproveBody = Type.Object(
   },
   { additionalProperties: false },
 );
+const Plan = Type.Object({
+  customerId: Type.String(),
+  meter: Type.String(),
+  periodStart: Instant,
+  plan: Type.Array(Type.Unknown()),
+});
 const Approved = Type.Object({
   approvalId: Type.Optional(Type.String()),
-  rows: Type.Array(
-    Type.Object({
-      customerId: Type.String(),
-      meter: Type.String(),
-      periodStart: Instant,
-      plan: Type.Array(Type.Unknown()),
-    }),
-  ),
+  rows: Type.Array(Plan),
+  left: Type.Array(Plan, {
+    description: 'What is not carried out and waits on, above all a surplus that was not accepted.',
+  }),
   applied: Type.Integer({ description: 'Corrections made.' }),
 });
 
@@ -71,16 +76,20 @@ export function registerReconciliationApproval(app: App, deps: ReconciliationApp
       },
     },
     async (request) => {
-      const { id, rows, applied } = await deps.approve({ ...request.body, id: request.params.id });
+      const { id, rows, left, applied } = await deps.approve({ ...request.body, id: request.params.id });
       return {
         ...(id !== undefined && { approvalId: id }),
-        rows: rows.map(({ periodFromMs, plan, ...row }) => ({
-          ...row,
-          plan: [...plan],
-          periodStart: new Date(periodFromMs).toISOString(),
-        })),
+        rows: rows.map(toReply),
+        left: left.map(toReply),
         applied,
       };
     },
   );
+}
+
+function toReply({ periodFromMs, plan, ...row }: Row): Omit<Row, 'periodFromMs' | 'plan'> & {
+  periodStart: string;
+  plan: object[];
+} {
+  return { ...row, plan: [...plan], periodStart: new Date(periodFromMs).toISOString() };
 }

@@ -133,6 +133,27 @@ describe('POST /v1/submissions/{identifier}/resend', () => {
     }));
 });
 
+describe('an hour that is explained without a range', () => {
+  it('comes with the billing period that it lies in, though that is over', () =>
+    withRoutes(async ({ pipeline, get }) => {
+      pipeline.clock.advance(40 * DAY_MS);
+      const explained = (await get('/v1/customers/acme/explain?meter=calls&hour=2026-06-15T08:30:00Z')).json();
+      expect(explained).toMatchObject({
+        from: '2026-06-01T00:00:00.000Z',
+        to: '2026-07-01T00:00:00.000Z',
+        facts: { from: '2026-06-15T08:00:00.000Z', quantity: '5', data: [{ value: '5' }] },
+      });
+      const other = await get('/v1/customers/acme/explain?meter=calls&period=current&hour=2026-06-15T08:30:00Z');
+      expect([other.statusCode, other.json()]).toEqual([
+        422,
+        expect.objectContaining({
+          code: 'range_invalid',
+          detail: expect.stringContaining('period, which can be previous'),
+        }),
+      ]);
+    }));
+});
+
 describe('a submission that was replaced and counted all the same', () => {
   interface Shown {
     readonly identifier: string;

@@ -127,13 +127,30 @@ describe('approveReconciliation', () => {
     }),
   );
 
+  it('lists what it leaves where only a part of what waits can be carried out', () =>
+    withPipeline(REPORT, async (pipeline) => {
+      await prepareMeter(pipeline);
+      const [acme, bolt] = await sendUsage(pipeline, ['acme', 'bolt']);
+      if (acme === undefined || bolt === undefined) throw new Error('nothing was sent');
+      await lose(pipeline, acme);
+      await addAtStripe(pipeline, bolt, '100');
+      await settle(pipeline);
+      const id = String((await pipeline.run('reconcile-usage'))['id']);
+      expect(await approve(pipeline, { id, dryRun: true })).toMatchObject({
+        rows: [{ customerId: 'acme', plan: [{ kind: 'replace' }] }],
+        left: [{ customerId: 'bolt', plan: [{ kind: 'person', reason: 'stripe_holds_more' }] }],
+      });
+      const all = await approve(pipeline, { id, acceptSurplus: true });
+      expect(all).toMatchObject({ rows: [{}, {}], left: [], applied: 2 });
+    }));
+
   it('takes back usage that is not ours only where a person accepts that', () =>
     withWaiting(
       (pipeline, sent) => addAtStripe(pipeline, sent, '100'),
       async (pipeline, id, [acme, bolt]) => {
         await expect(approve(pipeline, { id })).rejects.toMatchObject({ code: 'surplus_not_accepted' });
         const input = { id, customerId: 'acme', acceptSurplus: true };
-        expect(await approve(pipeline, input)).toMatchObject({ applied: 1 });
+        expect(await approve(pipeline, input)).toMatchObject({ applied: 1, left: [] });
         await pipeline.run('submit-meter-events');
         expect([totalOf(pipeline, acme), totalOf(pipeline, bolt)]).toEqual([USED, '110']);
         const run = await pipeline.stores.reconciliations.findRun(id);

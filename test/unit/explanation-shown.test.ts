@@ -20,7 +20,7 @@ function submission(given: Partial<Explanation['submissions'][number]>): Explana
 }
 
 function fact(given: Partial<Explanation['facts']['data'][number]>): Explanation['facts']['data'][number] {
-  return { idempotencyKey: 'k', occurredAt: HOUR, value: '1', ...given };
+  return { idempotencyKey: 'k', occurredAt: HOUR, receivedAt: NEXT_HOUR, value: '1', ...given };
 }
 
 function explanation(given: Partial<Explanation> & { data?: Explanation['facts']['data'] } = {}): Explanation {
@@ -149,6 +149,17 @@ describe('the CSV of an explanation', () => {
     expect(JSON.parse(byId.get('a')?.['properties'] ?? '')).toEqual({ region: 'eu, "west"', size: '1.50', beta: true });
     expect(byId.get('b')).toMatchObject({ user: '', properties: '' });
     expect(byId.get('h')).toMatchObject({ level: 'meter_event', subject: 'heal' });
+  });
+
+  it('can have the raw facts alone, which add up, with who corrected what and when each came', () => {
+    const correction = { kind: 'adjustment', value: '-1', reason: 'sent twice', actor: 'jo', idempotencyKey: 'c' };
+    const of = explanation({ windows: [window(HOUR, '2')], data: [fact({ value: '3' }), fact(correction)] });
+    const rows = rowsOf(renderExplanationCsv([of], { byDay: false, isFactsOnly: true }));
+    expect(rows.map(({ level, quantity, receivedAt }) => [level, quantity, receivedAt])).toEqual([
+      ['fact', '3', NEXT_HOUR],
+      ['fact', '-1', NEXT_HOUR],
+    ]);
+    expect(rows[1]).toMatchObject({ state: 'adjustment', reason: 'sent twice', actor: 'jo' });
   });
 
   it('has days in the place of windows where they are asked for', () => {

@@ -1,4 +1,5 @@
-import { DAY_MS, HOUR_MS } from '../../../src/durations.ts';
+import { HOUR_MS } from '../../../src/durations.ts';
+import type { JobName } from '../../../src/domain/job-input.ts';
 import type { ApiClient } from '../api-client.ts';
 import { runJob } from '../job-run.ts';
 import type { SimulatorClient } from '../simulator-client.ts';
@@ -21,9 +22,6 @@ const JOBS = [
   'guard-invoices',
   'settle-late-usage',
 ] as const;
-/** What runs by itself besides, so that nothing is overdue for who looks afterwards: each hour, and each night. */
-const HOURLY = ['catch-up-events', 'resolve-submissions', 'find-unbilled-usage'] as const;
-const NIGHTLY = ['reconcile-usage'] as const;
 /** Each round may give the next one something to do: a webhook, an invoice to look at again. */
 const ROUNDS_MAX = 6;
 /** A draft waits an hour for its finalisation, counted from when its webhook was taken. */
@@ -48,10 +46,21 @@ interface SimulatorClock {
  */
 export async function advanceTime(deps: AdvanceDeps, span: { fromMs: number; toMs: number }): Promise<AdvancedTime> {
   const advanced = await passTime(deps, span);
-  const passedMs = span.toMs - span.fromMs;
-  const due = [...(passedMs >= HOUR_MS ? HOURLY : []), ...(passedMs >= DAY_MS ? NIGHTLY : [])];
-  for (const job of due) await runJob(deps.api, { job });
+  await runOverdue(deps);
   return advanced;
+}
+
+/** What else the schedules would have done by now: for who looks afterwards nothing is overdue. */
+async function runOverdue({ api }: AdvanceDeps): Promise<void> {
+  const { needsReview } = await api.get<Pick<Status, 'needsReview'>>('/v1/status');
+  for (const { kind, examples = [] } of needsReview) {
+    if (kind !== 'job_overdue') continue;
+    for (const job of examples) await runJob(api, { job: job as JobName });
+  }
+}
+
+interface Status {
+  readonly needsReview: readonly { readonly kind: string; readonly examples?: readonly string[] }[];
 }
 
 async function passTime(

@@ -1,6 +1,9 @@
+import { DAY_MS } from '../../../src/durations.ts';
 import { openStripe, toStripeDecimal } from '../../../src/stripe/client.ts';
 import { SIMULATOR_KEY } from '../local-stack.ts';
 
+/** How far back drafts are looked for that are final only now. */
+const DRAFT_SECONDS_MAX = (40 * DAY_MS) / 1_000;
 const NAME = 'made by tallystick dev trigger';
 const EVENT_NAME = 'dev_trigger';
 
@@ -112,15 +115,18 @@ export async function listDrafts(simulatorUrl: string): Promise<Draft[]> {
   return drafts;
 }
 
-/** The usage lines of invoices that ended a period and were created at or after an instant, oldest first. */
+/** The usage lines of invoices that ended a period and became final at or after an instant, oldest first. */
 export async function listBilledLines(simulatorUrl: string, sinceMs: number): Promise<BilledLine[]> {
   const stripe = connect(simulatorUrl);
   const lines: BilledLine[] = [];
   const eventNames = new Map<string, string>();
   for await (const meter of stripe.billing.meters.list({ limit: 100 })) eventNames.set(meter.id, meter.event_name);
-  const created = { gte: Math.floor(sinceMs / 1_000) };
+  // A draft may have been held back for days before it became final.
+  const since = Math.floor(sinceMs / 1_000);
+  const created = { gte: since - DRAFT_SECONDS_MAX };
   for await (const invoice of stripe.invoices.list({ created, limit: 100 })) {
     if (invoice.billing_reason !== 'subscription_cycle' || invoice.status === 'draft') continue;
+    if ((invoice.status_transitions.finalized_at ?? invoice.created) < since) continue;
     for await (const line of stripe.invoices.listLineItems(invoice.id, { limit: 100 })) {
       const price = line.pricing?.price_details?.price;
       const { recurring } = await stripe.prices.retrieve(typeof price === 'string' ? price : (price?.id ?? ''));
