@@ -32,6 +32,7 @@ interface Comparison {
   readonly periodStart: string;
   readonly verdict: string;
   readonly local: string;
+  readonly late: string;
   readonly stripe?: string;
   readonly readAt?: string;
   readonly unbilled?: { readonly quantity: string; readonly reasons: readonly string[] };
@@ -165,13 +166,14 @@ function render(
 
 function renderComparisons(comparisons: readonly Comparison[], startedAtMs: number): string[] {
   if (comparisons.length === 0) return [];
-  const rows = comparisons.map(({ customerId, meter, periodStart, verdict, readAt, local, stripe }) => {
+  const rows = comparisons.map(({ customerId, meter, periodStart, verdict, readAt, local, late, stripe }) => {
     return [
       customerId,
       meter,
       periodStart.slice(0, 10),
       describeVerdict(verdict, { readAt, startedAtMs }),
-      local,
+      // Late usage is ours, and not in this period at Stripe: without it the numbers are to be equal.
+      late === '0' ? local : `${local} (${late} late)`,
       stripe,
     ];
   });
