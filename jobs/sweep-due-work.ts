@@ -1,5 +1,5 @@
-import type { Clock } from '../src/clock.ts';
-import { DAY_MS, HOUR_MS, MINUTE_MS } from '../src/durations.ts';
+import type { Clock } from '../src/platform/clock.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../src/platform/durations.ts';
 
 /** Entries that may wait in the journal before a run starts outside its schedule. */
 const DIRTY_ENTRIES_WAITING_MAX = 2_000;

@@ -6,7 +6,7 @@
  */
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { removeDataFolder } from '../src/embedded/services.ts';
+import { removeDataFolder } from '../packages/dev-services/src/services.ts';
 import { compareHours, compareTotals, renderFigures } from './lib/demo/compare.ts';
 import { DEMO_SETTINGS, SIMULATOR_SETTINGS } from './lib/demo/settings.ts';
 import { type Flights, openFlights } from './lib/demo/flights.ts';

@@ -2,7 +2,7 @@
  * Finds or fetches the second version of Node that a part of the tests runs on, and prints its path. Exit code 3, with one
  * line that says why, when there is none.
  */
-import { readEmbeddedEnvironment } from '../src/embedded/environment.ts';
+import { readEmbeddedEnvironment } from '../packages/dev-services/src/environment.ts';
 import { findNode, OTHER_NODE_VERSION } from './lib/other-node.ts';
 
 const EXIT_MISSING = 3;

@@ -2,10 +2,10 @@
  * Finds or fetches the MongoDB and Redis that the demo and the tests start, and says which: so that a machine without
  * them is told before anything else runs. Exit code 3 when there is none to be had.
  */
-import { readEmbeddedEnvironment } from '../src/embedded/environment.ts';
-import { resolveMongod } from '../src/embedded/resolve-mongod.ts';
-import { resolveRedis } from '../src/embedded/resolve-redis.ts';
-import { DaemonError } from '../src/errors.ts';
+import { readEmbeddedEnvironment } from '../packages/dev-services/src/environment.ts';
+import { resolveMongod } from '../packages/dev-services/src/resolve-mongod.ts';
+import { resolveRedis } from '../packages/dev-services/src/resolve-redis.ts';
+import { DaemonError } from '../src/platform/errors.ts';
 
 const EXIT_MISSING = 3;
 const environment = readEmbeddedEnvironment();

@@ -4,8 +4,8 @@
  * stays the daemon's. Started by another process it tells its address over the channel and ends with it.
  */
 import { Command } from 'commander';
-import { ForwardClock } from '../src/clock.ts';
-import { startSimulator } from '../src/simulator/simulator.ts';
+import { ForwardClock } from '../src/platform/clock.ts';
+import { startSimulator } from '../packages/stripe-double/src/simulator.ts';
 import { untilInterrupted } from './lib/until-interrupted.ts';
 
 const options = new Command('simulator')

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The `tallystick` command: one file a verb in scripts/commands. */
 import { Command, CommanderError } from 'commander';
-import { packageVersion } from '../src/version.ts';
+import { packageVersion } from '../src/platform/version.ts';
 import { adjustCommand } from './commands/adjust.ts';
 import { aggregateCommand } from './commands/aggregate.ts';
 import { configCommand } from './commands/config.ts';

@@ -1,6 +1,6 @@
 /** The form of schedules. */
 import { createTask, validateDetailed } from 'node-cron';
-import { DAY_MS } from './durations.ts';
+import { DAY_MS } from './platform/durations.ts';
 
 const FIELDS = 5;
 const MONTHS = 12;

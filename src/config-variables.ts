@@ -14,7 +14,7 @@ import {
   redisUrlFault,
   stripeBaseFault,
 } from './config-addresses.ts';
-import { DAY_MS } from './durations.ts';
+import { DAY_MS } from './platform/durations.ts';
 
 /** One variable. Its schema describes the value after reading; the schema's description follows "must be". */
 export interface Variable {

@@ -7,9 +7,9 @@ import { type Static, type TSchema, Type } from 'typebox';
 import { Value } from 'typebox/value';
 import { isLiveKey, type StripePlace } from './config-secrets.ts';
 import { type Variable, VARIABLES } from './config-variables.ts';
-import { type ConfigFault, configurationInvalid } from './errors.ts';
+import { type ConfigFault, configurationInvalid } from './platform/errors.ts';
 
-export type { ConfigFault } from './errors.ts';
+export type { ConfigFault } from './platform/errors.ts';
 
 const SECRET_FILE_BYTES_MAX = 64 * 1024;
 

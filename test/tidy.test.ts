@@ -39,7 +39,7 @@ function textOf(path: string): string {
 describe('the scan', () => {
   it('sees the sources, the tests, the scripts and the documents', () => {
     const seen = everything.map(({ path }) => path);
-    for (const path of ['src/errors.ts', 'scripts/test', 'test/tidy.test.ts', 'package.json', '.oxlintrc.json']) {
+    for (const path of ['src/platform/errors.ts', 'scripts/test', 'test/tidy.test.ts', 'package.json', '.oxlintrc.json']) {
       expect(seen).toContain(path);
     }
     expect(seen.filter((path) => path.startsWith('node_modules/'))).toEqual([]);
@@ -81,22 +81,22 @@ describe('layers', () => {
   });
 
   it('would notice a breach of each kind', () => {
-    expect(breaches('src/http/events.ts', "import { x } from '../storage/usage-events.ts';")).toBe(1);
-    expect(breaches('src/domain/meter.ts', "import { readFileSync } from 'node:fs';")).toBe(1);
-    expect(breaches('src/domain/meter.ts', "import { systemClock } from '../clock.ts';")).toBe(1);
-    expect(breaches('jobs/aggregate-usage.ts', "import type { Db } from '../src/storage/database.ts';")).toBe(1);
-    expect(breaches('jobs/aggregate-usage.ts', "import type { Db } from 'mongodb';")).toBe(1);
+    expect(breaches('src/usage/events-routes.ts', "import { x } from '../storage/usage-events.ts';")).toBe(1);
+    expect(breaches('src/meters/meter.ts', "import { readFileSync } from 'node:fs';")).toBe(1);
+    expect(breaches('src/meters/meter.ts', "import { systemClock } from '../clock.ts';")).toBe(1);
+    expect(breaches('src/aggregation/aggregate-usage.ts', "import type { Db } from '../src/platform/mongo/database.ts';")).toBe(1);
+    expect(breaches('src/aggregation/aggregate-usage.ts', "import type { Db } from 'mongodb';")).toBe(1);
     expect(breaches('src/queue/worker.ts', "import type { Collection } from 'mongodb';")).toBe(1);
-    expect(breaches('src/simulator/meters.ts', "import Stripe from 'stripe';")).toBe(1);
-    expect(breaches('src/storage/meters.ts', "import sensible from '@fastify/sensible';")).toBe(1);
+    expect(breaches('packages/stripe-double/src/meters.ts', "import Stripe from 'stripe';")).toBe(1);
+    expect(breaches('src/meters/meters-store.ts', "import sensible from '@fastify/sensible';")).toBe(1);
     expect(breaches('src/daemon.ts', "import { startSimulator } from './simulator/simulator.ts';")).toBe(1);
     expect(breaches('src/utils/pad.ts', '')).toBe(1);
   });
 
   it('let through what they are made for', () => {
-    expect(breaches('src/simulator/meters.ts', "import type Stripe from 'stripe';")).toBe(0);
-    expect(breaches('src/http/app.ts', "import swagger from '@fastify/swagger';")).toBe(0);
-    expect(breaches('jobs/reconcile-usage.ts', "import { Decimal } from '../src/domain/quantity.ts';")).toBe(0);
+    expect(breaches('packages/stripe-double/src/meters.ts', "import type Stripe from 'stripe';")).toBe(0);
+    expect(breaches('src/platform/http/app.ts', "import swagger from '@fastify/swagger';")).toBe(0);
+    expect(breaches('src/reconciliation/reconcile-usage.ts', "import { Decimal } from '../src/platform/quantity.ts';")).toBe(0);
     expect(breaches('src/daemon.ts', "import { openDatabase } from './storage/database.ts';")).toBe(0);
     expect(layerOf('src/queue/worker.ts')).toBe('src/queue');
   });
@@ -104,15 +104,15 @@ describe('layers', () => {
 
 describe('what enters through one file', () => {
   it('the environment is read in src/config.ts and for the embedded services only', () => {
-    const readers = ['src/config.ts', 'src/embedded/environment.ts'];
+    const readers = ['src/config.ts', 'packages/dev-services/src/environment.ts'];
     expect(findPlaces(codeOf(running), /\bprocess\.env\b|\bprocess\[['"]env/g, readers)).toEqual([]);
-    expect(textOf('src/embedded/environment.ts')).toMatch(/\bprocess\.env\b/);
+    expect(textOf('packages/dev-services/src/environment.ts')).toMatch(/\bprocess\.env\b/);
   });
 
-  it('the time of day is asked for in src/clock.ts only', () => {
+  it('the time of day is asked for in src/platform/clock.ts only', () => {
     const pattern = /\bDate\.now\b|\bnew Date\(\s*\)|\bDateTime\.(?:now|utc|local)\(\s*\)/g;
-    expect(findPlaces(codeOf(running), pattern, ['src/clock.ts'])).toEqual([]);
-    expect(textOf('src/clock.ts')).toMatch(/Date\.now\(\)/);
+    expect(findPlaces(codeOf(running), pattern, ['src/platform/clock.ts'])).toEqual([]);
+    expect(textOf('src/platform/clock.ts')).toMatch(/Date\.now\(\)/);
   });
 
   it('the domain and the jobs throw no dice, write no log and touch no process', () => {
@@ -154,23 +154,23 @@ describe('calls to Stripe', () => {
 describe('statements', () => {
   /** Lists that are neither a slice nor a constant, and what bounds them. */
   const BOUNDED: Readonly<Record<string, string>> = {
-    'src/storage/adjustment-totals.ts $in: meters': 'a slice of the meters of a step',
-    'src/storage/counted-values.ts $or: scopes.map': 'PERIODS_PER_STATEMENT',
-    'src/storage/counted-values.ts $nor: former': 'the calendars of one customer',
-    'src/storage/counted-values.ts $or: some.map': 'HOURS_PER_STATEMENT',
-    'src/storage/derivation-scope.ts $in: cells.map': 'STEP_PAIRS_MAX',
-    'src/storage/derivation-scope.ts $or: cells.map': 'STEP_PAIRS_MAX',
-    'src/storage/derivation-scope.ts $in: [...customerIds': 'STEP_PAIRS_MAX',
-    'src/storage/dirty-hours.ts $each: [...pairs': 'COMMIT_EVENTS_MAX',
-    'src/storage/fact-expressions.ts $and: meter.where.map': 'CONDITIONS_MAX, CONDITION_VALUES_MAX',
-    'src/storage/meter-submissions.ts $in: [...states': 'the states there are',
-    'src/storage/period-entries.ts $or: ranges': 'PERIODS_PER_STATEMENT',
-    'src/storage/usage-aggregates.ts $in: [...meters': 'METERS_MAX',
-    'src/storage/usage-events.ts $in: values.map': 'CONDITION_VALUES_MAX',
-    'src/storage/usage-events.ts $and: conditions': 'CONDITIONS_MAX',
-    'src/storage/usage-periods.ts $in: [...meters': 'METERS_MAX',
-    'src/storage/usage-periods.ts $or: scopes.map': 'PERIODS_PER_STATEMENT',
-    'src/storage/webhook-inbox.ts $in: state': 'the states there are',
+    'src/usage/adjustment-totals-store.ts $in: meters': 'a slice of the meters of a step',
+    'src/aggregation/counted-values-store.ts $or: scopes.map': 'PERIODS_PER_STATEMENT',
+    'src/aggregation/counted-values-store.ts $nor: former': 'the calendars of one customer',
+    'src/aggregation/counted-values-store.ts $or: some.map': 'HOURS_PER_STATEMENT',
+    'src/aggregation/derivation-scope-store.ts $in: cells.map': 'STEP_PAIRS_MAX',
+    'src/aggregation/derivation-scope-store.ts $or: cells.map': 'STEP_PAIRS_MAX',
+    'src/aggregation/derivation-scope-store.ts $in: [...customerIds': 'STEP_PAIRS_MAX',
+    'src/aggregation/dirty-hours-store.ts $each: [...pairs': 'COMMIT_EVENTS_MAX',
+    'src/aggregation/fact-expressions-store.ts $and: meter.where.map': 'CONDITIONS_MAX, CONDITION_VALUES_MAX',
+    'src/submissions/meter-submissions-store.ts $in: [...states': 'the states there are',
+    'src/submissions/period-entries-store.ts $or: ranges': 'PERIODS_PER_STATEMENT',
+    'src/aggregation/usage-aggregates-store.ts $in: [...meters': 'METERS_MAX',
+    'src/usage/usage-events-store.ts $in: values.map': 'CONDITION_VALUES_MAX',
+    'src/usage/usage-events-store.ts $and: conditions': 'CONDITIONS_MAX',
+    'src/aggregation/usage-periods-store.ts $in: [...meters': 'METERS_MAX',
+    'src/aggregation/usage-periods-store.ts $or: scopes.map': 'PERIODS_PER_STATEMENT',
+    'src/webhooks/webhook-inbox-store.ts $in: state': 'the states there are',
   };
   const LIST =
     /(?:\$(?:in|nin|or|nor|and|all|each|documents): (?!\[[^.\]]|\{)|\b(?:insertMany|bulkWrite)\()(?:\[\.\.\.)?[\w.']+/g;
@@ -223,19 +223,19 @@ describe('connections', () => {
     const openers = codeOf(code).filter(({ text }) => text.match(OPENING) !== null || SOCKET_IMPORT.test(text));
     const places = openers.map(({ path }) => path);
     expect(places).toEqual(
-      expect.arrayContaining(['src/redis/connection.ts', 'src/storage/database.ts', 'src/stripe/client.ts']),
+      expect.arrayContaining(['src/platform/redis/connection.ts', 'src/platform/mongo/database.ts', 'src/stripe/client.ts']),
     );
     // A new place in the daemon is a decision.
     expect(places.filter((path) => path.startsWith('src/') && !/^src\/(?:embedded|simulator)\//.test(path))).toEqual([
-      'src/redis/connection.ts',
-      'src/storage/database.ts',
+      'src/platform/redis/connection.ts',
+      'src/platform/mongo/database.ts',
       'src/stripe/client.ts',
     ]);
     expect(unbounded(code)).toEqual([]);
   });
 
   it('without one would be noticed', () => {
-    const faults = (text: string): number => unbounded([{ path: 'src/redis/connection.ts', text }]).length;
+    const faults = (text: string): number => unbounded([{ path: 'src/platform/redis/connection.ts', text }]).length;
     expect(faults('const redis = new Redis(url, { lazyConnect: true });')).toBe(1);
     expect(faults('const client = new MongoClient(uri);')).toBe(1);
     expect(faults('await fetch(url);')).toBe(1);

@@ -38,7 +38,7 @@ function printCommand(): Command {
       );
       const config = loadConfig();
       // Names of options in an address are known to the driver alone; it connects to nothing here.
-      const { openDatabase } = await import('../../src/storage/database.ts');
+      const { openDatabase } = await import('../../src/platform/mongo/database.ts');
       await openDatabase({ uri: config.mongodbUri, name: config.mongodbDatabase }).close();
     });
   });

@@ -1,12 +1,12 @@
 import { Command } from 'commander';
-import { DAY_MS } from '../../src/durations.ts';
+import { DAY_MS } from '../../src/platform/durations.ts';
 import { type ApiClient, ApiError } from '../lib/api-client.ts';
 import { foreseePut, renderChange } from '../lib/change-text.ts';
 import { CommandError } from '../lib/command-error.ts';
 import { readJsonArgument } from '../lib/json-argument.ts';
 import { takeRows } from '../lib/list-option.ts';
 import { renderTable } from '../lib/table.ts';
-import { explainUnbilled } from '../../src/domain/unbilled-usage.ts';
+import { explainUnbilled } from '../../src/reconciliation/unbilled-usage.ts';
 import { decideCommand } from './customers-decide.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 

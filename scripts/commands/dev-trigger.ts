@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { SNAPSHOT_TYPES, THIN_TYPES } from '../../src/domain/webhook.ts';
+import { SNAPSHOT_TYPES, THIN_TYPES } from '../../src/webhooks/webhook.ts';
 import { usageError } from '../lib/command-error.ts';
 import { requireRunningDev } from '../lib/dev/running-dev.ts';
 import type { Delivery, TriggeredEvent } from '../lib/dev/trigger-event.ts';

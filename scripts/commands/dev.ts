@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { ForwardClock } from '../../src/clock.ts';
-import { packageVersion } from '../../src/version.ts';
+import { ForwardClock } from '../../src/platform/clock.ts';
+import { packageVersion } from '../../src/platform/version.ts';
 import { CommandError } from '../lib/command-error.ts';
 import { type DevControl, startDevControl } from '../lib/dev/control.ts';
 import { dropExportedDev, toDevEnvironment } from '../lib/dev/dev-environment.ts';
@@ -85,7 +85,7 @@ async function runDev(options: DevOptions, { output }: VerbContext): Promise<voi
   }
   const stopped = untilInterrupted();
   if (!keep) {
-    const { removeDataFolder } = await import('../../src/embedded/services.ts');
+    const { removeDataFolder } = await import('../../packages/dev-services/src/services.ts');
     await removeDataFolder(DEV_FOLDER);
   }
   await recordDev({ pid: process.pid });
@@ -162,7 +162,7 @@ async function serve(running: Running, output: Output, stopped: Promise<unknown>
   const record = (control: DevControl): Promise<void> => recordDev(toRecord({ at, control, clock, environment }));
   const control: DevControl = await startDevControl({ ...at, clock, onMoved: () => record(control) });
   const { watchLedger } = await import('../lib/dev/watch-ledger.ts');
-  const { openDatabase } = await import('../../src/storage/database.ts');
+  const { openDatabase } = await import('../../src/platform/mongo/database.ts');
   const database = openDatabase({ uri: stack.mongodbUri, name: running.database });
   const unwatch = watchLedger(database, (line) => output.note(output.paint.faint(timed(clock, line))));
   try {
@@ -204,7 +204,7 @@ function databaseOf({ keep }: DevOptions, env: NodeJS.ProcessEnv): { name: strin
 }
 
 async function dropDatabase(uri: string, name: string): Promise<void> {
-  const { openDatabase } = await import('../../src/storage/database.ts');
+  const { openDatabase } = await import('../../src/platform/mongo/database.ts');
   const database = openDatabase({ uri, name });
   try {
     await database.db.dropDatabase();

@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander';
-import { API_SCOPES, apiKeyId, type ApiKey, type ApiScope } from '../../src/domain/api-key.ts';
-import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
-import type { ApiKeys } from '../../src/storage/api-keys.ts';
+import { API_SCOPES, apiKeyId, type ApiKey, type ApiScope } from '../../src/platform/api-key.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
+import type { ApiKeys } from '../../src/platform/mongo/api-keys.ts';
 import { CommandError, usageError } from '../lib/command-error.ts';
 import { withLedger } from '../lib/ledger.ts';
 import { renderTable } from '../lib/table.ts';
@@ -197,6 +197,6 @@ function toDays(text: string): number {
 
 /** Lends the keys of the ledger that the environment names. */
 async function withKeys<T>(work: (keys: ApiKeys) => Promise<T>): Promise<T> {
-  const { ApiKeys } = await import('../../src/storage/api-keys.ts');
+  const { ApiKeys } = await import('../../src/platform/mongo/api-keys.ts');
   return withLedger((db) => work(new ApiKeys(db)));
 }

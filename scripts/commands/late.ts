@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { LATE_USAGE_STATES } from '../../src/domain/late-usage.ts';
+import { LATE_USAGE_STATES } from '../../src/submissions/late-usage.ts';
 import { LIMIT_DEFAULT, moreRows, readListLimit, takeRows } from '../lib/list-option.ts';
 import { renderTable } from '../lib/table.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';

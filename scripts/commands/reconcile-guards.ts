@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { GUARD_STATES } from '../../src/domain/invoice-guard.ts';
+import { GUARD_STATES } from '../../src/invoice-guard/invoice-guard.ts';
 import { LIMIT_DEFAULT, moreRows, readListLimit, takeRows } from '../lib/list-option.ts';
 import { renderTable } from '../lib/table.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';

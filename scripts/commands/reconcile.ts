@@ -1,14 +1,14 @@
 import type { Command } from 'commander';
-import type { JobInput } from '../../src/domain/job-input.ts';
-import { DRIFT_VERDICTS } from '../../src/domain/reconciliation.ts';
+import type { JobInput } from '../../src/daemon/job-input.ts';
+import { DRIFT_VERDICTS } from '../../src/reconciliation/reconciliation.ts';
 import type { ApiClient } from '../lib/api-client.ts';
 import { usageError } from '../lib/command-error.ts';
-import { HOUR_MS } from '../../src/durations.ts';
+import { HOUR_MS } from '../../src/platform/durations.ts';
 import { EXIT } from '../lib/exit-codes.ts';
 import { followJob } from '../lib/follow-run.ts';
 import type { Output } from '../lib/output.ts';
 import { renderTable } from '../lib/table.ts';
-import { explainUnbilled } from '../../src/domain/unbilled-usage.ts';
+import { explainUnbilled } from '../../src/reconciliation/unbilled-usage.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 import { renderPlan, type PlanAction } from '../lib/heal-plan-text.ts';
 import { describeVerdict } from '../lib/verdict-text.ts';

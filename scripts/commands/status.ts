@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import type { Status } from '../../src/http/status.ts';
-import { explainUnbilled, explainUnknown } from '../../src/domain/unbilled-usage.ts';
+import type { Status } from '../../src/daemon/status-routes.ts';
+import { explainUnbilled, explainUnknown } from '../../src/reconciliation/unbilled-usage.ts';
 import { renderTable } from '../lib/table.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 

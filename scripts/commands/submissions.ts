@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { SUBMISSION_STATES } from '../../src/domain/submission.ts';
+import { SUBMISSION_STATES } from '../../src/submissions/submission.ts';
 import { LIMIT_DEFAULT, moreRows, readListLimit, takeRows } from '../lib/list-option.ts';
 import { renderTable } from '../lib/table.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';

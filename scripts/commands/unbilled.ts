@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { takeRows } from '../lib/list-option.ts';
 import { renderTable } from '../lib/table.ts';
-import { explainUnbilled } from '../../src/domain/unbilled-usage.ts';
+import { explainUnbilled } from '../../src/reconciliation/unbilled-usage.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 
 /** One entry of `GET /v1/unbilled-usage`. */

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import type { JobInput } from '../../src/domain/job-input.ts';
-import { parseStatedPeriod } from '../../src/domain/stated-period.ts';
-import { DaemonError } from '../../src/errors.ts';
+import type { JobInput } from '../../src/daemon/job-input.ts';
+import { parseStatedPeriod } from '../../src/aggregation/stated-period.ts';
+import { DaemonError } from '../../src/platform/errors.ts';
 import { usageError } from '../lib/command-error.ts';
 import { EXIT } from '../lib/exit-codes.ts';
 import { followJob } from '../lib/follow-run.ts';

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { API_KEY_PREFIX } from '../../src/domain/api-key.ts';
+import { API_KEY_PREFIX } from '../../src/platform/api-key.ts';
 
 const KEY_BYTES = 32;
 

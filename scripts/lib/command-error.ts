@@ -1,4 +1,4 @@
-import { DaemonError } from '../../src/errors.ts';
+import { DaemonError } from '../../src/platform/errors.ts';
 import { EXIT, type ExitCode } from './exit-codes.ts';
 
 export interface CommandErrorDetails {

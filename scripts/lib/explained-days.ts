@@ -1,6 +1,6 @@
-import { groupBy } from '../../src/domain/grouping.ts';
-import { addQuantities } from '../../src/domain/quantity.ts';
-import { DAY_MS } from '../../src/durations.ts';
+import { groupBy } from '../../src/platform/grouping.ts';
+import { addQuantities } from '../../src/platform/quantity.ts';
+import { DAY_MS } from '../../src/platform/durations.ts';
 import type { Explanation } from './explanation.ts';
 
 /** The windows of one day in UTC, taken together. */

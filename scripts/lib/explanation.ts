@@ -1,4 +1,4 @@
-import { explainUnbilled, explainUnknown } from '../../src/domain/unbilled-usage.ts';
+import { explainUnbilled, explainUnknown } from '../../src/reconciliation/unbilled-usage.ts';
 import { daysOf, type ExplainedDay } from './explained-days.ts';
 import { fitLast, left, right, section, shortInstant, type TableParts } from './fitted-table.ts';
 import { renderTable } from './table.ts';

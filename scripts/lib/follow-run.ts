@@ -1,7 +1,7 @@
 import type { ApiClient } from './api-client.ts';
 import { CommandError } from './command-error.ts';
 import { EXIT } from './exit-codes.ts';
-import type { JobInput, JobName } from '../../src/domain/job-input.ts';
+import type { JobInput, JobName } from '../../src/daemon/job-input.ts';
 import { type JobRun, runJob } from './job-run.ts';
 import type { Output } from './output.ts';
 import type { Progress } from './progress.ts';

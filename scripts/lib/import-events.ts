@@ -1,4 +1,4 @@
-import type { IngestResult } from '../../src/domain/ingest-result.ts';
+import type { IngestResult } from '../../src/usage/ingest-result.ts';
 import { type ApiAnswer, type ApiClient, ApiError } from './api-client.ts';
 import { interrupted } from './command-error.ts';
 import type { EventLine } from './event-file.ts';

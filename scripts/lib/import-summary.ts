@@ -1,4 +1,4 @@
-import type { IngestResult } from '../../src/domain/ingest-result.ts';
+import type { IngestResult } from '../../src/usage/ingest-result.ts';
 
 /** Events refused for one reason. */
 export interface RefusalGroup {

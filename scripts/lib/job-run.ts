@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { JobInput, JobName } from '../../src/domain/job-input.ts';
+import type { JobInput, JobName } from '../../src/daemon/job-input.ts';
 import type { ApiClient } from './api-client.ts';
 import { CommandError } from './command-error.ts';
 

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { JobInput, JobName } from '../../src/domain/job-input.ts';
+import type { JobInput, JobName } from '../../src/daemon/job-input.ts';
 import { followJob } from './follow-run.ts';
 import type { JobRun } from './job-run.ts';
 import { createApiVerb, runVerb, type VerbText } from './verb.ts';

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { readFile } from 'node:fs/promises';
 import { buffer } from 'node:stream/consumers';
-import { parseJson, repeatedNames } from '../../src/domain/exact-json.ts';
+import { parseJson, repeatedNames } from '../../src/platform/exact-json.ts';
 import { usageError } from './command-error.ts';
 
 /**

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { ForwardClock } from '../../src/clock.ts';
+import type { ForwardClock } from '../../src/platform/clock.ts';
 import type { Daemon } from '../../src/daemon.ts';
 import { SimulatorClient } from './simulator-client.ts';
 import type { SimulatorProcess } from './simulator-process.ts';
@@ -44,7 +44,7 @@ const SECRET_BYTES = 18;
  * webhooks. What is not part of the production image is loaded here, when it is asked for.
  */
 export async function startLocalStack(options: LocalStackOptions): Promise<LocalStack> {
-  const { startEmbeddedServices } = await import('../../src/embedded/services.ts');
+  const { startEmbeddedServices } = await import('../../packages/dev-services/src/services.ts');
   const { startSimulatorProcess } = await import('./simulator-process.ts');
   const { startDaemon } = await import('../../src/daemon.ts');
   const { loadConfig } = await import('../../src/config.ts');

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { runCommand, whyNot } from '../../src/embedded/run-command.ts';
+import { runCommand, whyNot } from '../../packages/dev-services/src/run-command.ts';
 
 export interface NodeWanted {
   /** As in `24.22.3`. */

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { meantHint } from '../../src/domain/nearest-name.ts';
+import { meantHint } from '../../src/platform/nearest-name.ts';
 
 /** What commander says of a name that it does not know, and of a value that is none of the choices. */
 const UNKNOWN_COMMAND = /^error: unknown command '([^']*)'/;

@@ -1,4 +1,4 @@
-import { DAY_MS } from '../../src/durations.ts';
+import { DAY_MS } from '../../src/platform/durations.ts';
 
 const OCCURRED_AT = /"occurredAt"\s*:\s*"([^"\\]*)"/g;
 

@@ -1,4 +1,4 @@
-import type { WaitingUsage } from '../../src/wiring/waiting-usage.ts';
+import type { WaitingUsage } from '../../src/daemon/waiting-usage.ts';
 import { timeBeside } from './verdict-text.ts';
 
 /** Why nothing was sent, and when something will be, in words. */

@@ -1,7 +1,7 @@
 import { CircuitState, CountBreaker } from 'cockatiel';
-import type { Clock } from '../clock.ts';
-import type { SendOutcome } from '../domain/submission.ts';
-import { MINUTE_MS } from '../durations.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { SendOutcome } from '../submissions/submission.ts';
+import { MINUTE_MS } from '../platform/durations.ts';
 
 /** Share of the last calls without a good answer beyond which the breaker opens: an outage, not bad luck. */
 const FAILURE_SHARE = 0.8;

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { Stripe } from 'stripe';
-import { within } from '../time-limit.ts';
+import { within } from '../platform/time-limit.ts';
 import { proxyAgent, type ProxySettings } from './proxy.ts';
 
 export interface StripeSettings {

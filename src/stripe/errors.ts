@@ -1,7 +1,7 @@
 import { Stripe } from 'stripe';
-import type { AdvanceOutcome } from '../domain/guard-call.ts';
-import type { SendOutcome } from '../domain/submission.ts';
-import { DaemonError } from '../errors.ts';
+import type { AdvanceOutcome } from '../invoice-guard/guard-call.ts';
+import type { SendOutcome } from '../submissions/submission.ts';
+import { DaemonError } from '../platform/errors.ts';
 import type { WriteFailure } from './writes.ts';
 
 /**

@@ -1,7 +1,7 @@
 import { Stripe } from 'stripe';
-import type { Clock } from '../clock.ts';
-import { idempotencyKeyFor } from '../domain/submission.ts';
-import { type DaemonError, isPassing } from '../errors.ts';
+import type { Clock } from '../platform/clock.ts';
+import { idempotencyKeyFor } from '../submissions/submission.ts';
+import { type DaemonError, isPassing } from '../platform/errors.ts';
 import { toStripeError } from './errors.ts';
 import type { Pace } from './paging.ts';
 

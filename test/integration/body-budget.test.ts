@@ -3,11 +3,11 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { describe, expect, it, vi } from 'vitest';
-import { ManualClock } from '../../src/clock.ts';
-import { type AppDeps, buildApp, CONNECTIONS_MAX } from '../../src/http/app.ts';
-import { Metrics } from '../../src/http/metrics.ts';
-import { registerStripeWebhooks } from '../../src/http/stripe-webhooks.ts';
-import { RejectedEvents } from '../../src/storage/rejected-events.ts';
+import { ManualClock } from '../../src/platform/clock.ts';
+import { type AppDeps, buildApp, CONNECTIONS_MAX } from '../../src/platform/http/app.ts';
+import { Metrics } from '../../src/platform/http/metrics.ts';
+import { registerStripeWebhooks } from '../../src/webhooks/stripe-webhooks-routes.ts';
+import { RejectedEvents } from '../../src/usage/rejected-events-store.ts';
 import { NOW_MS, withEventsApp } from '../support/http-app.ts';
 import { withDatabase } from '../support/services.ts';
 

@@ -5,7 +5,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { removeDataFolder } from '../../src/embedded/services.ts';
+import { removeDataFolder } from '../../packages/dev-services/src/services.ts';
 
 describe('removeDataFolder', () => {
   it('waits for a server that is about to end, and then takes everything away', async () => {

@@ -1,8 +1,8 @@
 import { connect } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import type { IngestResult } from '../../src/domain/ingest-result.ts';
-import type { Problem } from '../../src/http/problem.ts';
+import type { IngestResult } from '../../src/usage/ingest-result.ts';
+import type { Problem } from '../../src/platform/http/problem.ts';
 import { ADMIN_KEY, type EventsApp, NOW_MS, withEventsApp } from '../support/http-app.ts';
 
 const JSON_TYPE = 'application/json';

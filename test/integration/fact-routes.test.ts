@@ -1,8 +1,8 @@
 /** Adjustments, the facts behind a figure, and their explanation, over HTTP. */
 import { describe, expect, it } from 'vitest';
 import type { Explanation } from '../../scripts/lib/explanation.ts';
-import { addQuantities } from '../../src/domain/quantity.ts';
-import { DAY_MS, HOUR_MS } from '../../src/durations.ts';
+import { addQuantities } from '../../src/platform/quantity.ts';
+import { DAY_MS, HOUR_MS } from '../../src/platform/durations.ts';
 import { type LentDaemon, withDaemon } from '../support/daemon.ts';
 
 const AT_MS = Math.floor(Date.now() / HOUR_MS) * HOUR_MS - DAY_MS;

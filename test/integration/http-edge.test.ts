@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { Authenticator } from '../../src/http/auth.ts';
-import { decodeCursor, encodeCursor } from '../../src/http/cursor.ts';
-import { needs } from '../../src/http/route.ts';
-import { ManualClock } from '../../src/clock.ts';
-import { DaemonError } from '../../src/errors.ts';
+import { Authenticator } from '../../src/platform/http/auth.ts';
+import { decodeCursor, encodeCursor } from '../../src/platform/http/cursor.ts';
+import { needs } from '../../src/platform/http/route.ts';
+import { ManualClock } from '../../src/platform/clock.ts';
+import { DaemonError } from '../../src/platform/errors.ts';
 import { Type } from 'typebox';
 import { ADMIN_KEY, type EventsApp, NOW_MS, withEventsApp } from '../support/http-app.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { isDuplicateKey } from '../../src/storage/errors.ts';
-import { ensureIndexes, INDEXES, listIndexFaults } from '../../src/storage/indexes.ts';
+import { isDuplicateKey } from '../../src/platform/mongo/errors.ts';
+import { ensureIndexes, INDEXES, listIndexFaults } from '../../src/daemon/indexes-store.ts';
 import { withDatabase } from '../support/services.ts';
 
 const at = new Date('2026-11-01T00:00:00Z');

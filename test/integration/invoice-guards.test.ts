@@ -1,10 +1,10 @@
 import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import type { GuardRecord } from '../../src/domain/guard-record.ts';
-import { registerInvoiceGuards } from '../../src/http/invoice-guards.ts';
-import type { App } from '../../src/http/route.ts';
-import { ensureIndexes } from '../../src/storage/indexes.ts';
-import { InvoiceGuards } from '../../src/storage/invoice-guards.ts';
+import type { GuardRecord } from '../../src/invoice-guard/guard-record.ts';
+import { registerInvoiceGuards } from '../../src/invoice-guard/invoice-guards-routes.ts';
+import type { App } from '../../src/platform/http/route.ts';
+import { ensureIndexes } from '../../src/daemon/indexes-store.ts';
+import { InvoiceGuards } from '../../src/invoice-guard/invoice-guards-store.ts';
 import { ADMIN_KEY, withEventsApp } from '../support/http-app.ts';
 import { withDatabase } from '../support/services.ts';
 

@@ -2,9 +2,9 @@
 import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import type { Explanation } from '../../scripts/lib/explanation.ts';
-import { HOUR_MS } from '../../src/durations.ts';
-import { InvoiceMirror } from '../../src/storage/invoices.ts';
-import { METER_SUBMISSIONS, type MeterSubmissionDocument } from '../../src/storage/meter-submissions.ts';
+import { HOUR_MS } from '../../src/platform/durations.ts';
+import { InvoiceMirror } from '../../src/mirror/invoices-store.ts';
+import { METER_SUBMISSIONS, type MeterSubmissionDocument } from '../../src/submissions/meter-submissions-store.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import type { CommandResult } from '../support/command-line.ts';
 import { type LentDaemon, withDaemon } from '../support/daemon.ts';

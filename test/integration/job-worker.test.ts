@@ -2,11 +2,11 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { SkippingClock } from '../../scripts/lib/torture/skipping-clock.ts';
-import { DaemonError } from '../../src/errors.ts';
-import { JobQueue } from '../../src/queue/job-queue.ts';
-import { type JobHandler, JobWorker, REQUESTED_SPAN_MS } from '../../src/queue/job-worker.ts';
-import { Leases } from '../../src/storage/leases.ts';
-import { type RunDocument, Runs } from '../../src/storage/runs.ts';
+import { DaemonError } from '../../src/platform/errors.ts';
+import { JobQueue } from '../../src/platform/queue/job-queue.ts';
+import { type JobHandler, JobWorker, REQUESTED_SPAN_MS } from '../../src/platform/queue/job-worker.ts';
+import { Leases } from '../../src/platform/mongo/leases.ts';
+import { type RunDocument, Runs } from '../../src/platform/mongo/runs.ts';
 import { redisUrl, withDatabase } from '../support/services.ts';
 
 const START_MS = Date.parse('2026-06-15T12:00:00Z');

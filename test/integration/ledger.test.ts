@@ -1,12 +1,12 @@
 /** The ledger's statements on a real database: which index serves them, and that corrections are decided once. */
 import { type Db, Decimal128 } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { foldHour } from '../../src/domain/ledger-entry.ts';
-import { HOUR_MS } from '../../src/durations.ts';
-import { Corrections } from '../../src/storage/corrections.ts';
-import { ensureIndexes } from '../../src/storage/indexes.ts';
-import { Ledger } from '../../src/storage/ledger.ts';
-import { type MeterSubmissionDocument, MeterSubmissions } from '../../src/storage/meter-submissions.ts';
+import { foldHour } from '../../src/submissions/ledger-entry.ts';
+import { HOUR_MS } from '../../src/platform/durations.ts';
+import { Corrections } from '../../src/reconciliation/corrections-store.ts';
+import { ensureIndexes } from '../../src/daemon/indexes-store.ts';
+import { Ledger } from '../../src/submissions/ledger-store.ts';
+import { type MeterSubmissionDocument, MeterSubmissions } from '../../src/submissions/meter-submissions-store.ts';
 import { withDatabase } from '../support/services.ts';
 
 const AT = new Date('2026-06-15T08:00:00Z');

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { putCustomer } from '../../jobs/put-customer.ts';
-import { ManualClock } from '../../src/clock.ts';
-import type { HourCuts } from '../../src/domain/window.ts';
-import { Customers } from '../../src/storage/customers.ts';
-import { UsageAggregates } from '../../src/storage/usage-aggregates.ts';
+import { putCustomer } from '../../src/customers/put-customer.ts';
+import { ManualClock } from '../../src/platform/clock.ts';
+import type { HourCuts } from '../../src/customers/window.ts';
+import { Customers } from '../../src/customers/customers-store.ts';
+import { UsageAggregates } from '../../src/aggregation/usage-aggregates-store.ts';
 import { withDatabase } from '../support/services.ts';
 import { ms } from '../support/usage.ts';
 

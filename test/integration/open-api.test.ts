@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { faultText, fuzz, sendTo } from '../../scripts/lib/fuzz/fuzz.ts';
 import { type OpenApiDocument, operationsOf } from '../../scripts/lib/fuzz/open-api.ts';
 import { setScene } from '../../scripts/lib/fuzz/set-scene.ts';
-import { startSimulator } from '../../src/simulator/simulator.ts';
+import { startSimulator } from '../../packages/stripe-double/src/simulator.ts';
 import { ADMIN_KEY, type LentDaemon, withDaemon } from '../support/daemon.ts';
 import { withDatabase } from '../support/services.ts';
 

@@ -2,10 +2,10 @@
 import { type ClientRequest, request } from 'node:http';
 import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { inReadScope, readScope } from '../../src/read-scope.ts';
-import { boundReads } from '../../src/storage/bounded-reads.ts';
-import { RawFacts } from '../../src/storage/raw-facts.ts';
-import { USAGE_EVENTS } from '../../src/storage/usage-events.ts';
+import { inReadScope, readScope } from '../../src/platform/read-scope.ts';
+import { boundReads } from '../../src/platform/mongo/bounded-reads.ts';
+import { RawFacts } from '../../src/usage/raw-facts-store.ts';
+import { USAGE_EVENTS } from '../../src/usage/usage-events-store.ts';
 import { ADMIN_KEY, withDaemon } from '../support/daemon.ts';
 import { withEventsApp } from '../support/http-app.ts';
 import { withDatabase } from '../support/services.ts';

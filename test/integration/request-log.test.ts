@@ -1,8 +1,8 @@
 /** What is told of requests that were refused and of what administrators wrote: in the log, in the metrics, never a key. */
 import { describe, expect, it } from 'vitest';
 import { Type } from 'typebox';
-import { DaemonError } from '../../src/errors.ts';
-import { type App, needs } from '../../src/http/route.ts';
+import { DaemonError } from '../../src/platform/errors.ts';
+import { type App, needs } from '../../src/platform/http/route.ts';
 import { ADMIN_KEY, type EventsApp, NOW_MS, withEventsApp } from '../support/http-app.ts';
 
 const at = new Date(NOW_MS);

@@ -1,11 +1,11 @@
 import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { reshapedHours } from '../../src/domain/billing-customer.ts';
-import type { HourCuts } from '../../src/domain/window.ts';
-import { Customers } from '../../src/storage/customers.ts';
-import { UniqueValues } from '../../src/storage/unique-values.ts';
-import { UsageGroups } from '../../src/storage/usage-groups.ts';
-import { periodKey, UsagePeriods } from '../../src/storage/usage-periods.ts';
+import { reshapedHours } from '../../src/customers/billing-customer.ts';
+import type { HourCuts } from '../../src/customers/window.ts';
+import { Customers } from '../../src/customers/customers-store.ts';
+import { UniqueValues } from '../../src/aggregation/unique-values-store.ts';
+import { UsageGroups } from '../../src/aggregation/usage-groups-store.ts';
+import { periodKey, UsagePeriods } from '../../src/aggregation/usage-periods-store.ts';
 import { withDatabase } from '../support/services.ts';
 import { derive, hourOf, meterOf, ms, storeEvents, storeMeters } from '../support/usage.ts';
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { JOB_NAMES } from '../../src/domain/job-input.ts';
-import type { Problem } from '../../src/http/problem.ts';
-import { registerRuns } from '../../src/http/runs.ts';
+import { JOB_NAMES } from '../../src/daemon/job-input.ts';
+import type { Problem } from '../../src/platform/http/problem.ts';
+import { registerRuns } from '../../src/daemon/runs-routes.ts';
 import { ADMIN_KEY, withEventsApp } from '../support/http-app.ts';
 import { withPipeline } from '../support/pipeline.ts';
 

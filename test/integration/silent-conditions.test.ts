@@ -1,6 +1,6 @@
 /** A meter whose `where` has the right text as the wrong type counts nothing: whoever looks at meters is told. */
 import { expect, it } from 'vitest';
-import { HOUR_MS } from '../../src/durations.ts';
+import { HOUR_MS } from '../../src/platform/durations.ts';
 import { type LentDaemon, withDaemon } from '../support/daemon.ts';
 
 interface ShownMeter {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { systemClock } from '../../src/clock.ts';
-import type { FaultKind } from '../../src/simulator/faults.ts';
+import { systemClock } from '../../src/platform/clock.ts';
+import type { FaultKind } from '../../packages/stripe-double/src/faults.ts';
 import { refusalOf, startMs, withSimulator } from './simulator-fixture.ts';
 
 const create = 'POST /v1/customers';

@@ -1,7 +1,7 @@
 import { Stripe } from 'stripe';
-import { ManualClock } from '../../src/clock.ts';
-import { startSimulator } from '../../src/simulator/simulator.ts';
-import type { Simulator, SimulatorOptions } from '../../src/simulator/simulator.ts';
+import { ManualClock } from '../../src/platform/clock.ts';
+import { startSimulator } from '../../packages/stripe-double/src/simulator.ts';
+import type { Simulator, SimulatorOptions } from '../../packages/stripe-double/src/simulator.ts';
 
 /** Where the manual clock of a simulator test starts: a UTC midnight. */
 export const startMs = Date.parse('2026-06-01T00:00:00Z');

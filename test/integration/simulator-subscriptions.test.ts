@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ManualClock } from '../../src/clock.ts';
+import { ManualClock } from '../../src/platform/clock.ts';
 import { dayMs, hourMs, periodOf, refusalOf, startSeconds, toInstant, withPrice } from './simulator-fixture.ts';
 
 describe('prices of the Stripe simulator', () => {

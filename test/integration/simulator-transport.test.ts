@@ -1,7 +1,7 @@
 import { Stripe } from 'stripe';
 import { describe, expect, it } from 'vitest';
-import { systemClock } from '../../src/clock.ts';
-import { startSimulator } from '../../src/simulator/simulator.ts';
+import { systemClock } from '../../src/platform/clock.ts';
+import { startSimulator } from '../../packages/stripe-double/src/simulator.ts';
 import { dayMs, form, refusalOf, startMs, withSimulator } from './simulator-fixture.ts';
 
 describe('the Stripe simulator on the wire', () => {

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { UsageLog } from '../../src/simulator/usage-log.ts';
-import { UsageSeries } from '../../src/simulator/usage-series.ts';
+import { UsageLog } from '../../packages/stripe-double/src/usage-log.ts';
+import { UsageSeries } from '../../packages/stripe-double/src/usage-series.ts';
 
 /** An event of the plain model that the hourly index is compared with. */
 interface Modelled {

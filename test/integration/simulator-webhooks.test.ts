@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import { systemClock } from '../../src/clock.ts';
+import { systemClock } from '../../src/platform/clock.ts';
 import { hourMs, startSeconds, withMeter } from './simulator-fixture.ts';
 import type { MeterFixture } from './simulator-fixture.ts';
 import { withEndpoint } from './simulator-webhook-fixture.ts';

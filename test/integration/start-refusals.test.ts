@@ -11,11 +11,11 @@ import { toCommandError } from '../../scripts/lib/command-error.ts';
 import { EXIT } from '../../scripts/lib/exit-codes.ts';
 import { loadConfig } from '../../src/config.ts';
 import { startDaemon } from '../../src/daemon.ts';
-import { readEmbeddedEnvironment } from '../../src/embedded/environment.ts';
-import { findFreePorts } from '../../src/embedded/ports.ts';
-import { resolveMongod } from '../../src/embedded/resolve-mongod.ts';
-import { resolveRedis } from '../../src/embedded/resolve-redis.ts';
-import { SCHEMA_VERSION } from '../../src/storage/installation.ts';
+import { readEmbeddedEnvironment } from '../../packages/dev-services/src/environment.ts';
+import { findFreePorts } from '../../packages/dev-services/src/ports.ts';
+import { resolveMongod } from '../../packages/dev-services/src/resolve-mongod.ts';
+import { resolveRedis } from '../../packages/dev-services/src/resolve-redis.ts';
+import { SCHEMA_VERSION } from '../../src/platform/mongo/installation.ts';
 import { mongodbUri, redisUrl, withDatabase } from '../support/services.ts';
 
 type Environment = Record<string, string>;

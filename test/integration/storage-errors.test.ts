@@ -1,19 +1,19 @@
 /** A store that is away is trouble that passes: a job is then tried again, and a request answered with 503. */
 import { MongoClient } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { DaemonError } from '../../src/errors.ts';
-import { AggregateChecks } from '../../src/storage/aggregate-check.ts';
-import { DirtyHours } from '../../src/storage/dirty-hours.ts';
-import { Doubts } from '../../src/storage/doubts.ts';
-import { installationId } from '../../src/storage/installation.ts';
-import { Leases } from '../../src/storage/leases.ts';
-import { Ledger } from '../../src/storage/ledger.ts';
-import { MeterSubmissions } from '../../src/storage/meter-submissions.ts';
-import { Reconciliations } from '../../src/storage/reconciliations.ts';
-import { RejectedEvents } from '../../src/storage/rejected-events.ts';
-import { Runs } from '../../src/storage/runs.ts';
-import { UsageAggregates } from '../../src/storage/usage-aggregates.ts';
-import { UsagePeriods } from '../../src/storage/usage-periods.ts';
+import { DaemonError } from '../../src/platform/errors.ts';
+import { AggregateChecks } from '../../src/reconciliation/aggregate-check-store.ts';
+import { DirtyHours } from '../../src/aggregation/dirty-hours-store.ts';
+import { Doubts } from '../../src/reconciliation/doubts-store.ts';
+import { installationId } from '../../src/platform/mongo/installation.ts';
+import { Leases } from '../../src/platform/mongo/leases.ts';
+import { Ledger } from '../../src/submissions/ledger-store.ts';
+import { MeterSubmissions } from '../../src/submissions/meter-submissions-store.ts';
+import { Reconciliations } from '../../src/reconciliation/reconciliations-store.ts';
+import { RejectedEvents } from '../../src/usage/rejected-events-store.ts';
+import { Runs } from '../../src/platform/mongo/runs.ts';
+import { UsageAggregates } from '../../src/aggregation/usage-aggregates-store.ts';
+import { UsagePeriods } from '../../src/aggregation/usage-periods-store.ts';
 
 const AT = new Date(0);
 const ROWS = { customerId: 'acme', meter: 'calls', from: AT, to: AT };

@@ -1,10 +1,10 @@
 /** The adapters that read Stripe's totals and take meter events back, against the simulator. */
 import type { Stripe } from 'stripe';
 import { describe, expect, it } from 'vitest';
-import { type ManualClock, systemClock } from '../../src/clock.ts';
-import type { Simulator } from '../../src/simulator/simulator.ts';
-import { EventSummaries } from '../../src/stripe/event-summaries.ts';
-import { MeterEventAdjustments } from '../../src/stripe/meter-event-adjustments.ts';
+import { type ManualClock, systemClock } from '../../src/platform/clock.ts';
+import type { Simulator } from '../../packages/stripe-double/src/simulator.ts';
+import { EventSummaries } from '../../src/reconciliation/event-summaries-stripe.ts';
+import { MeterEventAdjustments } from '../../src/submissions/meter-event-adjustments-stripe.ts';
 import { StripeWrites } from '../../src/stripe/writes.ts';
 import { dayMs, hourMs, startMs, withSimulator } from './simulator-fixture.ts';
 

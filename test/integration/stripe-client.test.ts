@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { startSimulator } from '../../src/simulator/simulator.ts';
+import { startSimulator } from '../../packages/stripe-double/src/simulator.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 
 describe('the Stripe client', () => {

@@ -2,10 +2,10 @@
 import { createServer } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config.ts';
-import { startSimulator } from '../../src/simulator/simulator.ts';
+import { startSimulator } from '../../packages/stripe-double/src/simulator.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import { proxyAgent } from '../../src/stripe/proxy.ts';
-import { stripeSettings } from '../../src/wiring/stripe-side.ts';
+import { stripeSettings } from '../../src/daemon/stripe-side.ts';
 import { type AskedProxy, connectProxy, withServer } from '../support/loopback-servers.ts';
 
 const SECRET_KEY = 'sk_test_transport';

@@ -1,11 +1,11 @@
 /** The one door through which anything is changed at Stripe, against a simulator that keeps and repeats its 500s. */
 import { describe, expect, it } from 'vitest';
 import { SkippingClock } from '../../scripts/lib/torture/skipping-clock.ts';
-import { syncMeters } from '../../jobs/sync-meters.ts';
-import { DaemonError } from '../../src/errors.ts';
-import { type Simulator, startSimulator } from '../../src/simulator/simulator.ts';
+import { syncMeters } from '../../src/meters/sync-meters.ts';
+import { DaemonError } from '../../src/platform/errors.ts';
+import { type Simulator, startSimulator } from '../../packages/stripe-double/src/simulator.ts';
 import { openStripe } from '../../src/stripe/client.ts';
-import { StripeMeters } from '../../src/stripe/meters.ts';
+import { StripeMeters } from '../../src/meters/meters-stripe.ts';
 import { StripeWrites, WRITE_SPAN_MS_MAX } from '../../src/stripe/writes.ts';
 import { meterOf } from '../support/usage.ts';
 import { type SimulatorFixture, startMs, withSimulator } from './simulator-fixture.ts';

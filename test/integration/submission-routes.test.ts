@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { type Explanation, renderExplanation } from '../../scripts/lib/explanation.ts';
 import { renderExplanationCsv } from '../../scripts/lib/explanation-csv.ts';
-import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
-import { buildApp } from '../../src/http/app.ts';
-import { Metrics } from '../../src/http/metrics.ts';
-import { JobQueue } from '../../src/queue/job-queue.ts';
-import { factRoutes } from '../../src/wiring/fact-routes.ts';
-import { submissionRoutes } from '../../src/wiring/submission-jobs.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
+import { buildApp } from '../../src/platform/http/app.ts';
+import { Metrics } from '../../src/platform/http/metrics.ts';
+import { JobQueue } from '../../src/platform/queue/job-queue.ts';
+import { factRoutes } from '../../src/daemon/fact-routes.ts';
+import { submissionRoutes } from '../../src/daemon/submission-jobs.ts';
 import { settle } from '../support/drift.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';
 import { ingestEvents, meterOf, storeMeters } from '../support/usage.ts';

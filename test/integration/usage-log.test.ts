@@ -1,16 +1,16 @@
 /** Group commit over a real MongoDB: what is acknowledged, when, and what the journal says meanwhile. */
 import type { Db } from 'mongodb';
 import { afterEach, describe, expect, it } from 'vitest';
-import { onBoundary } from '../../src/boundary.ts';
-import { ManualClock } from '../../src/clock.ts';
-import { parseUsageEvent } from '../../src/domain/usage-event.ts';
-import { readEmbeddedEnvironment } from '../../src/embedded/environment.ts';
-import { startEmbeddedMongo } from '../../src/embedded/mongo.ts';
-import { resolveMongod } from '../../src/embedded/resolve-mongod.ts';
-import { openDatabase } from '../../src/storage/database.ts';
-import { DirtyHours } from '../../src/storage/dirty-hours.ts';
-import { toUsageEventDocument, type UsageEventDocument, UsageEvents } from '../../src/storage/usage-events.ts';
-import { UsageLog } from '../../src/storage/usage-log.ts';
+import { onBoundary } from '../../src/platform/boundary.ts';
+import { ManualClock } from '../../src/platform/clock.ts';
+import { parseUsageEvent } from '../../src/usage/usage-event.ts';
+import { readEmbeddedEnvironment } from '../../packages/dev-services/src/environment.ts';
+import { startEmbeddedMongo } from '../../packages/dev-services/src/mongo.ts';
+import { resolveMongod } from '../../packages/dev-services/src/resolve-mongod.ts';
+import { openDatabase } from '../../src/platform/mongo/database.ts';
+import { DirtyHours } from '../../src/aggregation/dirty-hours-store.ts';
+import { toUsageEventDocument, type UsageEventDocument, UsageEvents } from '../../src/usage/usage-events-store.ts';
+import { UsageLog } from '../../src/usage/usage-log-store.ts';
 import { withDatabase } from '../support/services.ts';
 
 const NOW_MS = Date.parse('2026-06-15T12:00:00Z');

@@ -1,9 +1,9 @@
 /** What became of Stripe's deliveries is stored, bounded, and told to a person when all of them are refused. */
 import { describe, expect, it } from 'vitest';
-import { ManualClock } from '../../src/clock.ts';
-import { refusalsThatMatter } from '../../src/domain/webhook-reception.ts';
-import { WebhookReceptions } from '../../src/storage/webhook-receptions.ts';
-import { ReceptionTally } from '../../src/wiring/reception-tally.ts';
+import { ManualClock } from '../../src/platform/clock.ts';
+import { refusalsThatMatter } from '../../src/webhooks/webhook-reception.ts';
+import { WebhookReceptions } from '../../src/webhooks/webhook-receptions-store.ts';
+import { ReceptionTally } from '../../src/daemon/reception-tally.ts';
 import { withDaemon } from '../support/daemon.ts';
 import { withDatabase } from '../support/services.ts';
 import { sign, SNAPSHOT_SECRET, snapshotEvent, THIN_SECRET } from '../support/webhooks.ts';

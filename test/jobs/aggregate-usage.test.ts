@@ -2,12 +2,12 @@
 import { randomUUID } from 'node:crypto';
 import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { aggregateUsage, type AggregateUsageResult, type AggregationRun } from '../../jobs/aggregate-usage.ts';
-import { systemClock } from '../../src/clock.ts';
-import { DaemonError } from '../../src/errors.ts';
-import { inDerivationRun } from '../../src/storage/derivation-run.ts';
-import { DIRTY_HOURS, DirtyHours } from '../../src/storage/dirty-hours.ts';
-import { UsageAggregates } from '../../src/storage/usage-aggregates.ts';
+import { aggregateUsage, type AggregateUsageResult, type AggregationRun } from '../../src/aggregation/aggregate-usage.ts';
+import { systemClock } from '../../src/platform/clock.ts';
+import { DaemonError } from '../../src/platform/errors.ts';
+import { inDerivationRun } from '../../src/aggregation/derivation-run-store.ts';
+import { DIRTY_HOURS, DirtyHours } from '../../src/aggregation/dirty-hours-store.ts';
+import { UsageAggregates } from '../../src/aggregation/usage-aggregates-store.ts';
 import { withDatabase } from '../support/services.ts';
 import { hourOf, ingestEvents, meterOf, storeMeters } from '../support/usage.ts';
 

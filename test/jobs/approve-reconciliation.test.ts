@@ -4,11 +4,11 @@ import {
   type ApprovalResult,
   approveReconciliation,
   type ApproveReconciliationInput,
-} from '../../jobs/approve-reconciliation.ts';
-import { reconcileUsage } from '../../jobs/reconcile-usage.ts';
-import { onBoundary } from '../../src/boundary.ts';
-import { MINUTE_MS } from '../../src/durations.ts';
-import { reconciliationDeps } from '../../src/wiring/reconciliation-deps.ts';
+} from '../../src/reconciliation/approve-reconciliation.ts';
+import { reconcileUsage } from '../../src/reconciliation/reconcile-usage.ts';
+import { onBoundary } from '../../src/platform/boundary.ts';
+import { MINUTE_MS } from '../../src/platform/durations.ts';
+import { reconciliationDeps } from '../../src/daemon/reconciliation-deps.ts';
 import {
   addAtStripe,
   countTwice,

@@ -1,11 +1,11 @@
 /** When events that nobody delivered are asked for without a person's doing. */
 import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { MINUTE_MS } from '../../src/durations.ts';
-import { Runs } from '../../src/storage/runs.ts';
-import { SubmittingPauses } from '../../src/storage/submitting-pause.ts';
-import { WebhookInbox } from '../../src/storage/webhook-inbox.ts';
-import { dueWebhookJobs } from '../../src/wiring/webhooks.ts';
+import { MINUTE_MS } from '../../src/platform/durations.ts';
+import { Runs } from '../../src/platform/mongo/runs.ts';
+import { SubmittingPauses } from '../../src/submissions/submitting-pause-store.ts';
+import { WebhookInbox } from '../../src/webhooks/webhook-inbox-store.ts';
+import { dueWebhookJobs } from '../../src/daemon/webhooks.ts';
 import { withDatabase } from '../support/services.ts';
 
 const start = Date.parse('2026-11-21T06:00:00Z');

@@ -1,13 +1,13 @@
 /** A ledger restored from a backup is older than Stripe: what it has forgotten is found, and not billed twice. */
 import type { Document } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { approveReconciliation } from '../../jobs/approve-reconciliation.ts';
-import { compareRestored, type RestoredComparison, type RestoredProgress } from '../../jobs/compare-restored.ts';
-import { HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
-import { openRedis } from '../../src/redis/connection.ts';
-import { compareRestoredDeps } from '../../src/wiring/compare-restored.ts';
-import { reconciliationDeps } from '../../src/wiring/reconciliation-deps.ts';
-import { openStripeSide } from '../../src/wiring/stripe-side.ts';
+import { approveReconciliation } from '../../src/reconciliation/approve-reconciliation.ts';
+import { compareRestored, type RestoredComparison, type RestoredProgress } from '../../src/reconciliation/compare-restored.ts';
+import { HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
+import { openRedis } from '../../src/platform/redis/connection.ts';
+import { compareRestoredDeps } from '../../src/daemon/compare-restored.ts';
+import { reconciliationDeps } from '../../src/daemon/reconciliation-deps.ts';
+import { openStripeSide } from '../../src/daemon/stripe-side.ts';
 import { prepareMeter, sendUsage, settle } from '../support/drift.ts';
 import { closePeriod, listLate } from '../support/late-usage.ts';
 import { type Pipeline, START_MS, withPipeline } from '../support/pipeline.ts';

@@ -1,8 +1,8 @@
 /** Usage that was sent, that Stripe holds, and that no invoice will ever have. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { onBoundary } from '../../src/boundary.ts';
-import { readStatus } from '../../src/wiring/read-status.ts';
-import { explainBilling, unbilledGauges } from '../../src/wiring/unbilled-usage.ts';
+import { onBoundary } from '../../src/platform/boundary.ts';
+import { readStatus } from '../../src/daemon/read-status.ts';
+import { explainBilling, unbilledGauges } from '../../src/daemon/unbilled-usage.ts';
 import { hear, passTime, stripeOf, subscribe } from '../support/billing.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';
 import { ingestEvents, meterOf, ms, storeMeters } from '../support/usage.ts';

@@ -1,7 +1,7 @@
 /** The guard's runs stopped, frozen and doubled at every boundary, and people who do things at Stripe meanwhile. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { onBoundary } from '../../src/boundary.ts';
-import { HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
+import { onBoundary } from '../../src/platform/boundary.ts';
+import { HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
 import { guardOf, hear, latestInvoice, look, passTime, stripeOf, subscribe, wayOf } from '../support/billing.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';
 import { ingestEvents, meterOf, ms, storeMeters } from '../support/usage.ts';

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { onBoundary } from '../../src/boundary.ts';
-import { HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
+import { onBoundary } from '../../src/platform/boundary.ts';
+import { HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
 import { guardOf, hear, latestInvoice, look, passTime, subscribe, wayOf } from '../support/billing.ts';
 import { loseAtStripe } from '../support/drift.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';

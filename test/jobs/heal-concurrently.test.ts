@@ -1,8 +1,8 @@
 /** Several processes find the same drift at the same time, and stop anywhere: Stripe is corrected once. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { afterEach, describe, expect, it } from 'vitest';
-import { onBoundary } from '../../src/boundary.ts';
-import { HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
+import { onBoundary } from '../../src/platform/boundary.ts';
+import { HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
 import {
   addAtStripe,
   countTwice,

@@ -1,11 +1,11 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { decideLateUsage } from '../../jobs/decide-late-usage.ts';
-import { putCustomer } from '../../jobs/put-customer.ts';
+import { decideLateUsage } from '../../src/late-usage/decide-late-usage.ts';
+import { putCustomer } from '../../src/customers/put-customer.ts';
 import { readBoundaryNames } from '../../scripts/lib/torture/boundaries.ts';
-import { onBoundary } from '../../src/boundary.ts';
-import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
-import type { LateUsageDocument } from '../../src/storage/late-usage.ts';
-import { decideDeps } from '../../src/wiring/late-usage.ts';
+import { onBoundary } from '../../src/platform/boundary.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
+import type { LateUsageDocument } from '../../src/submissions/late-usage-store.ts';
+import { decideDeps } from '../../src/daemon/late-usage.ts';
 import { adjust, balance, closePeriod, listLate } from '../support/late-usage.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';
 import { type EventInput, ingestEvents, meterOf, storeMeters } from '../support/usage.ts';

@@ -1,10 +1,10 @@
 /** How a meter begins, stops and ends: a definition that is tried, sending that stops, an archived meter. */
 import { describe, expect, it } from 'vitest';
-import { previewMeter } from '../../jobs/preview-meter.ts';
-import { archiveMeter, putMeter } from '../../jobs/put-meter.ts';
-import type { MeterChange } from '../../src/domain/meter-definition.ts';
-import { toMeter } from '../../src/storage/meters.ts';
-import { auditedCustomerIds, withUsageAudit } from '../../src/storage/usage-audit.ts';
+import { previewMeter } from '../../src/aggregation/preview-meter.ts';
+import { archiveMeter, putMeter } from '../../src/meters/put-meter.ts';
+import type { MeterChange } from '../../src/meters/meter-definition.ts';
+import { toMeter } from '../../src/meters/meters-store.ts';
+import { auditedCustomerIds, withUsageAudit } from '../../src/explain/usage-audit-store.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';
 import { type EventInput, ingestEvents, meterOf, storeMeters } from '../support/usage.ts';
 

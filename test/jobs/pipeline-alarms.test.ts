@@ -2,10 +2,10 @@
 import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config.ts';
-import { DAY_MS, HOUR_MS } from '../../src/durations.ts';
-import { DirtyHours } from '../../src/storage/dirty-hours.ts';
-import { Runs } from '../../src/storage/runs.ts';
-import { PipelineAlarms } from '../../src/wiring/pipeline-alarms.ts';
+import { DAY_MS, HOUR_MS } from '../../src/platform/durations.ts';
+import { DirtyHours } from '../../src/aggregation/dirty-hours-store.ts';
+import { Runs } from '../../src/platform/mongo/runs.ts';
+import { PipelineAlarms } from '../../src/daemon/pipeline-alarms.ts';
 import { withDatabase } from '../support/services.ts';
 
 const start = Date.parse('2026-11-21T06:00:00Z');

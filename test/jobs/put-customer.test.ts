@@ -1,12 +1,12 @@
 import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { putCustomer, type PutCustomerDeps } from '../../jobs/put-customer.ts';
-import { ManualClock } from '../../src/clock.ts';
-import type { Customer, CustomerChange } from '../../src/domain/customer.ts';
-import { CALENDAR_CHANGES_MAX } from '../../src/domain/customer-calendar.ts';
-import { Customers } from '../../src/storage/customers.ts';
-import { ensureIndexes } from '../../src/storage/indexes.ts';
-import { UsageAggregates } from '../../src/storage/usage-aggregates.ts';
+import { putCustomer, type PutCustomerDeps } from '../../src/customers/put-customer.ts';
+import { ManualClock } from '../../src/platform/clock.ts';
+import type { Customer, CustomerChange } from '../../src/customers/customer.ts';
+import { CALENDAR_CHANGES_MAX } from '../../src/customers/customer-calendar.ts';
+import { Customers } from '../../src/customers/customers-store.ts';
+import { ensureIndexes } from '../../src/daemon/indexes-store.ts';
+import { UsageAggregates } from '../../src/aggregation/usage-aggregates-store.ts';
 import { withDatabase } from '../support/services.ts';
 import { derive, meterOf, ms, storeEvents, storeMeters } from '../support/usage.ts';
 

@@ -1,11 +1,11 @@
 import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { putMeter } from '../../jobs/put-meter.ts';
-import { ManualClock } from '../../src/clock.ts';
-import type { MeterChange, MeterDefinition } from '../../src/domain/meter-definition.ts';
-import { inDerivationRun } from '../../src/storage/derivation-run.ts';
-import { ensureIndexes } from '../../src/storage/indexes.ts';
-import { Meters, toMeter } from '../../src/storage/meters.ts';
+import { putMeter } from '../../src/meters/put-meter.ts';
+import { ManualClock } from '../../src/platform/clock.ts';
+import type { MeterChange, MeterDefinition } from '../../src/meters/meter-definition.ts';
+import { inDerivationRun } from '../../src/aggregation/derivation-run-store.ts';
+import { ensureIndexes } from '../../src/daemon/indexes-store.ts';
+import { Meters, toMeter } from '../../src/meters/meters-store.ts';
 import { withDatabase } from '../support/services.ts';
 import { ms } from '../support/usage.ts';
 

@@ -1,13 +1,13 @@
 /** One answer with very many meters: what it says, and what it costs. */
 import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { readUsage } from '../../jobs/read-usage.ts';
-import { ManualClock } from '../../src/clock.ts';
-import type { Meter } from '../../src/domain/meter.ts';
-import type { UsageQuery } from '../../src/domain/usage-query.ts';
-import type { UsageReport } from '../../src/domain/usage-report.ts';
-import { withLiveUsage } from '../../src/storage/live-usage.ts';
-import { METERS, toMeterDocument } from '../../src/storage/meters.ts';
+import { readUsage } from '../../src/aggregation/read-usage.ts';
+import { ManualClock } from '../../src/platform/clock.ts';
+import type { Meter } from '../../src/meters/meter.ts';
+import type { UsageQuery } from '../../src/aggregation/usage-query.ts';
+import type { UsageReport } from '../../src/aggregation/usage-report.ts';
+import { withLiveUsage } from '../../src/aggregation/live-usage-store.ts';
+import { METERS, toMeterDocument } from '../../src/meters/meters-store.ts';
 import { withDatabase } from '../support/services.ts';
 import { deriveWaiting, ingestEvents, meterOf, ms } from '../support/usage.ts';
 

@@ -1,21 +1,21 @@
 import * as fc from 'fast-check';
 import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { readUsage } from '../../jobs/read-usage.ts';
-import { requeueUsage } from '../../jobs/requeue-usage.ts';
-import { ManualClock } from '../../src/clock.ts';
-import type { Meter } from '../../src/domain/meter.ts';
-import { addQuantities, compareQuantities, type Quantity } from '../../src/domain/quantity.ts';
-import type { MeterUsage, UsageReport } from '../../src/domain/usage-report.ts';
-import type { UsageQuery } from '../../src/domain/usage-query.ts';
-import { DAY_MS, HOUR_MS } from '../../src/durations.ts';
-import { Customers, type CustomerDocument } from '../../src/storage/customers.ts';
-import { DirtyHours } from '../../src/storage/dirty-hours.ts';
-import { withLiveUsage } from '../../src/storage/live-usage.ts';
-import { METERS, Meters } from '../../src/storage/meters.ts';
-import { UsageAggregates } from '../../src/storage/usage-aggregates.ts';
-import { RawFacts } from '../../src/storage/raw-facts.ts';
-import { UsagePeriods } from '../../src/storage/usage-periods.ts';
+import { readUsage } from '../../src/aggregation/read-usage.ts';
+import { requeueUsage } from '../../src/aggregation/requeue-usage.ts';
+import { ManualClock } from '../../src/platform/clock.ts';
+import type { Meter } from '../../src/meters/meter.ts';
+import { addQuantities, compareQuantities, type Quantity } from '../../src/platform/quantity.ts';
+import type { MeterUsage, UsageReport } from '../../src/aggregation/usage-report.ts';
+import type { UsageQuery } from '../../src/aggregation/usage-query.ts';
+import { DAY_MS, HOUR_MS } from '../../src/platform/durations.ts';
+import { Customers, type CustomerDocument } from '../../src/customers/customers-store.ts';
+import { DirtyHours } from '../../src/aggregation/dirty-hours-store.ts';
+import { withLiveUsage } from '../../src/aggregation/live-usage-store.ts';
+import { METERS, Meters } from '../../src/meters/meters-store.ts';
+import { UsageAggregates } from '../../src/aggregation/usage-aggregates-store.ts';
+import { RawFacts } from '../../src/usage/raw-facts-store.ts';
+import { UsagePeriods } from '../../src/aggregation/usage-periods-store.ts';
 import { withDatabase } from '../support/services.ts';
 import {
   deriveWaiting,

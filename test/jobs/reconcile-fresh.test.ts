@@ -1,7 +1,7 @@
 /** A match that is remembered says as of when; a fresh run remembers none. */
 import { describe, expect, it } from 'vitest';
 import { describeVerdict } from '../../scripts/lib/verdict-text.ts';
-import { HOUR_MS } from '../../src/durations.ts';
+import { HOUR_MS } from '../../src/platform/durations.ts';
 import { type Pipeline, START_MS, withPipeline } from '../support/pipeline.ts';
 import { ingestEvents, meterOf, storeMeters } from '../support/usage.ts';
 

@@ -1,7 +1,7 @@
 /** Event summaries that lag, by a constant time or by one of their own for each event: nothing is healed by mistake. */
 import { describe, expect, it } from 'vitest';
-import { HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
-import type { ReceivedUsage } from '../../src/simulator/switches.ts';
+import { HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
+import type { ReceivedUsage } from '../../packages/stripe-double/src/switches.ts';
 import { loseAtStripe, prepareMeter } from '../support/drift.ts';
 import { withPipeline } from '../support/pipeline.ts';
 import { ingestEvents } from '../support/usage.ts';

@@ -1,7 +1,7 @@
 /** Comparisons at the edges of billing periods, and of meters that show the latest value. */
 import { describe, expect, it } from 'vitest';
-import { putCustomer } from '../../jobs/put-customer.ts';
-import { HOUR_MS } from '../../src/durations.ts';
+import { putCustomer } from '../../src/customers/put-customer.ts';
+import { HOUR_MS } from '../../src/platform/durations.ts';
 import { addAtStripe, loseAtStripe, settle } from '../support/drift.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';
 import { ingestEvents, meterOf, ms, storeMeters } from '../support/usage.ts';

@@ -1,6 +1,6 @@
 import { Decimal128 } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
+import { HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
 import { ingestEvents, meterOf, storeMeters } from '../support/usage.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';
 

@@ -1,13 +1,13 @@
 import type { Db } from 'mongodb';
 import { afterEach, describe, expect, it } from 'vitest';
-import { readUsage } from '../../jobs/read-usage.ts';
-import { onBoundary } from '../../src/boundary.ts';
-import { ManualClock } from '../../src/clock.ts';
-import type { MeterUsage } from '../../src/domain/usage-report.ts';
-import { AggregateChecks } from '../../src/storage/aggregate-check.ts';
-import { withLiveUsage } from '../../src/storage/live-usage.ts';
-import { UsageAggregates } from '../../src/storage/usage-aggregates.ts';
-import type { RowKey } from '../../src/storage/usage-derivation.ts';
+import { readUsage } from '../../src/aggregation/read-usage.ts';
+import { onBoundary } from '../../src/platform/boundary.ts';
+import { ManualClock } from '../../src/platform/clock.ts';
+import type { MeterUsage } from '../../src/aggregation/usage-report.ts';
+import { AggregateChecks } from '../../src/reconciliation/aggregate-check-store.ts';
+import { withLiveUsage } from '../../src/aggregation/live-usage-store.ts';
+import { UsageAggregates } from '../../src/aggregation/usage-aggregates-store.ts';
+import type { RowKey } from '../../src/aggregation/usage-derivation-store.ts';
 import { adjust } from '../support/adjustments.ts';
 import { withDatabase } from '../support/services.ts';
 import {

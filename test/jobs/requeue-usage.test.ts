@@ -1,16 +1,16 @@
 import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { putCustomer } from '../../jobs/put-customer.ts';
-import { requeueUsage, type RequeueUsageDeps } from '../../jobs/requeue-usage.ts';
-import { onBoundary } from '../../src/boundary.ts';
-import { ManualClock } from '../../src/clock.ts';
-import type { CustomerChange } from '../../src/domain/customer.ts';
-import { Customers } from '../../src/storage/customers.ts';
-import { DirtyHours } from '../../src/storage/dirty-hours.ts';
-import { Meters } from '../../src/storage/meters.ts';
-import { UsageAggregates } from '../../src/storage/usage-aggregates.ts';
-import { RawFacts } from '../../src/storage/raw-facts.ts';
-import { UsagePeriods } from '../../src/storage/usage-periods.ts';
+import { putCustomer } from '../../src/customers/put-customer.ts';
+import { requeueUsage, type RequeueUsageDeps } from '../../src/aggregation/requeue-usage.ts';
+import { onBoundary } from '../../src/platform/boundary.ts';
+import { ManualClock } from '../../src/platform/clock.ts';
+import type { CustomerChange } from '../../src/customers/customer.ts';
+import { Customers } from '../../src/customers/customers-store.ts';
+import { DirtyHours } from '../../src/aggregation/dirty-hours-store.ts';
+import { Meters } from '../../src/meters/meters-store.ts';
+import { UsageAggregates } from '../../src/aggregation/usage-aggregates-store.ts';
+import { RawFacts } from '../../src/usage/raw-facts-store.ts';
+import { UsagePeriods } from '../../src/aggregation/usage-periods-store.ts';
 import { withDatabase } from '../support/services.ts';
 import { derive, deriveWaiting, hourOf, meterOf, ms, storeEvents, storeMeters } from '../support/usage.ts';
 

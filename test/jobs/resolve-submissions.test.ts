@@ -1,12 +1,12 @@
 import { Decimal128 } from 'mongodb';
 import { afterEach, describe, expect, it } from 'vitest';
-import { decideSubmission } from '../../jobs/decide-submission.ts';
-import { resendSubmission } from '../../jobs/resend-submission.ts';
-import { onBoundary } from '../../src/boundary.ts';
-import type { SubmissionState } from '../../src/domain/submission.ts';
-import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
+import { decideSubmission } from '../../src/submissions/decide-submission.ts';
+import { resendSubmission } from '../../src/submissions/resend-submission.ts';
+import { onBoundary } from '../../src/platform/boundary.ts';
+import type { SubmissionState } from '../../src/submissions/submission.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
 import { openStripe } from '../../src/stripe/client.ts';
-import { rejectSamples, submitNow } from '../../src/wiring/submission-jobs.ts';
+import { rejectSamples, submitNow } from '../../src/daemon/submission-jobs.ts';
 import { loseAtStripe, settle } from '../support/drift.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';
 import { ingestEvents, meterOf, storeMeters } from '../support/usage.ts';

@@ -1,10 +1,10 @@
 /** Every outcome of a first attempt, looked at again at every age: Stripe counts the usage once. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { onBoundary } from '../../src/boundary.ts';
-import { HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
-import type { FaultKind } from '../../src/simulator/faults.ts';
+import { onBoundary } from '../../src/platform/boundary.ts';
+import { HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
+import type { FaultKind } from '../../packages/stripe-double/src/faults.ts';
 import { openStripe } from '../../src/stripe/client.ts';
-import { submitNow } from '../../src/wiring/submission-jobs.ts';
+import { submitNow } from '../../src/daemon/submission-jobs.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';
 import { ingestEvents, meterOf, storeMeters } from '../support/usage.ts';
 

@@ -1,10 +1,10 @@
 import { Decimal128 } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { groupBy } from '../../src/domain/grouping.ts';
-import { HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
-import { Leases } from '../../src/storage/leases.ts';
-import { METER_SUBMISSIONS, type MeterSubmissionDocument, plannedNow } from '../../src/storage/meter-submissions.ts';
-import { submitNow } from '../../src/wiring/submission-jobs.ts';
+import { groupBy } from '../../src/platform/grouping.ts';
+import { HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
+import { Leases } from '../../src/platform/mongo/leases.ts';
+import { METER_SUBMISSIONS, type MeterSubmissionDocument, plannedNow } from '../../src/submissions/meter-submissions-store.ts';
+import { submitNow } from '../../src/daemon/submission-jobs.ts';
 import { type Pipeline, START_MS, withPipeline } from '../support/pipeline.ts';
 import { ingestEvents, meterOf, storeMeters } from '../support/usage.ts';
 

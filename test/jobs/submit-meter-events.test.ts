@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { onBoundary } from '../../src/boundary.ts';
+import { onBoundary } from '../../src/platform/boundary.ts';
 import { adjust } from '../support/adjustments.ts';
 import { ingestEvents, meterOf, storeMeters } from '../support/usage.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';

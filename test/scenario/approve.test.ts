@@ -1,6 +1,6 @@
 /** A loss at Stripe that waits for a person, from the command line to the corrected total. */
 import { describe, expect, it } from 'vitest';
-import { DAY_MS } from '../../src/durations.ts';
+import { DAY_MS } from '../../src/platform/durations.ts';
 import { type LentDaemon, withDaemon } from '../support/daemon.ts';
 import { loseAtStripe } from '../support/drift.ts';
 

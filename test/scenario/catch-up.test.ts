@@ -1,13 +1,13 @@
 /** A Stripe account that tells nobody anything: what its lists hold is enough. */
 import { Stripe } from 'stripe';
 import { afterEach, describe, expect, it } from 'vitest';
-import { recordWebhook } from '../../jobs/record-webhook.ts';
+import { recordWebhook } from '../../src/webhooks/record-webhook.ts';
 import { checkWebhooks } from '../../scripts/commands/doctor/webhooks-check.ts';
 import { readBoundaryNames } from '../../scripts/lib/torture/boundaries.ts';
-import { onBoundary } from '../../src/boundary.ts';
-import { mirroredCalendar } from '../../src/domain/subscription.ts';
-import { SNAPSHOT_TYPES, toWebhookEvent } from '../../src/domain/webhook.ts';
-import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
+import { onBoundary } from '../../src/platform/boundary.ts';
+import { mirroredCalendar } from '../../src/mirror/subscription.ts';
+import { SNAPSHOT_TYPES, toWebhookEvent } from '../../src/webhooks/webhook.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import { type Pipeline, START_MS, withPipeline } from '../support/pipeline.ts';
 

@@ -3,11 +3,11 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { createStripeCustomer, meterBody } from '../../scripts/lib/torture/target.ts';
 import { renderWaiting } from '../../scripts/lib/waiting-text.ts';
-import { readEmbeddedEnvironment } from '../../src/embedded/environment.ts';
-import { startEmbeddedRedis } from '../../src/embedded/redis.ts';
-import { resolveRedis } from '../../src/embedded/resolve-redis.ts';
-import { Leases } from '../../src/storage/leases.ts';
-import { RUNS, Runs } from '../../src/storage/runs.ts';
+import { readEmbeddedEnvironment } from '../../packages/dev-services/src/environment.ts';
+import { startEmbeddedRedis } from '../../packages/dev-services/src/redis.ts';
+import { resolveRedis } from '../../packages/dev-services/src/resolve-redis.ts';
+import { Leases } from '../../src/platform/mongo/leases.ts';
+import { RUNS, Runs } from '../../src/platform/mongo/runs.ts';
 import { withDaemon } from '../support/daemon.ts';
 
 const SCENARIO_MS_MAX = 240_000;

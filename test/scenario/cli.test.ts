@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { DAY_MS, HOUR_MS } from '../../src/durations.ts';
+import { DAY_MS, HOUR_MS } from '../../src/platform/durations.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import { type CommandResult, tallystick } from '../support/command-line.ts';
 import { ADMIN_KEY, type LentDaemon, withDaemon } from '../support/daemon.ts';

@@ -1,6 +1,6 @@
 /** `tallystick doctor live`: the list before real usage is billed, from nothing to all that can be seen. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Simulator, startSimulator } from '../../src/simulator/simulator.ts';
+import { type Simulator, startSimulator } from '../../packages/stripe-double/src/simulator.ts';
 import { tallystick } from '../support/command-line.ts';
 import { type AskedProxy, connectProxy, withServer } from '../support/loopback-servers.ts';
 import { mongodbUri, redisUrl } from '../support/services.ts';

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { addQuantities } from '../../src/domain/quantity.ts';
+import { addQuantities } from '../../src/platform/quantity.ts';
 import { buildProgram, withDevSession } from '../support/dev-session.ts';
 import { REPOSITORY } from '../support/source-files.ts';
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { DAY_MS } from '../../src/durations.ts';
+import { DAY_MS } from '../../src/platform/durations.ts';
 import { type LentDaemon, withDaemon } from '../support/daemon.ts';
 
 const LAST_EVENT_MS = Date.parse('2013-12-01T04:59:00Z');

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { HOUR_MS } from '../../src/durations.ts';
-import { findFreePorts } from '../../src/embedded/ports.ts';
+import { HOUR_MS } from '../../src/platform/durations.ts';
+import { findFreePorts } from '../../packages/dev-services/src/ports.ts';
 import { type CommandOptions, type CommandResult, tallystick } from '../support/command-line.ts';
 import { ADMIN_KEY, type LentDaemon, withDaemon } from '../support/daemon.ts';
 

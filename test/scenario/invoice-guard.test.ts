@@ -1,7 +1,7 @@
 /** The guard in a running daemon: one webhook, and everything that follows from it by itself. */
 import { describe, expect, it } from 'vitest';
-import { ManualClock } from '../../src/clock.ts';
-import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
+import { ManualClock } from '../../src/platform/clock.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import { type LentDaemon, withDaemon } from '../support/daemon.ts';
 

@@ -1,7 +1,7 @@
 /** `tallystick keys` as a person uses it, on the database that the environment names. */
 import { describe, expect, it } from 'vitest';
-import { Authenticator } from '../../src/http/auth.ts';
-import { ApiKeys } from '../../src/storage/api-keys.ts';
+import { Authenticator } from '../../src/platform/http/auth.ts';
+import { ApiKeys } from '../../src/platform/mongo/api-keys.ts';
 import { tallystick } from '../support/command-line.ts';
 import { mongodbUri, redisUrl, withDatabase } from '../support/services.ts';
 

@@ -1,6 +1,6 @@
 /** Late usage as an operator meets it: over HTTP and on the command line of a running daemon. */
 import { describe, expect, it } from 'vitest';
-import { DAY_MS } from '../../src/durations.ts';
+import { DAY_MS } from '../../src/platform/durations.ts';
 import type { CommandResult } from '../support/command-line.ts';
 import { type LentDaemon, withDaemon } from '../support/daemon.ts';
 import { openStripe } from '../../src/stripe/client.ts';

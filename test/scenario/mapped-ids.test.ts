@@ -1,6 +1,6 @@
 /** Usage that comes under a Stripe customer's own id while a customer of the team's is mapped to it. */
 import { describe, expect, it } from 'vitest';
-import { HOUR_MS } from '../../src/durations.ts';
+import { HOUR_MS } from '../../src/platform/durations.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import { type LentDaemon, withDaemon } from '../support/daemon.ts';
 

@@ -1,8 +1,8 @@
 /** A month in a minute: what was used is what is billed, with a boundary inside a minute, late usage and a held invoice. */
 import type { Stripe } from 'stripe';
 import { describe, expect, it } from 'vitest';
-import { addQuantities, canonicalQuantity, compareQuantities, type Quantity } from '../../src/domain/quantity.ts';
-import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
+import { addQuantities, canonicalQuantity, compareQuantities, type Quantity } from '../../src/platform/quantity.ts';
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
 import { guardOf, hear, latestInvoice, passTime, subscribe, wayOf } from '../support/billing.ts';
 import { loseAtStripe } from '../support/drift.ts';
 import { adjust } from '../support/late-usage.ts';

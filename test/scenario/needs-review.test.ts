@@ -1,7 +1,7 @@
 /** Whatever waits for a human is named by `doctor`, `status`, the metrics and a verb that lists it, in the same words. */
 import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { DAY_MS, HOUR_MS } from '../../src/durations.ts';
+import { DAY_MS, HOUR_MS } from '../../src/platform/durations.ts';
 import { withDaemon } from '../support/daemon.ts';
 
 /** Nothing is done about what is planted: only the interface runs. */

@@ -1,6 +1,6 @@
 /** A customer that Stripe does not have: refused when it is put, and when it is there all the same, seen by everybody. */
 import { describe, expect, it } from 'vitest';
-import { DAY_MS } from '../../src/durations.ts';
+import { DAY_MS } from '../../src/platform/durations.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import { type LentDaemon, withDaemon } from '../support/daemon.ts';
 

@@ -1,10 +1,10 @@
 /** Stores that keep their connections and say nothing, or answer and refuse: work goes on by itself, and is not said to be well meanwhile. */
 import { describe, expect, it } from 'vitest';
 import { type SilentProxy, withSilentProxy } from '../../scripts/lib/torture/silent-proxy.ts';
-import { readEmbeddedEnvironment } from '../../src/embedded/environment.ts';
-import { type EmbeddedRedis, startEmbeddedRedis } from '../../src/embedded/redis.ts';
-import { resolveRedis } from '../../src/embedded/resolve-redis.ts';
-import { Heartbeats } from '../../src/storage/heartbeats.ts';
+import { readEmbeddedEnvironment } from '../../packages/dev-services/src/environment.ts';
+import { type EmbeddedRedis, startEmbeddedRedis } from '../../packages/dev-services/src/redis.ts';
+import { resolveRedis } from '../../packages/dev-services/src/resolve-redis.ts';
+import { Heartbeats } from '../../src/platform/mongo/heartbeats.ts';
 import { Redis } from 'ioredis';
 import { type LentDaemon, withDaemon } from '../support/daemon.ts';
 import { mongodbUri, redisUrl } from '../support/services.ts';

@@ -1,8 +1,8 @@
 /** A few seeds of `scripts/simulate`: whole weeks of usage on a virtual clock, with everything that goes wrong. */
 import { describe, expect, it } from 'vitest';
 import { simulateSeed } from '../../scripts/lib/simulate/simulate-seed.ts';
-import { openDatabase } from '../../src/storage/database.ts';
-import { ensureIndexes } from '../../src/storage/indexes.ts';
+import { openDatabase } from '../../src/platform/mongo/database.ts';
+import { ensureIndexes } from '../../src/daemon/indexes-store.ts';
 import { mongodbUri, withDatabase } from '../support/services.ts';
 
 const DAYS = 4;

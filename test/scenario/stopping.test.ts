@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { Redis } from 'ioredis';
 import { describe, expect, it } from 'vitest';
-import { readEmbeddedEnvironment } from '../../src/embedded/environment.ts';
-import { findFreePorts } from '../../src/embedded/ports.ts';
-import { startEmbeddedRedis } from '../../src/embedded/redis.ts';
-import { resolveRedis } from '../../src/embedded/resolve-redis.ts';
+import { readEmbeddedEnvironment } from '../../packages/dev-services/src/environment.ts';
+import { findFreePorts } from '../../packages/dev-services/src/ports.ts';
+import { startEmbeddedRedis } from '../../packages/dev-services/src/redis.ts';
+import { resolveRedis } from '../../packages/dev-services/src/resolve-redis.ts';
 import { REPOSITORY } from '../support/source-files.ts';
 import { mongodbUri, redisUrl, withDatabase } from '../support/services.ts';
 

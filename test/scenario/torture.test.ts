@@ -6,8 +6,8 @@ import { submitThroughFaults } from '../../scripts/lib/torture/faulty-stripe.ts'
 import { overlapRuns } from '../../scripts/lib/torture/overlapping-runs.ts';
 import { type InProcessPopulation, withParts } from '../../scripts/lib/torture/stack.ts';
 import { settleAndCompare } from '../../scripts/lib/torture/target.ts';
-import { onBoundary } from '../../src/boundary.ts';
-import { HOUR_MS } from '../../src/durations.ts';
+import { onBoundary } from '../../src/platform/boundary.ts';
+import { HOUR_MS } from '../../src/platform/durations.ts';
 import { mongodbUri, withDatabase } from '../support/services.ts';
 
 const FROZEN_MS = 25 * HOUR_MS;

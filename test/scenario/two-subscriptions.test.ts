@@ -1,6 +1,6 @@
 /** One customer with two subscriptions, whose periods begin in the same hour at different seconds. */
 import { describe, expect, it } from 'vitest';
-import { HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
+import { HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
 import { hear, passTime, stripeOf, subscribe } from '../support/billing.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';
 import { type EventInput, ingestEvents, meterOf, ms, storeMeters } from '../support/usage.ts';

@@ -1,6 +1,6 @@
 /** What a person is told of usage that Stripe holds and nothing bills: doctor, status, customers show, reconcile, explain. */
 import { expect, it } from 'vitest';
-import { HOUR_MS } from '../../src/durations.ts';
+import { HOUR_MS } from '../../src/platform/durations.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import { withDaemon } from '../support/daemon.ts';
 

@@ -1,12 +1,12 @@
 /** Adjustments as the daemon records them, in a few words. */
 import type { Db } from 'mongodb';
-import { recordAdjustment, type RecordAdjustmentResult } from '../../jobs/record-adjustment.ts';
-import { ManualClock } from '../../src/clock.ts';
-import type { AdjustmentInput } from '../../src/domain/adjustment.ts';
-import { Customers } from '../../src/storage/customers.ts';
-import { DirtyHours, toPairText } from '../../src/storage/dirty-hours.ts';
-import { Meters, toMeter } from '../../src/storage/meters.ts';
-import { UsageAdjustments } from '../../src/storage/usage-adjustments.ts';
+import { recordAdjustment, type RecordAdjustmentResult } from '../../src/usage/record-adjustment.ts';
+import { ManualClock } from '../../src/platform/clock.ts';
+import type { AdjustmentInput } from '../../src/usage/adjustment.ts';
+import { Customers } from '../../src/customers/customers-store.ts';
+import { DirtyHours, toPairText } from '../../src/aggregation/dirty-hours-store.ts';
+import { Meters, toMeter } from '../../src/meters/meters-store.ts';
+import { UsageAdjustments } from '../../src/usage/usage-adjustments-store.ts';
 import { ms } from './usage.ts';
 
 let count = 0;

@@ -1,8 +1,8 @@
 /** Subscriptions at the simulator, what it tells of them, and the guard at work, in a few words. */
 import { Stripe } from 'stripe';
-import type { WantedJob } from '../../jobs/look-at-invoice.ts';
-import { topicOf } from '../../src/domain/webhook.ts';
-import { INVOICE_GUARDS, type InvoiceGuardDocument } from '../../src/storage/invoice-guards.ts';
+import type { WantedJob } from '../../src/invoice-guard/look-at-invoice.ts';
+import { topicOf } from '../../src/webhooks/webhook.ts';
+import { INVOICE_GUARDS, type InvoiceGuardDocument } from '../../src/invoice-guard/invoice-guards-store.ts';
 import type { Pipeline } from './pipeline.ts';
 
 /** A client of the simulator, as a person has one who works at Stripe's dashboard. */

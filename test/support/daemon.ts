@@ -2,7 +2,7 @@
 import type { Db } from 'mongodb';
 import { loadConfig } from '../../src/config.ts';
 import { startDaemon } from '../../src/daemon.ts';
-import { startSimulator, type Simulator, type SimulatorOptions } from '../../src/simulator/simulator.ts';
+import { startSimulator, type Simulator, type SimulatorOptions } from '../../packages/stripe-double/src/simulator.ts';
 import { type CommandResult, tallystick } from './command-line.ts';
 import { mongodbUri, redisUrl, withDatabase } from './services.ts';
 

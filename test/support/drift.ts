@@ -1,5 +1,5 @@
 /** Ways in which Stripe comes to hold something else than we sent, and a reconciliation that is due to mend it. */
-import { HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
+import { HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
 import { ingestEvents, meterOf, storeMeters } from './usage.ts';
 import type { Pipeline } from './pipeline.ts';
 

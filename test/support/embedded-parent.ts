@@ -1,9 +1,9 @@
 /** Starts both embedded servers, prints their ports as JSON, and waits to be killed. */
-import { readEmbeddedEnvironment } from '../../src/embedded/environment.ts';
-import { startEmbeddedMongo } from '../../src/embedded/mongo.ts';
-import { startEmbeddedRedis } from '../../src/embedded/redis.ts';
-import { resolveMongod } from '../../src/embedded/resolve-mongod.ts';
-import { resolveRedis } from '../../src/embedded/resolve-redis.ts';
+import { readEmbeddedEnvironment } from '../../packages/dev-services/src/environment.ts';
+import { startEmbeddedMongo } from '../../packages/dev-services/src/mongo.ts';
+import { startEmbeddedRedis } from '../../packages/dev-services/src/redis.ts';
+import { resolveMongod } from '../../packages/dev-services/src/resolve-mongod.ts';
+import { resolveRedis } from '../../packages/dev-services/src/resolve-redis.ts';
 
 const environment = readEmbeddedEnvironment();
 const quietly = (): void => {};

@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { MongoClient } from 'mongodb';
 import type { TestProject } from 'vitest/node';
-import { startEmbeddedServices, type EmbeddedServices } from '../../src/embedded/services.ts';
+import { startEmbeddedServices, type EmbeddedServices } from '../../packages/dev-services/src/services.ts';
 
 declare module 'vitest' {
   export interface ProvidedContext {

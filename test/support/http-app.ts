@@ -1,20 +1,20 @@
 /** An app on a real database, wired like the daemon's, for tests of the routes for usage events. */
 import type { Db } from 'mongodb';
-import { ingestUsageEvents } from '../../jobs/ingest-usage-events.ts';
-import { replayRejectedEvent } from '../../jobs/replay-rejected-event.ts';
-import { type Clock, ManualClock } from '../../src/clock.ts';
-import type { UsageEvent } from '../../src/domain/usage-event.ts';
-import { type AppDeps, buildApp } from '../../src/http/app.ts';
-import { registerEvents } from '../../src/http/events.ts';
-import { Metrics } from '../../src/http/metrics.ts';
-import { registerRejectedEvents } from '../../src/http/rejected-events.ts';
-import type { App } from '../../src/http/route.ts';
-import { ApiKeys } from '../../src/storage/api-keys.ts';
-import { DirtyHours } from '../../src/storage/dirty-hours.ts';
-import { ensureIndexes } from '../../src/storage/indexes.ts';
-import { RejectedEvents } from '../../src/storage/rejected-events.ts';
-import { toUsageEventDocument, UsageEvents } from '../../src/storage/usage-events.ts';
-import { UsageLog } from '../../src/storage/usage-log.ts';
+import { ingestUsageEvents } from '../../src/usage/ingest-usage-events.ts';
+import { replayRejectedEvent } from '../../src/usage/replay-rejected-event.ts';
+import { type Clock, ManualClock } from '../../src/platform/clock.ts';
+import type { UsageEvent } from '../../src/usage/usage-event.ts';
+import { type AppDeps, buildApp } from '../../src/platform/http/app.ts';
+import { registerEvents } from '../../src/usage/events-routes.ts';
+import { Metrics } from '../../src/platform/http/metrics.ts';
+import { registerRejectedEvents } from '../../src/usage/rejected-events-routes.ts';
+import type { App } from '../../src/platform/http/route.ts';
+import { ApiKeys } from '../../src/platform/mongo/api-keys.ts';
+import { DirtyHours } from '../../src/aggregation/dirty-hours-store.ts';
+import { ensureIndexes } from '../../src/daemon/indexes-store.ts';
+import { RejectedEvents } from '../../src/usage/rejected-events-store.ts';
+import { toUsageEventDocument, UsageEvents } from '../../src/usage/usage-events-store.ts';
+import { UsageLog } from '../../src/usage/usage-log-store.ts';
 import { withDatabase } from './services.ts';
 
 export const ADMIN_KEY = 'an-admin-key-for-tests-only';

@@ -1,9 +1,9 @@
 /** Final invoices, corrections and the balance of what is owed, in a few words. */
-import { recordAdjustment } from '../../jobs/record-adjustment.ts';
-import { type LateUsageDocument } from '../../src/storage/late-usage.ts';
-import { addQuantities, canonicalQuantity, type Quantity } from '../../src/domain/quantity.ts';
-import { DELIVERED_STATES, type SubmissionState } from '../../src/domain/submission.ts';
-import { recordingDeps } from '../../src/wiring/fact-routes.ts';
+import { recordAdjustment } from '../../src/usage/record-adjustment.ts';
+import { type LateUsageDocument } from '../../src/submissions/late-usage-store.ts';
+import { addQuantities, canonicalQuantity, type Quantity } from '../../src/platform/quantity.ts';
+import { DELIVERED_STATES, type SubmissionState } from '../../src/submissions/submission.ts';
+import { recordingDeps } from '../../src/daemon/fact-routes.ts';
 import type { Pipeline } from './pipeline.ts';
 import { ms } from './usage.ts';
 

@@ -2,13 +2,13 @@
 import { unpacedParts } from '../../scripts/lib/torture/job-parts.ts';
 import { SkippingClock } from '../../scripts/lib/torture/skipping-clock.ts';
 import { type Config, loadConfig } from '../../src/config.ts';
-import { startSimulator, type Simulator, type SimulatorOptions } from '../../src/simulator/simulator.ts';
-import { openDatabase } from '../../src/storage/database.ts';
-import { ensureIndexes } from '../../src/storage/indexes.ts';
+import { startSimulator, type Simulator, type SimulatorOptions } from '../../packages/stripe-double/src/simulator.ts';
+import { openDatabase } from '../../src/platform/mongo/database.ts';
+import { ensureIndexes } from '../../src/daemon/indexes-store.ts';
 import { openStripe } from '../../src/stripe/client.ts';
-import { jobHandlers } from '../../src/wiring/job-handlers.ts';
-import type { JobParts } from '../../src/wiring/job-parts.ts';
-import type { Stores } from '../../src/wiring/stores.ts';
+import { jobHandlers } from '../../src/daemon/job-handlers.ts';
+import type { JobParts } from '../../src/daemon/job-parts.ts';
+import type { Stores } from '../../src/daemon/stores.ts';
 import { mongodbUri, withDatabase } from './services.ts';
 
 export const START_MS = Date.parse('2026-06-15T12:00:00Z');

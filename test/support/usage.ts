@@ -1,13 +1,13 @@
 /** Facts, meters and derivations as the daemon makes them, in a few words. */
 import type { Db, Document } from 'mongodb';
-import { type CustomerHour, planDerivation } from '../../src/domain/derivation-plan.ts';
-import type { Meter } from '../../src/domain/meter.ts';
-import { parseUsageEvent } from '../../src/domain/usage-event.ts';
-import { epochHourOf } from '../../src/domain/window.ts';
-import { inDerivationRun } from '../../src/storage/derivation-run.ts';
-import { DirtyHours } from '../../src/storage/dirty-hours.ts';
-import { Meters, toMeterDocument } from '../../src/storage/meters.ts';
-import { toUsageEventDocument, UsageEvents } from '../../src/storage/usage-events.ts';
+import { type CustomerHour, planDerivation } from '../../src/aggregation/derivation-plan.ts';
+import type { Meter } from '../../src/meters/meter.ts';
+import { parseUsageEvent } from '../../src/usage/usage-event.ts';
+import { epochHourOf } from '../../src/customers/window.ts';
+import { inDerivationRun } from '../../src/aggregation/derivation-run-store.ts';
+import { DirtyHours } from '../../src/aggregation/dirty-hours-store.ts';
+import { Meters, toMeterDocument } from '../../src/meters/meters-store.ts';
+import { toUsageEventDocument, UsageEvents } from '../../src/usage/usage-events-store.ts';
 
 export const ms = (text: string): number => Date.parse(text);
 export const hourOf = (text: string): number => epochHourOf(ms(text));

@@ -1,6 +1,6 @@
 /** Events as Stripe sends them, signed as Stripe signs them. */
 import { Stripe } from 'stripe';
-import type { WebhookKind } from '../../src/domain/webhook.ts';
+import type { WebhookKind } from '../../src/webhooks/webhook.ts';
 
 export const SNAPSHOT_SECRET = 'whsec_test_snapshot';
 export const THIN_SECRET = 'whsec_test_thin';

@@ -4,9 +4,9 @@ import {
   type AdjustmentInput,
   assertAdjustable,
   parseAdjustment,
-} from '../../src/domain/adjustment.ts';
-import { DAY_MS } from '../../src/durations.ts';
-import { DaemonError } from '../../src/errors.ts';
+} from '../../src/usage/adjustment.ts';
+import { DAY_MS } from '../../src/platform/durations.ts';
+import { DaemonError } from '../../src/platform/errors.ts';
 import { meterOf, ms } from '../support/usage.ts';
 
 const NOW = ms('2026-11-21T05:30:00Z');

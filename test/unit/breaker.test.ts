@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { ManualClock } from '../../src/clock.ts';
-import type { SendOutcome } from '../../src/domain/submission.ts';
-import { MINUTE_MS } from '../../src/durations.ts';
+import { ManualClock } from '../../src/platform/clock.ts';
+import type { SendOutcome } from '../../src/submissions/submission.ts';
+import { MINUTE_MS } from '../../src/platform/durations.ts';
 import { Breaker } from '../../src/stripe/breaker.ts';
 
 const FAILURE: SendOutcome = { kind: 'unanswered', reason: 'no_answer' };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { CallPause } from '../../src/domain/call-pause.ts';
+import { CallPause } from '../../src/submissions/call-pause.ts';
 
 const HALF = 0.5;
 

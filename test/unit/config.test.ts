@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type Config, type ConfigFault, configVariables, loadConfig } from '../../src/config.ts';
-import { DaemonError } from '../../src/errors.ts';
+import { DaemonError } from '../../src/platform/errors.ts';
 
 const LEAST = { MONGODB_URI: 'mongodb://localhost/', REDIS_URL: 'redis://localhost' };
 const TEST_KEY = 'sk_test_0f1e2d3c4b5a69788796a5b4';

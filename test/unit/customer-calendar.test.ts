@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { changeCustomer, type Customer, type CustomerChange, mirrorCalendar } from '../../src/domain/customer.ts';
-import { calendarInForce, calendarsOf, type MirroredCalendar } from '../../src/domain/customer-calendar.ts';
-import { periodContaining } from '../../src/domain/period.ts';
-import type { HourCuts } from '../../src/domain/window.ts';
-import { DAY_MS } from '../../src/durations.ts';
+import { changeCustomer, type Customer, type CustomerChange, mirrorCalendar } from '../../src/customers/customer.ts';
+import { calendarInForce, calendarsOf, type MirroredCalendar } from '../../src/customers/customer-calendar.ts';
+import { periodContaining } from '../../src/customers/period.ts';
+import type { HourCuts } from '../../src/customers/window.ts';
+import { DAY_MS } from '../../src/platform/durations.ts';
 
 const ms = (text: string): number => Date.parse(text);
 const at = (text: string): Date => new Date(text);

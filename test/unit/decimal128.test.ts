@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { Decimal128 } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { parseSignedNumber } from '../../src/domain/quantity.ts';
-import { isZeroDecimal128, toDecimal128 } from '../../src/storage/decimal128.ts';
+import { parseSignedNumber } from '../../src/platform/quantity.ts';
+import { isZeroDecimal128, toDecimal128 } from '../../src/platform/mongo/decimal128.ts';
 
 const digits = (maxLength: number): fc.Arbitrary<string> => fc.stringMatching(new RegExp(`^[0-9]{1,${maxLength}}$`));
 

@@ -7,7 +7,7 @@ import { tellChange } from '../../scripts/lib/dev/happening.ts';
 import { renderInvitation } from '../../scripts/lib/dev/invitation.ts';
 import { dropExportedDev, toDevEnvironment } from '../../scripts/lib/dev/dev-environment.ts';
 import { instantAfter } from '../../scripts/lib/dev/span.ts';
-import { ForwardClock } from '../../src/clock.ts';
+import { ForwardClock } from '../../src/platform/clock.ts';
 import { tallystick } from '../support/command-line.ts';
 
 const at = (text: string): number => Date.parse(text);

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { decideDoubts } from '../../src/domain/doubt.ts';
-import { foldHour, type LedgerEntry } from '../../src/domain/ledger-entry.ts';
-import type { SubmissionState, SubmissionSubject } from '../../src/domain/submission.ts';
-import { HOUR_MS } from '../../src/durations.ts';
+import { decideDoubts } from '../../src/reconciliation/doubt.ts';
+import { foldHour, type LedgerEntry } from '../../src/submissions/ledger-entry.ts';
+import type { SubmissionState, SubmissionSubject } from '../../src/submissions/submission.ts';
+import { HOUR_MS } from '../../src/platform/durations.ts';
 
 type Line = readonly [state: SubmissionState, value: string, subject?: SubmissionSubject];
 

@@ -1,9 +1,9 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { fromCloudEvent } from '../../src/domain/cloud-event.ts';
-import { type EventBody, type EventInput, readEventInput } from '../../src/domain/event-input.ts';
-import { cutRejectedText, REJECTED_TEXT_BYTES_MAX, toRejectedText } from '../../src/domain/rejected-text.ts';
-import { DaemonError } from '../../src/errors.ts';
+import { fromCloudEvent } from '../../src/usage/cloud-event.ts';
+import { type EventBody, type EventInput, readEventInput } from '../../src/usage/event-input.ts';
+import { cutRejectedText, REJECTED_TEXT_BYTES_MAX, toRejectedText } from '../../src/usage/rejected-text.ts';
+import { DaemonError } from '../../src/platform/errors.ts';
 
 function read(text: string, body: Partial<EventBody> = {}): EventInput {
   return readEventInput({ mediaType: 'application/json', text, eventsMax: 3, ...body });

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { JSON_DEPTH_MAX, parseJson, repeatedNames } from '../../src/domain/exact-json.ts';
+import { JSON_DEPTH_MAX, parseJson, repeatedNames } from '../../src/platform/exact-json.ts';
 
 describe('exact JSON', () => {
   it('is everything that JSON.parse reads and that names nothing twice', () => {

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { daysOf } from '../../scripts/lib/explained-days.ts';
 import { type Explanation, renderExplanation } from '../../scripts/lib/explanation.ts';
 import { renderExplanationCsv } from '../../scripts/lib/explanation-csv.ts';
-import { addQuantities } from '../../src/domain/quantity.ts';
+import { addQuantities } from '../../src/platform/quantity.ts';
 
 const HOUR = '2026-11-20T07:00:00.000Z';
 const NEXT_HOUR = '2026-11-20T08:00:00.000Z';

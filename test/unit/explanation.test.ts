@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { renderCsv } from '../../scripts/lib/csv-table.ts';
-import { countedValue } from '../../src/domain/counted-value.ts';
-import { followFigure } from '../../src/domain/explained-figures.ts';
-import { type ExplainedLateUsage, type ExplainedSubmission, holdAgainst } from '../../src/domain/explanation.ts';
-import type { Aggregation } from '../../src/domain/meter.ts';
-import { parseStatedPeriod } from '../../src/domain/stated-period.ts';
+import { countedValue } from '../../src/usage/counted-value.ts';
+import { followFigure } from '../../src/explain/explained-figures.ts';
+import { type ExplainedLateUsage, type ExplainedSubmission, holdAgainst } from '../../src/explain/explanation.ts';
+import type { Aggregation } from '../../src/meters/meter.ts';
+import { parseStatedPeriod } from '../../src/aggregation/stated-period.ts';
 import { ms } from '../support/usage.ts';
 
 const RANGE = { fromMs: ms('2026-11-01T00:00:00Z'), toMs: ms('2026-12-01T00:00:00Z') };

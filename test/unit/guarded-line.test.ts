@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { judgeBilled, judgeSummary, usageLines, verdictOf } from '../../src/domain/guarded-line.ts';
-import type { Invoice, InvoiceLine } from '../../src/domain/invoice.ts';
+import { judgeBilled, judgeSummary, usageLines, verdictOf } from '../../src/invoice-guard/guarded-line.ts';
+import type { Invoice, InvoiceLine } from '../../src/mirror/invoice.ts';
 
 const FROM = new Date('2026-01-31T10:23:45Z');
 const TO = new Date('2026-02-28T10:23:45Z');

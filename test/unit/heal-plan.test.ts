@@ -10,10 +10,10 @@ import {
   planFigure,
   planHeal,
   stampOf,
-} from '../../src/domain/heal-plan.ts';
-import { foldByHour, foldHour, type LedgerEntry } from '../../src/domain/ledger-entry.ts';
-import { addQuantities, subtractQuantities } from '../../src/domain/quantity.ts';
-import { DAY_MS, HOUR_MS } from '../../src/durations.ts';
+} from '../../src/reconciliation/heal-plan.ts';
+import { foldByHour, foldHour, type LedgerEntry } from '../../src/submissions/ledger-entry.ts';
+import { addQuantities, subtractQuantities } from '../../src/platform/quantity.ts';
+import { DAY_MS, HOUR_MS } from '../../src/platform/durations.ts';
 
 const AT = Date.parse('2026-06-15T08:00:00Z');
 const NOW = AT + 14 * HOUR_MS;

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { changeCustomer } from '../../src/domain/customer.ts';
-import { idFault } from '../../src/domain/id-text.ts';
-import { changeMeter, type MeterChange } from '../../src/domain/meter-definition.ts';
-import { parseUsageEvent } from '../../src/domain/usage-event.ts';
-import { DAY_MS } from '../../src/durations.ts';
-import { parseAdjustment } from '../../src/domain/adjustment.ts';
+import { changeCustomer } from '../../src/customers/customer.ts';
+import { idFault } from '../../src/platform/id-text.ts';
+import { changeMeter, type MeterChange } from '../../src/meters/meter-definition.ts';
+import { parseUsageEvent } from '../../src/usage/usage-event.ts';
+import { DAY_MS } from '../../src/platform/durations.ts';
+import { parseAdjustment } from '../../src/usage/adjustment.ts';
 
 const NOW_MS = Date.parse('2026-11-21T05:30:00Z');
 const BOUNDS = { nowMs: NOW_MS, ageMsMax: 34 * DAY_MS };

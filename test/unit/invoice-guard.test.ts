@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { advanceKey, settleCall } from '../../src/domain/guard-call.ts';
+import { advanceKey, settleCall } from '../../src/invoice-guard/guard-call.ts';
 import {
   decideGuard,
   GUARD_STATES,
@@ -10,8 +10,8 @@ import {
   type GuardState,
   type InvoiceGuard,
   newGuard,
-} from '../../src/domain/invoice-guard.ts';
-import { MINUTE_MS } from '../../src/durations.ts';
+} from '../../src/invoice-guard/invoice-guard.ts';
+import { MINUTE_MS } from '../../src/platform/durations.ts';
 
 const CREATED_MS = Date.parse('2026-02-28T10:23:45Z');
 const FINALIZES_MS = CREATED_MS + 60 * MINUTE_MS;

@@ -1,7 +1,7 @@
 /** Which lines of invoices are shown beside a figure. */
 import { expect, it } from 'vitest';
-import type { Invoice } from '../../src/domain/invoice.ts';
-import { invoicesOf } from '../../src/domain/invoice-quantity.ts';
+import type { Invoice } from '../../src/mirror/invoice.ts';
+import { invoicesOf } from '../../src/explain/invoice-quantity.ts';
 
 const [from, to] = [new Date('2026-11-01T00:00:00Z'), new Date('2026-12-01T00:00:00Z')];
 const OF = { range: { fromMs: from.getTime(), toMs: to.getTime() }, stripeMeterIds: ['mtr_1'] };

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { ApiError } from '../../scripts/lib/api-client.ts';
-import { JOB_INPUTS, JOB_NAMES, readJobInput, readJobName } from '../../src/domain/job-input.ts';
-import { nearestName } from '../../src/domain/nearest-name.ts';
-import type { DaemonError } from '../../src/errors.ts';
+import { JOB_INPUTS, JOB_NAMES, readJobInput, readJobName } from '../../src/daemon/job-input.ts';
+import { nearestName } from '../../src/platform/nearest-name.ts';
+import type { DaemonError } from '../../src/platform/errors.ts';
 
 function refusalOf(work: () => unknown): DaemonError | undefined {
   try {

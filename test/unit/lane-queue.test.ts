@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { LaneQueue, type QueuedEntry } from '../../src/domain/lane-queue.ts';
-import type { OutboxEntry } from '../../src/domain/outbox-entry.ts';
-import { dueAtMsOf, spreadSpanMs, SPREAD_MS_MAX } from '../../src/domain/pacing.ts';
-import { MINUTE_MS } from '../../src/durations.ts';
+import { LaneQueue, type QueuedEntry } from '../../src/submissions/lane-queue.ts';
+import type { OutboxEntry } from '../../src/submissions/outbox-entry.ts';
+import { dueAtMsOf, spreadSpanMs, SPREAD_MS_MAX } from '../../src/submissions/pacing.ts';
+import { MINUTE_MS } from '../../src/platform/durations.ts';
 
 function queued(lane: string, timestampMs: number): QueuedEntry<string> {
   const entry = { identifier: `${lane}${timestampMs}`, timestampMs } as OutboxEntry;

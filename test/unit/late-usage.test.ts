@@ -1,15 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import type { BillingCustomer } from '../../src/domain/billing-customer.ts';
-import { CALENDAR_MONTH } from '../../src/domain/period.ts';
-import { asUnit, isReshapedHour, movesUsage, unsureOfHour } from '../../src/domain/layout-correction.ts';
+import type { BillingCustomer } from '../../src/customers/billing-customer.ts';
+import { CALENDAR_MONTH } from '../../src/customers/period.ts';
+import { asUnit, isReshapedHour, movesUsage, unsureOfHour } from '../../src/submissions/layout-correction.ts';
 import {
   billingWithOpenPeriod,
   type FinalMeterPeriod,
   isCountedAfter,
   lateIdentifier,
   latenessOf,
-} from '../../src/domain/late-usage.ts';
-import { type PlannableRow, planRow } from '../../src/domain/submission-plan.ts';
+} from '../../src/submissions/late-usage.ts';
+import { type PlannableRow, planRow } from '../../src/submissions/submission-plan.ts';
 import { ms } from '../support/usage.ts';
 
 const NOW_MS = ms('2026-06-15T12:40:00Z');

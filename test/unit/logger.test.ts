@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { DaemonError } from '../../src/errors.ts';
-import { createLogger } from '../../src/logger.ts';
+import { DaemonError } from '../../src/platform/errors.ts';
+import { createLogger } from '../../src/platform/logger.ts';
 
 function linesOf(write: (log: ReturnType<typeof createLogger>) => void): Record<string, unknown>[] {
   const lines: string[] = [];

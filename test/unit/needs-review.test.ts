@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { findFailingJobs, findOverdueJobs } from '../../src/domain/late-jobs.ts';
-import { type ReviewFact, toReviewItem } from '../../src/domain/needs-review.ts';
-import { findStillBell } from '../../src/domain/standstill.ts';
+import { findFailingJobs, findOverdueJobs } from '../../src/daemon/late-jobs.ts';
+import { type ReviewFact, toReviewItem } from '../../src/daemon/needs-review.ts';
+import { findStillBell } from '../../src/daemon/standstill.ts';
 
 const HOUR_MS = 3_600_000;
 

@@ -13,7 +13,7 @@ import {
   parseSignedNumber,
   significantDigits,
   subtractQuantities,
-} from '../../src/domain/quantity.ts';
+} from '../../src/platform/quantity.ts';
 
 /** Any quantity an event may have, as the sender may write it. */
 const quantityText = fc

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { ManualClock } from '../../src/clock.ts';
-import { RateLimit, tokensOfBytes } from '../../src/http/rate-limit.ts';
+import { ManualClock } from '../../src/platform/clock.ts';
+import { RateLimit, tokensOfBytes } from '../../src/platform/http/rate-limit.ts';
 
 describe('a rate limit', () => {
   it('charges what is known so far, and corrects it as more becomes known', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { foldHour, type LedgerEntry } from '../../src/domain/ledger-entry.ts';
+import { foldHour, type LedgerEntry } from '../../src/submissions/ledger-entry.ts';
 import {
   type DifferingHour,
   differingHours,
@@ -8,8 +8,8 @@ import {
   judge,
   type LedgerFigures,
   settleHour,
-} from '../../src/domain/reconciliation.ts';
-import { HOUR_MS, MINUTE_MS } from '../../src/durations.ts';
+} from '../../src/reconciliation/reconciliation.ts';
+import { HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
 
 const AT = Date.parse('2026-06-15T08:00:00Z');
 const RULE = { lagMaxMs: 12 * HOUR_MS, rereadMs: 10 * MINUTE_MS };

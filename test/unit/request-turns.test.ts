@@ -2,8 +2,8 @@
 import { createServer, type IncomingMessage } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { describe, expect, it } from 'vitest';
-import { TURN_MS_MAX } from '../../src/event-loop.ts';
-import { takeRequestsInTurns } from '../../src/http/request-turns.ts';
+import { TURN_MS_MAX } from '../../src/platform/event-loop.ts';
+import { takeRequestsInTurns } from '../../src/platform/http/request-turns.ts';
 
 /** A server whose every request works longer than a turn; it notes in which turn of the event loop it was begun. */
 async function withBusyServer(use: (lent: { port: number; begun: { path: string; turn: number }[] }) => Promise<void>) {

@@ -4,8 +4,8 @@ import {
   findSilentConditions,
   type SeenValue,
   valuesToLookFor,
-} from '../../src/domain/silent-condition.ts';
-import type { PropertyValue } from '../../src/domain/usage-event.ts';
+} from '../../src/usage/silent-condition.ts';
+import type { PropertyValue } from '../../src/usage/usage-event.ts';
 
 const number = (text: string): PropertyValue => ({ number: text });
 const meter = (...values: PropertyValue[]) => ({

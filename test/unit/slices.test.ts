@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { bySlices, SLICE_BYTES_MAX, SLICE_ITEMS_MAX, slicesOf } from '../../src/storage/slices.ts';
+import { bySlices, SLICE_BYTES_MAX, SLICE_ITEMS_MAX, slicesOf } from '../../src/platform/mongo/slices.ts';
 
 describe('slices of a list', () => {
   it('hold every item once, in order, and none is empty', () => {

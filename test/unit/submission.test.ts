@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { firstLookAtMs, nextLookAtMs, REPLACEMENTS_MAX } from '../../src/domain/mending.ts';
+import { firstLookAtMs, nextLookAtMs, REPLACEMENTS_MAX } from '../../src/submissions/mending.ts';
 import {
   changeFor,
   idempotencyKeyFor,
@@ -15,8 +15,8 @@ import {
   SUBMISSION_STATES,
   type SubmissionChange,
   type SubmissionState,
-} from '../../src/domain/submission.ts';
-import { HOUR_MS } from '../../src/durations.ts';
+} from '../../src/submissions/submission.ts';
+import { HOUR_MS } from '../../src/platform/durations.ts';
 
 /** Every way out of every state. */
 const WAYS: Readonly<Record<SubmissionState, Partial<Record<SubmissionChange, SubmissionState>>>> = {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { finalPeriods, type Invoice } from '../../src/domain/invoice.ts';
-import { periodContaining } from '../../src/domain/period.ts';
-import { mirroredCalendar, type Subscription, type SubscriptionItem } from '../../src/domain/subscription.ts';
-import { readRejectionReport } from '../../src/domain/webhook-rejections.ts';
+import { finalPeriods, type Invoice } from '../../src/mirror/invoice.ts';
+import { periodContaining } from '../../src/customers/period.ts';
+import { mirroredCalendar, type Subscription, type SubscriptionItem } from '../../src/mirror/subscription.ts';
+import { readRejectionReport } from '../../src/webhooks/webhook-rejections.ts';
 
 const at = (text: string): Date => new Date(text);
 const ms = (text: string): number => Date.parse(text);

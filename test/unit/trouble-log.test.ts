@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { ManualClock } from '../../src/clock.ts';
-import { TroubleLog } from '../../src/trouble-log.ts';
+import { ManualClock } from '../../src/platform/clock.ts';
+import { TroubleLog } from '../../src/platform/trouble-log.ts';
 
 function listen(): { lines: [string, object, string][]; troubles: TroubleLog; clock: ManualClock } {
   const lines: [string, object, string][] = [];

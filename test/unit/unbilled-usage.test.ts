@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import type { Invoice, InvoiceLine } from '../../src/domain/invoice.ts';
-import { mirroredCalendar, type Subscription, type SubscriptionItem } from '../../src/domain/subscription.ts';
-import { type BillingAtStripe, unbilledSpans } from '../../src/domain/unbilled-usage.ts';
+import type { Invoice, InvoiceLine } from '../../src/mirror/invoice.ts';
+import { mirroredCalendar, type Subscription, type SubscriptionItem } from '../../src/mirror/subscription.ts';
+import { type BillingAtStripe, unbilledSpans } from '../../src/reconciliation/unbilled-usage.ts';
 
 const at = (text: string): Date => new Date(text);
 const ms = (text: string): number => Date.parse(text);

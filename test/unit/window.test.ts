@@ -1,8 +1,8 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { CALENDAR_MONTH, periodContaining } from '../../src/domain/period.ts';
-import { epochHourOf, type HourCuts, windowsOfHour } from '../../src/domain/window.ts';
-import { HOUR_MS } from '../../src/durations.ts';
+import { CALENDAR_MONTH, periodContaining } from '../../src/customers/period.ts';
+import { epochHourOf, type HourCuts, windowsOfHour } from '../../src/customers/window.ts';
+import { HOUR_MS } from '../../src/platform/durations.ts';
 
 const ms = (text: string): number => Date.parse(text);
 const monthly = (anchor: string): HourCuts['calendar'] => ({ anchorMs: ms(anchor), interval: 'month' });

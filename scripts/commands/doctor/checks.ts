@@ -1,5 +1,5 @@
 import { type Config, configFaults, loadConfig } from '../../../src/config.ts';
-import { REVIEW_AREAS } from '../../../src/domain/needs-review.ts';
+import { REVIEW_AREAS } from '../../../src/daemon/needs-review.ts';
 import { toCommandError } from '../../lib/command-error.ts';
 import { EXIT } from '../../lib/exit-codes.ts';
 import type { Check, Problem } from './check.ts';

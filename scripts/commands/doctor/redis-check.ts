@@ -1,7 +1,7 @@
-import { queuePrefix } from '../../../src/queue/job-queue.ts';
-import { withRedisOnce } from '../../../src/redis/connection.ts';
-import { readMemoryPolicy } from '../../../src/redis/redis-policy.ts';
-import { probeKey, probeWrite } from '../../../src/redis/write-probe.ts';
+import { queuePrefix } from '../../../src/platform/queue/job-queue.ts';
+import { withRedisOnce } from '../../../src/platform/redis/connection.ts';
+import { readMemoryPolicy } from '../../../src/platform/redis/redis-policy.ts';
+import { probeKey, probeWrite } from '../../../src/platform/redis/write-probe.ts';
 import { EXIT } from '../../lib/exit-codes.ts';
 import type { CheckContext, Problem } from './check.ts';
 

@@ -5,16 +5,16 @@ import {
   type RestoredProgress,
   type UncomparedPair,
   type UnknownUsage,
-} from '../../../jobs/compare-restored.ts';
-import { systemClock } from '../../../src/clock.ts';
+} from '../../../src/reconciliation/compare-restored.ts';
+import { systemClock } from '../../../src/platform/clock.ts';
 import { loadConfig } from '../../../src/config.ts';
-import { createLogger } from '../../../src/logger.ts';
-import { openRedis } from '../../../src/redis/connection.ts';
-import { openDatabase } from '../../../src/storage/database.ts';
-import { compareRestoredDeps } from '../../../src/wiring/compare-restored.ts';
-import { type JobParts, requireStripe } from '../../../src/wiring/job-parts.ts';
-import { openStores } from '../../../src/wiring/stores.ts';
-import { openStripeSide } from '../../../src/wiring/stripe-side.ts';
+import { createLogger } from '../../../src/platform/logger.ts';
+import { openRedis } from '../../../src/platform/redis/connection.ts';
+import { openDatabase } from '../../../src/platform/mongo/database.ts';
+import { compareRestoredDeps } from '../../../src/daemon/compare-restored.ts';
+import { type JobParts, requireStripe } from '../../../src/daemon/job-parts.ts';
+import { openStores } from '../../../src/daemon/stores.ts';
+import { openStripeSide } from '../../../src/daemon/stripe-side.ts';
 import { CommandError, interrupted } from '../../lib/command-error.ts';
 import { EXIT, type ExitCode } from '../../lib/exit-codes.ts';
 import type { Output } from '../../lib/output.ts';

@@ -1,4 +1,4 @@
-import { SubscriptionMirror } from '../../../src/storage/subscriptions.ts';
+import { SubscriptionMirror } from '../../../src/mirror/subscriptions-store.ts';
 import { EXIT } from '../../lib/exit-codes.ts';
 import type { CheckContext, Problem } from './check.ts';
 import { withDatabase } from './with-database.ts';

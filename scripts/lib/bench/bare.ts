@@ -1,11 +1,11 @@
 /** What the daemon is held against: the driver alone, on collections laid out like ours. */
-import { buildApp } from '../../../src/http/app.ts';
-import { Metrics } from '../../../src/http/metrics.ts';
-import { createLogger } from '../../../src/logger.ts';
-import { parseUsageEvent } from '../../../src/domain/usage-event.ts';
-import { type Database, openDatabase } from '../../../src/storage/database.ts';
-import { toUsageEventDocument, USAGE_EVENTS, type UsageEventDocument } from '../../../src/storage/usage-events.ts';
-import { systemClock } from '../../../src/clock.ts';
+import { buildApp } from '../../../src/platform/http/app.ts';
+import { Metrics } from '../../../src/platform/http/metrics.ts';
+import { createLogger } from '../../../src/platform/logger.ts';
+import { parseUsageEvent } from '../../../src/usage/usage-event.ts';
+import { type Database, openDatabase } from '../../../src/platform/mongo/database.ts';
+import { toUsageEventDocument, USAGE_EVENTS, type UsageEventDocument } from '../../../src/usage/usage-events-store.ts';
+import { systemClock } from '../../../src/platform/clock.ts';
 import { eventOf, type EventSeries } from './event-series.ts';
 import type { RoleWork } from '../child.ts';
 

@@ -1,4 +1,4 @@
-import type { Database } from '../../../src/storage/database.ts';
+import type { Database } from '../../../src/platform/mongo/database.ts';
 
 /** Writes out what mongod holds unwritten, so that what is measured next does not pay for what went before. */
 export async function checkpoint({ db }: Database): Promise<void> {

@@ -1,5 +1,5 @@
 /** Made-up usage: the event of an index is always the same, so that it can be sent again. */
-import type { UsageEvent } from '../../../src/domain/usage-event.ts';
+import type { UsageEvent } from '../../../src/usage/usage-event.ts';
 
 export interface EventSeries {
   /** When the event with index 0 occurred, UTC milliseconds. */

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { CustomerHour } from '../../../src/domain/derivation-plan.ts';
-import { epochHourOf } from '../../../src/domain/window.ts';
-import { DIRTY_HOURS } from '../../../src/storage/dirty-hours.ts';
-import type { Database } from '../../../src/storage/database.ts';
+import type { CustomerHour } from '../../../src/aggregation/derivation-plan.ts';
+import { epochHourOf } from '../../../src/customers/window.ts';
+import { DIRTY_HOURS } from '../../../src/aggregation/dirty-hours-store.ts';
+import type { Database } from '../../../src/platform/mongo/database.ts';
 import { customerOf, type EventSeries } from './event-series.ts';
 import { checkpoint } from './checkpoint.ts';
 import { aggregate, type RunCost, saveMeters } from './measure-aggregation.ts';

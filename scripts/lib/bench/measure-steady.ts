@@ -1,5 +1,5 @@
-import { USAGE_EVENTS } from '../../../src/storage/usage-events.ts';
-import type { Database } from '../../../src/storage/database.ts';
+import { USAGE_EVENTS } from '../../../src/usage/usage-events-store.ts';
+import type { Database } from '../../../src/platform/mongo/database.ts';
 import { memoryOf } from './processes.ts';
 import { atMost, type Figure, median, perSecond } from './report.ts';
 import { recentSeries } from './series.ts';

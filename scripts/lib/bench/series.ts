@@ -1,4 +1,4 @@
-import { DAY_MS, HOUR_MS } from '../../../src/durations.ts';
+import { DAY_MS, HOUR_MS } from '../../../src/platform/durations.ts';
 import type { EventSeries } from './event-series.ts';
 
 /** An event each 100 µs, begun so long ago that millions of them lie in the past. */

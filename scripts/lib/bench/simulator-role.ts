@@ -1,6 +1,6 @@
 /** The simulated Stripe of a benchmark, in a process of its own. */
-import { type Simulator, startSimulator } from '../../../src/simulator/simulator.ts';
-import type { FaultPlan } from '../../../src/simulator/faults.ts';
+import { type Simulator, startSimulator } from '../../../packages/stripe-double/src/simulator.ts';
+import type { FaultPlan } from '../../../packages/stripe-double/src/faults.ts';
 import type { RoleWork } from '../child.ts';
 
 /** What the benchmark asks of the simulator; one of them at a time. */

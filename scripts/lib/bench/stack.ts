@@ -1,11 +1,11 @@
 /** Servers and processes of one part, ended with it. */
-import { readEmbeddedEnvironment } from '../../../src/embedded/environment.ts';
-import { startEmbeddedMongo } from '../../../src/embedded/mongo.ts';
-import { startEmbeddedRedis } from '../../../src/embedded/redis.ts';
-import { resolveMongod } from '../../../src/embedded/resolve-mongod.ts';
-import { resolveRedis } from '../../../src/embedded/resolve-redis.ts';
-import { type Database, openDatabase } from '../../../src/storage/database.ts';
-import { ensureIndexes } from '../../../src/storage/indexes.ts';
+import { readEmbeddedEnvironment } from '../../../packages/dev-services/src/environment.ts';
+import { startEmbeddedMongo } from '../../../packages/dev-services/src/mongo.ts';
+import { startEmbeddedRedis } from '../../../packages/dev-services/src/redis.ts';
+import { resolveMongod } from '../../../packages/dev-services/src/resolve-mongod.ts';
+import { resolveRedis } from '../../../packages/dev-services/src/resolve-redis.ts';
+import { type Database, openDatabase } from '../../../src/platform/mongo/database.ts';
+import { ensureIndexes } from '../../../src/daemon/indexes-store.ts';
 import { Child } from '../child.ts';
 import type { LoadOrder, LoadResult } from './load.ts';
 import { BENCH_KEY } from './simulator-role.ts';

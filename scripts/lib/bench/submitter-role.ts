@@ -1,14 +1,14 @@
 /** The submitting job in a process of its own, so that its memory can be read. */
 import { setMaxListeners } from 'node:events';
-import { systemClock } from '../../../src/clock.ts';
+import { systemClock } from '../../../src/platform/clock.ts';
 import { loadConfig } from '../../../src/config.ts';
-import { ATTEMPT_SPAN_MS_MAX } from '../../../src/domain/submission.ts';
-import { createLogger } from '../../../src/logger.ts';
-import { openRedis } from '../../../src/redis/connection.ts';
-import { openDatabase } from '../../../src/storage/database.ts';
-import { jobHandlers } from '../../../src/wiring/job-handlers.ts';
-import { openStores } from '../../../src/wiring/stores.ts';
-import { openStripeSide } from '../../../src/wiring/stripe-side.ts';
+import { ATTEMPT_SPAN_MS_MAX } from '../../../src/submissions/submission.ts';
+import { createLogger } from '../../../src/platform/logger.ts';
+import { openRedis } from '../../../src/platform/redis/connection.ts';
+import { openDatabase } from '../../../src/platform/mongo/database.ts';
+import { jobHandlers } from '../../../src/daemon/job-handlers.ts';
+import { openStores } from '../../../src/daemon/stores.ts';
+import { openStripeSide } from '../../../src/daemon/stripe-side.ts';
 import type { RoleWork } from '../child.ts';
 
 export interface JobOrder {

@@ -1,4 +1,4 @@
-import { equalQuantities } from '../../../src/domain/quantity.ts';
+import { equalQuantities } from '../../../src/platform/quantity.ts';
 import type { ApiClient } from '../api-client.ts';
 import { type Column, renderTable } from '../table.ts';
 import type { Flights } from './flights.ts';

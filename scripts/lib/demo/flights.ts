@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { DAY_MS } from '../../../src/durations.ts';
+import { DAY_MS } from '../../../src/platform/durations.ts';
 import { CommandError } from '../command-error.ts';
 import { type EventLine, openEventFile } from '../event-file.ts';
 import { shiftEventText, shiftInstant } from '../shift-event.ts';

@@ -1,5 +1,5 @@
-import { HOUR_MS } from '../../../src/durations.ts';
-import type { JobName } from '../../../src/domain/job-input.ts';
+import { HOUR_MS } from '../../../src/platform/durations.ts';
+import type { JobName } from '../../../src/daemon/job-input.ts';
 import type { ApiClient } from '../api-client.ts';
 import { runJob } from '../job-run.ts';
 import type { SimulatorClient } from '../simulator-client.ts';

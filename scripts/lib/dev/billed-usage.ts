@@ -1,4 +1,4 @@
-import { compareQuantities } from '../../../src/domain/quantity.ts';
+import { compareQuantities } from '../../../src/platform/quantity.ts';
 import type { ApiClient } from '../api-client.ts';
 import { type BilledLine, listBilledLines } from './stripe-objects.ts';
 

@@ -1,8 +1,8 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
-import type { ForwardClock } from '../../../src/clock.ts';
-import { DAY_MS } from '../../../src/durations.ts';
+import type { ForwardClock } from '../../../src/platform/clock.ts';
+import { DAY_MS } from '../../../src/platform/durations.ts';
 import { SimulatorClient } from '../simulator-client.ts';
 
 export interface DevControl {

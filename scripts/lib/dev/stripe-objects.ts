@@ -1,4 +1,4 @@
-import { DAY_MS } from '../../../src/durations.ts';
+import { DAY_MS } from '../../../src/platform/durations.ts';
 import { openStripe, toStripeDecimal } from '../../../src/stripe/client.ts';
 import { SIMULATOR_KEY } from '../local-stack.ts';
 

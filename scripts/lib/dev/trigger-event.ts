@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { THIN_TYPES, type WebhookKind } from '../../../src/domain/webhook.ts';
+import { THIN_TYPES, type WebhookKind } from '../../../src/webhooks/webhook.ts';
 import { CommandError } from '../command-error.ts';
 import type { SimulatorClient } from '../simulator-client.ts';
 import { findMeter, findSubscription, makeSubscription } from './stripe-objects.ts';

@@ -1,4 +1,4 @@
-import type { Database } from '../../../src/storage/database.ts';
+import type { Database } from '../../../src/platform/mongo/database.ts';
 import { type LedgerChange, tellChange, TOLD_COLLECTIONS } from './happening.ts';
 
 /** Lines a second; what is beyond them is counted. */

@@ -1,5 +1,5 @@
 import { Check, Errors } from 'typebox/schema';
-import { SeededRandom } from '../../../src/simulator/random.ts';
+import { SeededRandom } from '../../../packages/stripe-double/src/random.ts';
 import { type FuzzRequest, type Intent, makeRequest } from './fuzz-request.ts';
 import { JsonValues } from './json-values.ts';
 import { type JsonSchema, type OpenApiDocument, type Operation, operationsOf } from './open-api.ts';

@@ -1,4 +1,4 @@
-import type { SeededRandom } from '../../../src/simulator/random.ts';
+import type { SeededRandom } from '../../../packages/stripe-double/src/random.ts';
 import type { JsonSchema } from './open-api.ts';
 
 /** Texts among which one matches most patterns and means something to most fields. */

@@ -1,4 +1,4 @@
-import { HOUR_MS } from '../../../src/durations.ts';
+import { HOUR_MS } from '../../../src/platform/durations.ts';
 import { openStripe } from '../../../src/stripe/client.ts';
 import { ApiClient } from '../api-client.ts';
 import { runJob } from '../job-run.ts';

@@ -1,6 +1,6 @@
-import { type BillingCustomer, billingPeriodOf } from '../../../src/domain/billing-customer.ts';
-import type { Period } from '../../../src/domain/period.ts';
-import { addQuantities, equalQuantities, type Quantity } from '../../../src/domain/quantity.ts';
+import { type BillingCustomer, billingPeriodOf } from '../../../src/customers/billing-customer.ts';
+import type { Period } from '../../../src/customers/period.ts';
+import { addQuantities, equalQuantities, type Quantity } from '../../../src/platform/quantity.ts';
 import { CountedEvents, latestFigure } from './counted-events.ts';
 import type { FigureScope } from './facts.ts';
 import type { Ledger } from './ledger.ts';

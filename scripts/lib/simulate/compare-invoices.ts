@@ -1,6 +1,6 @@
-import { billingPeriodOf, type BillingCustomer } from '../../../src/domain/billing-customer.ts';
-import { isAdditive } from '../../../src/domain/meter.ts';
-import type { Period } from '../../../src/domain/period.ts';
+import { billingPeriodOf, type BillingCustomer } from '../../../src/customers/billing-customer.ts';
+import { isAdditive } from '../../../src/meters/meter.ts';
+import type { Period } from '../../../src/customers/period.ts';
 import {
   addQuantities,
   canonicalQuantity,
@@ -8,9 +8,9 @@ import {
   equalQuantities,
   type Quantity,
   subtractQuantities,
-} from '../../../src/domain/quantity.ts';
-import { type EpochHour, epochHourOf } from '../../../src/domain/window.ts';
-import type { Invoice, InvoiceLine } from '../../../src/simulator/billing/invoice-object.ts';
+} from '../../../src/platform/quantity.ts';
+import { type EpochHour, epochHourOf } from '../../../src/customers/window.ts';
+import type { Invoice, InvoiceLine } from '../../../packages/stripe-double/src/billing/invoice-object.ts';
 import { toText } from './compare-halves.ts';
 import { CountedEvents, latestFigure } from './counted-events.ts';
 import type { FigureScope } from './facts.ts';

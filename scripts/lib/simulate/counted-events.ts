@@ -1,6 +1,6 @@
-import { isWithin, type Period } from '../../../src/domain/period.ts';
-import { addQuantities, canonicalQuantity, type Quantity } from '../../../src/domain/quantity.ts';
-import type { ReceivedMeterEvent } from '../../../src/simulator/usage.ts';
+import { isWithin, type Period } from '../../../src/customers/period.ts';
+import { addQuantities, canonicalQuantity, type Quantity } from '../../../src/platform/quantity.ts';
+import type { ReceivedMeterEvent } from '../../../packages/stripe-double/src/usage.ts';
 import type { ListedFigure } from './ledger.ts';
 import type { World } from './world.ts';
 

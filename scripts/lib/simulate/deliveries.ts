@@ -1,4 +1,4 @@
-import type { WebhookKind } from '../../../src/domain/webhook.ts';
+import type { WebhookKind } from '../../../src/webhooks/webhook.ts';
 import type { Dice } from './dice.ts';
 import type { World } from './world.ts';
 

@@ -1,4 +1,4 @@
-import { SeededRandom } from '../../../src/simulator/random.ts';
+import { SeededRandom } from '../../../packages/stripe-double/src/random.ts';
 
 /** What one seed throws. */
 export class Dice {

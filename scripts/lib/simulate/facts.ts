@@ -1,6 +1,6 @@
-import type { AdjustmentInput } from '../../../src/domain/adjustment.ts';
-import { isWithin, type Period } from '../../../src/domain/period.ts';
-import { addQuantities, canonicalQuantity, compareQuantities, type Quantity } from '../../../src/domain/quantity.ts';
+import type { AdjustmentInput } from '../../../src/usage/adjustment.ts';
+import { isWithin, type Period } from '../../../src/customers/period.ts';
+import { addQuantities, canonicalQuantity, compareQuantities, type Quantity } from '../../../src/platform/quantity.ts';
 import type { SentEvent as MilledEvent } from '../torture/usage-mill.ts';
 import type { WeekMeter } from './meters.ts';
 

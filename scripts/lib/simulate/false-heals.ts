@@ -1,6 +1,6 @@
-import { addQuantities, canonicalQuantity, equalQuantities, type Quantity } from '../../../src/domain/quantity.ts';
-import { epochHourOf } from '../../../src/domain/window.ts';
-import type { MeterSubmissionDocument } from '../../../src/storage/meter-submissions.ts';
+import { addQuantities, canonicalQuantity, equalQuantities, type Quantity } from '../../../src/platform/quantity.ts';
+import { epochHourOf } from '../../../src/customers/window.ts';
+import type { MeterSubmissionDocument } from '../../../src/submissions/meter-submissions-store.ts';
 import type { World } from './world.ts';
 
 /**

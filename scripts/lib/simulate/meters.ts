@@ -1,4 +1,4 @@
-import type { Aggregation } from '../../../src/domain/meter.ts';
+import type { Aggregation } from '../../../src/meters/meter.ts';
 import { openStripe } from '../../../src/stripe/client.ts';
 import { meterBody } from '../torture/target.ts';
 import type { Dice } from './dice.ts';

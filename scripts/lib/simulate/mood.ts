@@ -1,5 +1,5 @@
-import { HOUR_MS } from '../../../src/durations.ts';
-import { type FaultPlan, faultKinds } from '../../../src/simulator/faults.ts';
+import { HOUR_MS } from '../../../src/platform/durations.ts';
+import { type FaultPlan, faultKinds } from '../../../packages/stripe-double/src/faults.ts';
 import type { Dice } from './dice.ts';
 import type { World } from './world.ts';
 

@@ -1,8 +1,8 @@
-import { readEmbeddedEnvironment } from '../../../src/embedded/environment.ts';
-import { startEmbeddedMongo } from '../../../src/embedded/mongo.ts';
-import { resolveMongod } from '../../../src/embedded/resolve-mongod.ts';
-import { openDatabase } from '../../../src/storage/database.ts';
-import { ensureIndexes } from '../../../src/storage/indexes.ts';
+import { readEmbeddedEnvironment } from '../../../packages/dev-services/src/environment.ts';
+import { startEmbeddedMongo } from '../../../packages/dev-services/src/mongo.ts';
+import { resolveMongod } from '../../../packages/dev-services/src/resolve-mongod.ts';
+import { openDatabase } from '../../../src/platform/mongo/database.ts';
+import { ensureIndexes } from '../../../src/daemon/indexes-store.ts';
 import type { RoleWork } from '../child.ts';
 import { simulateSeed } from './simulate-seed.ts';
 

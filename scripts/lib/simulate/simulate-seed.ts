@@ -1,7 +1,7 @@
-import { IN_FLIGHT_STATES } from '../../../src/domain/submission.ts';
-import { DAY_MS, HOUR_MS } from '../../../src/durations.ts';
-import type { Invoice } from '../../../src/simulator/billing/invoice-object.ts';
-import type { Database } from '../../../src/storage/database.ts';
+import { IN_FLIGHT_STATES } from '../../../src/submissions/submission.ts';
+import { DAY_MS, HOUR_MS } from '../../../src/platform/durations.ts';
+import type { Invoice } from '../../../packages/stripe-double/src/billing/invoice-object.ts';
+import type { Database } from '../../../src/platform/mongo/database.ts';
 import { compareHalves } from './compare-halves.ts';
 import { compareInvoices } from './compare-invoices.ts';
 import { FalseHeals } from './false-heals.ts';

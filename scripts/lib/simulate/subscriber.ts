@@ -1,4 +1,4 @@
-import { DAY_MS } from '../../../src/durations.ts';
+import { DAY_MS } from '../../../src/platform/durations.ts';
 import { openStripe } from '../../../src/stripe/client.ts';
 import type { Dice } from './dice.ts';
 import type { WeekMeter } from './meters.ts';

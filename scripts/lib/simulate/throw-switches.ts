@@ -1,5 +1,5 @@
-import { DAY_MS, HOUR_MS } from '../../../src/durations.ts';
-import type { Switches } from '../../../src/simulator/switches.ts';
+import { DAY_MS, HOUR_MS } from '../../../src/platform/durations.ts';
+import type { Switches } from '../../../packages/stripe-double/src/switches.ts';
 import type { Dice } from './dice.ts';
 
 /** Where Stripe's behaviour is a setting or is not established: either way, for the whole of a week. */

@@ -1,5 +1,5 @@
-import { DAY_MS, HOUR_MS } from '../../../src/durations.ts';
-import type { Switches } from '../../../src/simulator/switches.ts';
+import { DAY_MS, HOUR_MS } from '../../../src/platform/durations.ts';
+import type { Switches } from '../../../packages/stripe-double/src/switches.ts';
 import { createStripeCustomer } from '../torture/target.ts';
 import { Deliveries } from './deliveries.ts';
 import { Dice } from './dice.ts';

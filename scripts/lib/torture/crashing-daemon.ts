@@ -1,4 +1,4 @@
-import { onBoundary } from '../../../src/boundary.ts';
+import { onBoundary } from '../../../src/platform/boundary.ts';
 import { loadConfig } from '../../../src/config.ts';
 import { startDaemon } from '../../../src/daemon.ts';
 

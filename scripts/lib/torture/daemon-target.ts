@@ -1,4 +1,4 @@
-import type { Database } from '../../../src/storage/database.ts';
+import type { Database } from '../../../src/platform/mongo/database.ts';
 import { type ApiAnswer, ApiClient } from '../api-client.ts';
 import { CommandError } from '../command-error.ts';
 import { EXIT } from '../exit-codes.ts';

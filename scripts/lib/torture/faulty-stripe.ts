@@ -1,4 +1,4 @@
-import { HOUR_MS, MINUTE_MS } from '../../../src/durations.ts';
+import { HOUR_MS, MINUTE_MS } from '../../../src/platform/durations.ts';
 import { settleAndCompare } from './target.ts';
 import type { InProcessPopulation } from './stack.ts';
 import type { SentEvent } from './usage-mill.ts';

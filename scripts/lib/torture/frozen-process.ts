@@ -1,4 +1,4 @@
-import { HOUR_MS } from '../../../src/durations.ts';
+import { HOUR_MS } from '../../../src/platform/durations.ts';
 import type { DaemonPopulation } from './stack.ts';
 import { settleAndCompare } from './target.ts';
 

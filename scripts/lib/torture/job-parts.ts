@@ -1,17 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import type { Clock } from '../../../src/clock.ts';
+import type { Clock } from '../../../src/platform/clock.ts';
 import { type Config, loadConfig } from '../../../src/config.ts';
-import { createLogger } from '../../../src/logger.ts';
-import type { Database } from '../../../src/storage/database.ts';
+import { createLogger } from '../../../src/platform/logger.ts';
+import type { Database } from '../../../src/platform/mongo/database.ts';
 import { openStripe } from '../../../src/stripe/client.ts';
-import { EventSummaries } from '../../../src/stripe/event-summaries.ts';
-import { MeterEventAdjustments } from '../../../src/stripe/meter-event-adjustments.ts';
-import { MeterEvents } from '../../../src/stripe/meter-events.ts';
-import { StripeMeters } from '../../../src/stripe/meters.ts';
-import { openStripeObjects } from '../../../src/stripe/objects.ts';
+import { EventSummaries } from '../../../src/reconciliation/event-summaries-stripe.ts';
+import { MeterEventAdjustments } from '../../../src/submissions/meter-event-adjustments-stripe.ts';
+import { MeterEvents } from '../../../src/submissions/meter-events-stripe.ts';
+import { StripeMeters } from '../../../src/meters/meters-stripe.ts';
+import { openStripeObjects } from '../../../src/daemon/objects-stripe.ts';
 import { StripeWrites } from '../../../src/stripe/writes.ts';
-import type { JobParts } from '../../../src/wiring/job-parts.ts';
-import { openStores } from '../../../src/wiring/stores.ts';
+import type { JobParts } from '../../../src/daemon/job-parts.ts';
+import { openStores } from '../../../src/daemon/stores.ts';
 
 /** What differs from production: nothing waits for lags that the simulator does not have, and any heal is allowed. */
 export const TORTURE_SETTINGS: Readonly<Record<string, string>> = {

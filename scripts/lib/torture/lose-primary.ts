@@ -1,5 +1,5 @@
-import type { EmbeddedMongo, EmbeddedMongoNode } from '../../../src/embedded/mongo.ts';
-import type { Database } from '../../../src/storage/database.ts';
+import type { EmbeddedMongo, EmbeddedMongoNode } from '../../../packages/dev-services/src/mongo.ts';
+import type { Database } from '../../../src/platform/mongo/database.ts';
 import { Load, pause } from './load.ts';
 import type { DaemonPopulation } from './stack.ts';
 import { letTimePass, settleAndCompare } from './target.ts';

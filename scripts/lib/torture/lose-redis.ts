@@ -1,4 +1,4 @@
-import type { EmbeddedRedis } from '../../../src/embedded/redis.ts';
+import type { EmbeddedRedis } from '../../../packages/dev-services/src/redis.ts';
 import { Load, pause } from './load.ts';
 import type { DaemonPopulation } from './stack.ts';
 import { settleAndCompare } from './target.ts';

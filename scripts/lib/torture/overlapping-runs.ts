@@ -1,5 +1,5 @@
-import { aggregateUsage } from '../../../jobs/aggregate-usage.ts';
-import { inDerivationRun } from '../../../src/storage/derivation-run.ts';
+import { aggregateUsage } from '../../../src/aggregation/aggregate-usage.ts';
+import { inDerivationRun } from '../../../src/aggregation/derivation-run-store.ts';
 import { pause } from './load.ts';
 import type { InProcessPopulation } from './stack.ts';
 import { settleAndCompare } from './target.ts';

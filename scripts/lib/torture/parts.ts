@@ -10,8 +10,8 @@ import { overlapRuns } from './overlapping-runs.ts';
 import { withSilentProxy } from './silent-proxy.ts';
 import { SkippingClock } from './skipping-clock.ts';
 import { type Services, withDaemon, withParts, withServices } from './stack.ts';
-import { openRedis, withRedisOnce } from '../../../src/redis/connection.ts';
-import { openDatabase } from '../../../src/storage/database.ts';
+import { openRedis, withRedisOnce } from '../../../src/platform/redis/connection.ts';
+import { openDatabase } from '../../../src/platform/mongo/database.ts';
 
 export interface PartOptions {
   readonly seed: number;

@@ -1,4 +1,4 @@
-import { ManualClock } from '../../../src/clock.ts';
+import { ManualClock } from '../../../src/platform/clock.ts';
 
 /** A clock on which waiting takes no time: whoever sleeps moves it forward. */
 export class SkippingClock extends ManualClock {

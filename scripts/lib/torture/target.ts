@@ -1,5 +1,5 @@
-import type { Database } from '../../../src/storage/database.ts';
-import { Customers } from '../../../src/storage/customers.ts';
+import type { Database } from '../../../src/platform/mongo/database.ts';
+import { Customers } from '../../../src/customers/customers-store.ts';
 import { type CountedMeter, findDifferences, type StripeTotal } from './truth.ts';
 import type { Batch, SentAdjustment, UsageMill } from './usage-mill.ts';
 

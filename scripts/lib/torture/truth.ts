@@ -1,8 +1,8 @@
-import { type BillingCustomer, billingPeriodOf } from '../../../src/domain/billing-customer.ts';
-import type { Aggregation } from '../../../src/domain/meter.ts';
-import { addQuantities, canonicalQuantity, compareQuantities, equalQuantities } from '../../../src/domain/quantity.ts';
-import { HOUR_MS } from '../../../src/durations.ts';
-import type { Database } from '../../../src/storage/database.ts';
+import { type BillingCustomer, billingPeriodOf } from '../../../src/customers/billing-customer.ts';
+import type { Aggregation } from '../../../src/meters/meter.ts';
+import { addQuantities, canonicalQuantity, compareQuantities, equalQuantities } from '../../../src/platform/quantity.ts';
+import { HOUR_MS } from '../../../src/platform/durations.ts';
+import type { Database } from '../../../src/platform/mongo/database.ts';
 import type { SentAdjustment, SentEvent } from './usage-mill.ts';
 
 /** A meter as far as the brute force needs to know it: it counts the event type `call`. */

@@ -1,5 +1,5 @@
-import { HOUR_MS } from '../../../src/durations.ts';
-import { SeededRandom } from '../../../src/simulator/random.ts';
+import { HOUR_MS } from '../../../src/platform/durations.ts';
+import { SeededRandom } from '../../../packages/stripe-double/src/random.ts';
 
 const REGIONS = ['eu', 'us', 'ap'] as const;
 const USERS = 12;
