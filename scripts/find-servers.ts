@@ -5,7 +5,7 @@
 import { readEmbeddedEnvironment } from '../packages/dev-services/src/environment.ts';
 import { resolveMongod } from '../packages/dev-services/src/resolve-mongod.ts';
 import { resolveRedis } from '../packages/dev-services/src/resolve-redis.ts';
-import { DaemonError } from '../src/platform/errors.ts';
+import { ServicesError } from '../packages/dev-services/src/errors.ts';
 
 const EXIT_MISSING = 3;
 const environment = readEmbeddedEnvironment();
@@ -17,7 +17,7 @@ try {
   if (environment.mongodbUri === undefined) await resolveMongod(environment, say);
   if (environment.redisUrl === undefined) await resolveRedis(environment, say);
 } catch (err) {
-  if (!(err instanceof DaemonError)) throw err;
+  if (!(err instanceof ServicesError)) throw err;
   process.stderr.write(`${err.message}\n`);
   process.exitCode = EXIT_MISSING;
 }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { WaitingUsage } from '../../src/daemon/waiting-usage.ts';
-import type { SubmittingPauses } from '../../src/submissions/submitting-pause-store.ts';
+import type { SubmittingPauses } from '../../src/submissions/sending/submitting-pause-store.ts';
 import { usageError } from '../lib/command-error.ts';
 import type { ExitCode } from '../lib/exit-codes.ts';
 import { followJob } from '../lib/follow-run.ts';
@@ -94,6 +94,6 @@ async function resumeSubmitting({ dryRun }: SubmitOptions, { output }: VerbConte
 
 /** Lends the pause of the ledger that the environment names. */
 async function withPauses<T>(work: (pauses: SubmittingPauses) => Promise<T>): Promise<T> {
-  const { SubmittingPauses } = await import('../../src/submissions/submitting-pause-store.ts');
+  const { SubmittingPauses } = await import('../../src/submissions/sending/submitting-pause-store.ts');
   return withLedger((db) => work(new SubmittingPauses(db)));
 }

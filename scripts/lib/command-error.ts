@@ -1,3 +1,4 @@
+import { ServicesError } from '../../packages/dev-services/src/errors.ts';
 import { DaemonError } from '../../src/platform/errors.ts';
 import { EXIT, type ExitCode } from './exit-codes.ts';
 
@@ -40,6 +41,7 @@ export function interrupted(todo?: string): CommandError {
 export function toCommandError(error: unknown): CommandError {
   if (error instanceof CommandError) return error;
   if (error instanceof DaemonError) return fromDaemonError(error);
+  if (error instanceof ServicesError) return fromServicesError(error);
   if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') return addressInUse(error);
   const why = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return new CommandError({
@@ -91,6 +93,18 @@ function fromDaemonError(error: DaemonError): CommandError {
     todo:
       known?.todo ?? (isDown ? '`tallystick doctor` names what is down.' : `docs/errors.md explains ${error.code}.`),
     exitCode: known?.exitCode ?? (isDown ? EXIT.dependencyDown : EXIT.failure),
+    cause: error,
+  });
+}
+
+/** What `dev`, the demo and the tests run on, where no server is given. */
+function fromServicesError(error: ServicesError): CommandError {
+  const cause = error.cause instanceof Error ? error.cause.message : undefined;
+  return new CommandError({
+    what: error.message,
+    why: cause ?? error.code,
+    todo: `docs/errors.md explains ${error.code}; MONGODB_URI and REDIS_URL name servers that are there already.`,
+    exitCode: error.code === 'embedded_unavailable' ? EXIT.dependencyDown : EXIT.failure,
     cause: error,
   });
 }

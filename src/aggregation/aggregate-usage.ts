@@ -1,10 +1,11 @@
 import { boundary } from '../platform/boundary.ts';
 import type { Clock } from '../platform/clock.ts';
-import type { BillingCustomer } from '../customers/billing-customer.ts';
-import type { CustomerHour, DerivationStep, EmptyRow, PeriodStep } from './derivation-plan.ts';
+import type { BillingCustomer } from '../customers/calendar/billing-customer.ts';
+import type { DerivationStep, EmptyRow, PeriodStep } from './derivation-plan.ts';
 import type { Meter } from '../meters/meter.ts';
 import { DAY_MS } from '../platform/durations.ts';
 import { deriveApart, endsRun, type Failure } from './derive-apart.ts';
+import type { CustomerHour } from '../customers/calendar/window.ts';
 
 /** An entry that a process left open is given up after this long: it derives, and is written anew if that was wrong. */
 const DIRTY_ENTRY_OPEN_MS_MAX = DAY_MS;
@@ -23,7 +24,7 @@ export interface WaitingEntry<Id> {
   readonly setAside?: { readonly attempts: number };
 }
 
-/** The statements of one run: see storage/derivation-run. `Id` names a journal entry. */
+/** The statements of one run: see aggregation/derivation-run-store. `Id` names a journal entry. */
 export interface AggregationRun<Id> {
   waiting(): Promise<WaitingEntry<Id>[]>;
   /** The distinct pairs of entries, from the first on, until there are `pairsMax`; and of how many entries they are. */

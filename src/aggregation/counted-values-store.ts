@@ -1,6 +1,6 @@
 import type { ClientSession, Db, Document } from 'mongodb';
-import type { Period } from '../customers/period.ts';
-import { epochHourOf } from '../customers/window.ts';
+import type { Period } from '../customers/calendar/period.ts';
+import { epochHourOf } from '../customers/calendar/window.ts';
 import { OPERATION_MS_MAX } from '../platform/mongo/database.ts';
 import { translated } from '../platform/mongo/errors.ts';
 import { rangeFilter, type RowRange, USAGE_AGGREGATES, type UsageAggregateDocument } from './usage-aggregates-store.ts';

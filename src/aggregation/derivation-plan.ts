@@ -6,16 +6,10 @@ import {
   earlierPeriodsOfHour,
   formerWindowsOfHour,
   reshapedHours,
-} from '../customers/billing-customer.ts';
+} from '../customers/calendar/billing-customer.ts';
 import { type Aggregation, isAdditive, type Meter } from '../meters/meter.ts';
-import { type Period, periodContaining } from '../customers/period.ts';
-import { type EpochHour, windowsOfHour } from '../customers/window.ts';
-
-/** A customer's hour that is to be derived. */
-export interface CustomerHour {
-  readonly customerId: string;
-  readonly hour: EpochHour;
-}
+import { type Period, periodContaining } from '../customers/calendar/period.ts';
+import { type CustomerHour, type EpochHour, windowsOfHour } from '../customers/calendar/window.ts';
 
 /** Customer-hours that share a layout and the meters that count them: one pass over the facts. */
 export interface DerivationStep {

@@ -1,12 +1,12 @@
 import type { ClientSession, Db, Document, ObjectId } from 'mongodb';
 import { boundary } from '../platform/boundary.ts';
-import type { BillingCustomer } from '../customers/billing-customer.ts';
-import type { CustomerHour, DerivationStep, EmptyRow, PeriodStep } from './derivation-plan.ts';
+import type { BillingCustomer } from '../customers/calendar/billing-customer.ts';
+import type { DerivationStep, EmptyRow, PeriodStep } from './derivation-plan.ts';
 import { groupBy } from '../platform/grouping.ts';
 import type { Meter } from '../meters/meter.ts';
 import { Customers } from '../customers/customers-store.ts';
 import { withCausalSession } from '../platform/mongo/database.ts';
-import { DirtyHours, type SetAsideNote, type WaitingEntry } from './dirty-hours-store.ts';
+import { DirtyHours, type SetAsideNote, type WaitingEntry } from '../usage/dirty-hours-store.ts';
 import { DerivedGroups } from './derived-groups-store.ts';
 import { DerivedUnique } from './derived-unique-store.ts';
 import { Meters } from '../meters/meters-store.ts';
@@ -14,6 +14,7 @@ import { bySlices } from '../platform/mongo/slices.ts';
 import { emptyQuantity, UsageAggregates } from './usage-aggregates-store.ts';
 import { type DerivedRow, rowKey, UsageDerivation } from './usage-derivation-store.ts';
 import { type DerivedPeriod, periodKey, UsagePeriods } from './usage-periods-store.ts';
+import type { CustomerHour } from '../customers/calendar/window.ts';
 
 /** Periods derived by one statement. */
 const PERIODS_PER_STATEMENT = 100;

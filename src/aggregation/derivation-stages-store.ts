@@ -1,6 +1,6 @@
 import { Decimal128, type Document } from 'mongodb';
 import type { Meter } from '../meters/meter.ts';
-import { type DerivationScope, factsOf } from './derivation-scope-store.ts';
+import { type DerivationScope, factsOf } from '../usage/derivation-scope-store.ts';
 import { conditionOf, fieldPath, valueOf } from './fact-expressions-store.ts';
 
 // The pipelines that read usage events for a derivation.

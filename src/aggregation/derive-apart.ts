@@ -1,7 +1,6 @@
 import { isStop } from '../platform/boundary.ts';
-import type { BillingCustomer } from '../customers/billing-customer.ts';
+import type { BillingCustomer } from '../customers/calendar/billing-customer.ts';
 import {
-  type CustomerHour,
   type DerivationPlan,
   DerivationPlanner,
   type DerivationStep,
@@ -11,6 +10,7 @@ import {
 import type { Meter } from '../meters/meter.ts';
 import { isPassing } from '../platform/errors.ts';
 import { eachInTurns } from '../platform/event-loop.ts';
+import type { CustomerHour } from '../customers/calendar/window.ts';
 
 /** Rows that are planned at once, one for each customer-hour and meter: bounds what a plan holds in memory, and what goes through it in one piece. */
 const PLAN_ROWS_MAX = 50_000;

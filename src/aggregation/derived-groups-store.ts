@@ -4,7 +4,7 @@ import { type Aggregation, isAdditive, type Meter } from '../meters/meter.ts';
 import { addQuantities } from '../platform/quantity.ts';
 import { combineFigures } from './usage-figure.ts';
 import { HOUR_MS } from '../platform/durations.ts';
-import type { DerivationScope } from './derivation-scope-store.ts';
+import type { DerivationScope } from '../usage/derivation-scope-store.ts';
 import { fromFigure, toFigure } from './stored-figure-store.ts';
 import { uniqueValueText } from './unique-values-store.ts';
 import { type GroupRow, rowKey, type UsageDerivation } from './usage-derivation-store.ts';

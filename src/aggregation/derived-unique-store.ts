@@ -2,7 +2,7 @@ import { type ClientSession, type Db, Decimal128 } from 'mongodb';
 import { groupBy } from '../platform/grouping.ts';
 import type { Meter } from '../meters/meter.ts';
 import { HOUR_MS } from '../platform/durations.ts';
-import type { DerivationScope } from './derivation-scope-store.ts';
+import type { DerivationScope } from '../usage/derivation-scope-store.ts';
 import { UniqueValues, type UniqueValueDocument, uniqueValueText } from './unique-values-store.ts';
 import { UsageAggregates } from './usage-aggregates-store.ts';
 import { type DerivedRow, rowKey, type UsageDerivation } from './usage-derivation-store.ts';

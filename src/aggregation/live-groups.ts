@@ -1,8 +1,8 @@
 import { groupBy } from '../platform/grouping.ts';
 import type { GroupKey, LiveGroup } from './live-usage.ts';
 import { formatEventField, type Meter } from '../meters/meter.ts';
-import { canonicalProperty } from '../usage/usage-event.ts';
 import { combineFigures } from './usage-figure.ts';
+import { canonicalProperty } from '../meters/property.ts';
 
 /** One group of an answer. */
 export interface GroupedFigure {

@@ -1,8 +1,8 @@
 import { DAY_MS, HOUR_MS } from '../platform/durations.ts';
-import type { Period } from '../customers/period.ts';
+import type { Period } from '../customers/calendar/period.ts';
 import type { UsageFigure } from './usage-figure.ts';
-import type { PropertyValue } from '../usage/usage-event.ts';
-import { type EpochHour, epochHourOf, type HourCuts, windowsOfHour } from '../customers/window.ts';
+import { type EpochHour, epochHourOf, type HourCuts, windowsOfHour } from '../customers/calendar/window.ts';
+import type { PropertyValue } from '../meters/property.ts';
 
 /** The figure of one window, or of a part of one at the end of a range. */
 export interface LiveWindow {
@@ -32,9 +32,6 @@ export interface LiveSources {
   /** Parts of hours to derive from raw: at the ends of the range, and where an hour is split. */
   readonly rawWindows: readonly { readonly hour: EpochHour; readonly window: Period }[];
 }
-
-/** Longest range of live figures. */
-export const LIVE_RANGE_DAYS_MAX = 400;
 
 /**
  * Splits a range into hours whose rows are up to date and what has to be derived from raw.

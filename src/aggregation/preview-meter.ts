@@ -2,12 +2,12 @@ import type { Clock } from '../platform/clock.ts';
 import { type MeterChange, type MeterDefinition, changeMeter } from '../meters/meter-definition.ts';
 import type { Meter } from '../meters/meter.ts';
 import type { Quantity } from '../platform/quantity.ts';
-import { parseTimestamp } from '../usage/usage-event.ts';
 import { combineFigures } from './usage-figure.ts';
 import { groupBy } from '../platform/grouping.ts';
 import { DAY_MS, HOUR_MS } from '../platform/durations.ts';
 import { DaemonError } from '../platform/errors.ts';
-import { type AuditReads, deriveHours } from '../explain/audit-customers.ts';
+import { type AuditReads, deriveHours } from './audit-customers.ts';
+import { parseTimestamp } from '../platform/instant.ts';
 
 export interface PreviewMeterDeps {
   readonly clock: Pick<Clock, 'now'>;

@@ -1,5 +1,10 @@
 import type { Clock } from '../platform/clock.ts';
-import { type BillingCustomer, countsFromMs, countsToMs, currentCalendar } from '../customers/billing-customer.ts';
+import {
+  type BillingCustomer,
+  countsFromMs,
+  countsToMs,
+  currentCalendar,
+} from '../customers/calendar/billing-customer.ts';
 import {
   bucketOf,
   type LiveGroup,
@@ -10,14 +15,15 @@ import {
 } from './live-usage.ts';
 import { combineLiveGroups, type GroupedFigure } from './live-groups.ts';
 import type { Meter } from '../meters/meter.ts';
-import type { Period } from '../customers/period.ts';
+import type { Period } from '../customers/calendar/period.ts';
 import type { MeterUsage, UsageReport } from './usage-report.ts';
-import { groupPositions, rangeOf, type UsageQuery } from './usage-query.ts';
+import { groupPositions, type UsageQuery } from './usage-query.ts';
 import { combineFigures, EMPTY_FIGURE, type UsageFigure } from './usage-figure.ts';
-import { type EpochHour, epochHourOf } from '../customers/window.ts';
+import { type EpochHour, epochHourOf } from '../customers/calendar/window.ts';
 import { DAY_MS } from '../platform/durations.ts';
 import { DaemonError } from '../platform/errors.ts';
 import { Turns } from '../platform/event-loop.ts';
+import { rangeOf } from '../customers/calendar/asked-range.ts';
 
 /** The reads of one answer, in an order that they keep: see `LiveUsage`. */
 export interface LiveReads {

@@ -1,10 +1,9 @@
 import { boundary } from '../platform/boundary.ts';
 import type { Clock } from '../platform/clock.ts';
-import { type BillingCustomer, billingPeriodOf, unknownCustomer } from '../customers/billing-customer.ts';
-import type { CustomerHour } from './derivation-plan.ts';
+import { type BillingCustomer, billingPeriodOf, unknownCustomer } from '../customers/calendar/billing-customer.ts';
 import { type Aggregation, isAdditive } from '../meters/meter.ts';
 import { type RefusedItems, Refusals } from '../stripe/stripe-refusal.ts';
-import { epochHourOf, type EpochHour } from '../customers/window.ts';
+import { epochHourOf, type EpochHour, type CustomerHour } from '../customers/calendar/window.ts';
 import { HOUR_MS } from '../platform/durations.ts';
 
 /** A document whose change made hours due that are not queued yet. */

@@ -1,7 +1,7 @@
 import { DaemonError } from '../platform/errors.ts';
-import type { Period } from '../customers/period.ts';
-import { parseTimestamp } from '../usage/usage-event.ts';
-import { boundedRange } from './usage-query.ts';
+import type { Period } from '../customers/calendar/period.ts';
+import { parseTimestamp } from '../platform/instant.ts';
+import { boundedRange } from '../customers/calendar/asked-range.ts';
 
 const MONTH = /^(\d{4})-(0[1-9]|1[0-2])$/;
 const DAY = /^\d{4}-\d{2}-\d{2}$/;

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { type ClientSession, type Collection, type Db, Decimal128 } from 'mongodb';
 import { canonicalQuantity } from '../platform/quantity.ts';
-import { canonicalProperty } from '../usage/usage-event.ts';
 import { countedValues, type ValueScope } from './counted-values-store.ts';
 import { translated } from '../platform/mongo/errors.ts';
 import { insertAbsent } from '../platform/mongo/insert-absent.ts';
 import { bySlices } from '../platform/mongo/slices.ts';
+import { canonicalProperty } from '../meters/property.ts';
 
 /** A distinct value that a `unique` meter saw in a window. The set only grows, like the facts behind it. */
 export interface UniqueValueDocument {

@@ -1,13 +1,13 @@
 import { type ClientSession, type Db, Decimal128, type Document } from 'mongodb';
 import { isAdditive, type Meter } from '../meters/meter.ts';
 import { addQuantities, canonicalQuantity } from '../platform/quantity.ts';
-import type { EpochHour } from '../customers/window.ts';
+import type { EpochHour } from '../customers/calendar/window.ts';
 import { HOUR_MS } from '../platform/durations.ts';
 import { type AdjustmentTotal, AdjustmentTotals } from '../usage/adjustment-totals-store.ts';
 import { REPLY_DOCUMENTS_MAX } from '../platform/mongo/cursor.ts';
 import { OPERATION_MS_MAX } from '../platform/mongo/database.ts';
 import { toDecimal128 } from '../platform/mongo/decimal128.ts';
-import type { DerivationScope } from './derivation-scope-store.ts';
+import type { DerivationScope } from '../usage/derivation-scope-store.ts';
 import { groupStages, prefixOf, rowStages, uniqueStages } from './derivation-stages-store.ts';
 import { toStorageError } from '../platform/mongo/errors.ts';
 import { findBySlices } from '../platform/mongo/slices.ts';

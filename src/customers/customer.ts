@@ -1,6 +1,6 @@
 import { IANAZone } from 'luxon';
 import { DaemonError } from '../platform/errors.ts';
-import { isStripeCustomerId } from './billing-customer.ts';
+import { isStripeCustomerId } from './calendar/billing-customer.ts';
 import {
   type CalendarChange,
   calendarsOf,
@@ -8,11 +8,11 @@ import {
   type MirroredCalendar,
   withMirroredCalendar,
   withStatedCalendar,
-} from './customer-calendar.ts';
-import { idFault } from '../platform/id-text.ts';
-import { type BillingInterval, periodContaining } from './period.ts';
+} from './calendar/customer-calendar.ts';
+import { idFault, ID_BYTES_MAX } from '../platform/id-text.ts';
+import { type BillingInterval, periodContaining } from './calendar/period.ts';
 import { shortTextFault } from '../platform/short-text.ts';
-import { ID_BYTES_MAX, parseTimestamp } from '../usage/usage-event.ts';
+import { parseTimestamp } from '../platform/instant.ts';
 
 /** The intervals that a team can state; subscriptions have days and weeks, too. */
 export type StatedInterval = Extract<BillingInterval, 'month' | 'year'>;

@@ -1,12 +1,12 @@
 import { type Static, Type } from 'typebox';
 import type { Customer, CustomerChange } from './customer.ts';
-import { calendarInForce, type CalendarSource } from './customer-calendar.ts';
+import { calendarInForce, type CalendarSource } from './calendar/customer-calendar.ts';
 import { DaemonError } from '../platform/errors.ts';
 import { problemResponse } from '../platform/http/problem.ts';
 import { type App, needs } from '../platform/http/route.ts';
 import { decodeCursor, pageSchema, pagingQuery, readLimit, toPage } from '../platform/http/cursor.ts';
-import { type StoredUnbilled, toUnbilledReply, UnbilledReply } from '../reconciliation/unbilled-usage-routes.ts';
 import { DryRun, isDryRun, AfterId, CustomerId, Instant, NullableText } from '../platform/http/fields.ts';
+import { type StoredUnbilled, toUnbilledReply, UnbilledReply } from './unbilled-reply-routes.ts';
 
 export interface CustomerRoutesDeps {
   putCustomer(input: {

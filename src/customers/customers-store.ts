@@ -1,7 +1,7 @@
 import type { ClientSession, Collection, Db, Filter } from 'mongodb';
-import { type BillingCustomer, isStripeCustomerId, unknownCustomer } from './billing-customer.ts';
+import { type BillingCustomer, isStripeCustomerId, unknownCustomer } from './calendar/billing-customer.ts';
 import { mirrorCalendar, type StatedInterval } from './customer.ts';
-import { type CalendarChange, calendarsOf, type MirroredCalendar } from './customer-calendar.ts';
+import { type CalendarChange, calendarsOf, type MirroredCalendar } from './calendar/customer-calendar.ts';
 import { DaemonError } from '../platform/errors.ts';
 import { REPLY_DOCUMENTS_MAX } from '../platform/mongo/cursor.ts';
 import { isDuplicateKey, toStorageError, translated } from '../platform/mongo/errors.ts';

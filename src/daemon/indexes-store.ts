@@ -1,6 +1,6 @@
 import type { CreateIndexesOptions, Db, IndexSpecification } from 'mongodb';
 import { CUSTOMERS } from '../customers/customers-store.ts';
-import { DIRTY_HOURS } from '../aggregation/dirty-hours-store.ts';
+import { DIRTY_HOURS } from '../usage/dirty-hours-store.ts';
 import { isExistingCollection, toStorageError } from '../platform/mongo/errors.ts';
 import { ensureRules, findIndexFaults, type IndexFault } from './index-faults-store.ts';
 import { INVOICE_GUARDS } from '../invoice-guard/invoice-guards-store.ts';

@@ -1,4 +1,4 @@
-import { isStripeCustomerId } from '../customers/billing-customer.ts';
+import { isStripeCustomerId } from '../customers/calendar/billing-customer.ts';
 import { TroubleLog } from '../platform/trouble-log.ts';
 import type { JobParts } from './job-parts.ts';
 import { KnownNames } from './known-names.ts';

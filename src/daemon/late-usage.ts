@@ -1,6 +1,6 @@
 import { decideLateUsage, type DecideLateUsageDeps } from '../late-usage/decide-late-usage.ts';
 import { applyPolicies, moveLate, settleLateUsage, type SettleLateUsageDeps } from '../late-usage/settle-late-usage.ts';
-import type { BillingCustomer } from '../customers/billing-customer.ts';
+import type { BillingCustomer } from '../customers/calendar/billing-customer.ts';
 import type { FinalMeterPeriod } from '../submissions/late-usage.ts';
 import type { OutboxEntry } from '../submissions/outbox-entry.ts';
 import { TIMESTAMP_AGE_MS_MAX } from '../submissions/submission.ts';

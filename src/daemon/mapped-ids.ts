@@ -1,14 +1,14 @@
 import type { MappedElsewhere } from '../usage/mapped-elsewhere.ts';
-import { decideOnMappedId, type MappedIdDeps, settleMappedIds } from '../submissions/settle-mapped-ids.ts';
+import { decideOnMappedId, type MappedIdDeps, settleMappedIds } from '../submissions/resolving/settle-mapped-ids.ts';
 import { toRejectedText } from '../usage/rejected-text.ts';
-import { registerMappedIds } from '../submissions/mapped-ids-routes.ts';
+import { registerMappedIds } from '../submissions/resolving/mapped-ids-routes.ts';
 import type { RouteRegistrar } from '../platform/http/route.ts';
 import type { JobQueue } from '../platform/queue/job-queue.ts';
 import type { JobHandler } from '../platform/queue/job-worker.ts';
-import { toPairText } from '../aggregation/dirty-hours-store.ts';
-import type { MappedIdDocument } from '../submissions/mapped-ids-store.ts';
+import { toPairText } from '../usage/dirty-hours-store.ts';
+import type { MappedIdDocument } from '../submissions/resolving/mapped-ids-store.ts';
 import { toRawEvent, usageEventFor, type UsageEventDocument } from '../usage/usage-events-store.ts';
-import { epochHourOf } from '../customers/window.ts';
+import { epochHourOf } from '../customers/calendar/window.ts';
 import type { JobParts } from './job-parts.ts';
 
 const HOURS_PER_BATCH = 1_000;

@@ -1,9 +1,10 @@
 import { Type } from 'typebox';
 import { problemResponse } from '../platform/http/problem.ts';
-import type { UnbilledReason, UnbilledUnknown } from '../reconciliation/unbilled-usage.ts';
+import type { UnbilledUnknown } from '../reconciliation/unbilled-usage.ts';
 import { type App, needs } from '../platform/http/route.ts';
 import type { RefusedItems } from '../stripe/stripe-refusal.ts';
 import { Instant } from '../platform/http/fields.ts';
+import type { UnbilledReason } from '../customers/unbilled-reason.ts';
 
 interface LastRun {
   readonly state: string;

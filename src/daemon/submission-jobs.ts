@@ -1,15 +1,19 @@
-import { decideSubmission, type DecideSubmissionDeps } from '../submissions/decide-submission.ts';
-import { planRows, planSubmissions, type PlanSubmissionsInput } from '../submissions/plan-submissions.ts';
-import { type RejectedSample, rejectSubmissions, type RejectSubmissionsResult } from '../submissions/reject-submissions.ts';
-import { resendSubmission } from '../submissions/resend-submission.ts';
+import { decideSubmission, type DecideSubmissionDeps } from '../submissions/resolving/decide-submission.ts';
+import { planRows, planSubmissions, type PlanSubmissionsInput } from '../submissions/planning/plan-submissions.ts';
+import {
+  type RejectedSample,
+  rejectSubmissions,
+  type RejectSubmissionsResult,
+} from '../submissions/resolving/reject-submissions.ts';
+import { resendSubmission } from '../submissions/resolving/resend-submission.ts';
 import { resolveSubmissions, type ResolveSubmissionsDeps } from '../reconciliation/resolve-submissions.ts';
 import {
   submitMeterEvents,
   type SubmitMeterEventsDeps,
   type SubmitMeterEventsInput,
   type SubmitMeterEventsResult,
-} from '../submissions/submit-meter-events.ts';
-import { spreadSpanMs } from '../submissions/pacing.ts';
+} from '../submissions/sending/submit-meter-events.ts';
+import { spreadSpanMs } from '../submissions/sending/pacing.ts';
 import { ATTEMPT_SPAN_MS_MAX } from '../submissions/submission.ts';
 import { HOUR_MS, MINUTE_MS } from '../platform/durations.ts';
 import { registerSubmissions } from '../submissions/submissions-routes.ts';

@@ -1,7 +1,7 @@
 import { findUnbilledUsage, type FindUnbilledDeps } from '../reconciliation/find-unbilled-usage.ts';
 import type { ExplainedBilling } from '../explain/explanation.ts';
 import { invoicesOf } from '../explain/invoice-quantity.ts';
-import type { Period } from '../customers/period.ts';
+import type { Period } from '../customers/calendar/period.ts';
 import type { GaugeSource } from '../platform/http/metrics.ts';
 import type { RouteRegistrar } from '../platform/http/route.ts';
 import type { Status } from './status-routes.ts';

@@ -1,4 +1,4 @@
-import { SPREAD_MS_MAX } from '../submissions/pacing.ts';
+import { SPREAD_MS_MAX } from '../submissions/sending/pacing.ts';
 import { ATTEMPT_SPAN_MS_MAX } from '../submissions/submission.ts';
 import type { JobParts } from './job-parts.ts';
 

@@ -1,8 +1,8 @@
 import type { ClientSession, Collection, Db, Filter } from 'mongodb';
-import type { AuditedFigure, AuditedWindow } from './audited-figure.ts';
+import type { AuditedFigure, AuditedWindow } from '../aggregation/audited-figure.ts';
 import type { DerivationStep } from '../aggregation/derivation-plan.ts';
 import { groupText } from '../aggregation/group-text.ts';
-import type { Period } from '../customers/period.ts';
+import type { Period } from '../customers/calendar/period.ts';
 import { OPERATION_MS_MAX } from '../platform/mongo/database.ts';
 import { DerivedGroups } from '../aggregation/derived-groups-store.ts';
 import { translated } from '../platform/mongo/errors.ts';

@@ -1,22 +1,16 @@
 import { type Static, Type } from 'typebox';
 import { countedValue } from '../usage/counted-value.ts';
 import type { ExplainedPeriod, ExplainedWindow } from './explained-figures.ts';
-import type {
-  Between,
-  ExplainedBilling,
-  ExplainedLateUsage,
-  ExplainedSubmission,
-  Totals,
-} from './explanation.ts';
+import type { Between, ExplainedBilling, ExplainedLateUsage, ExplainedSubmission, Totals } from './explanation.ts';
 import type { Meter } from '../meters/meter.ts';
-import { CancellationReply, OffsetBy } from '../submissions/cancellation-routes.ts';
+import { CancellationReply, OffsetBy } from '../submissions/resolving/cancellation-routes.ts';
 import { pagingQuery, readLimit } from '../platform/http/cursor.ts';
 import { type FactPosition, readFactCursor, writeFactCursor } from '../usage/customer-events-routes.ts';
 import { FactEntry, type ShownFact, toFactEntry } from '../usage/fact-entry-routes.ts';
 import { CustomerId, DecimalText, Instant, MeterKey } from '../platform/http/fields.ts';
 import { problemResponse } from '../platform/http/problem.ts';
 import { type App, needs } from '../platform/http/route.ts';
-import { toUnbilledParts, UnbilledReply } from '../reconciliation/unbilled-usage-routes.ts';
+import { UnbilledReply, toUnbilledParts } from '../customers/unbilled-reply-routes.ts';
 
 /** An explanation as the job gives it. */
 interface Explanation {

@@ -1,6 +1,6 @@
 import type { Clock } from '../platform/clock.ts';
-import type { DerivedFigure, PlannedFigure } from './audited-figure.ts';
-import { type BillingCustomer, countsFromMs, countsToMs } from '../customers/billing-customer.ts';
+import type { DerivedFigure, PlannedFigure } from '../aggregation/audited-figure.ts';
+import { type BillingCustomer, countsFromMs, countsToMs } from '../customers/calendar/billing-customer.ts';
 import {
   explainPeriod,
   type ExplainedPeriod,
@@ -21,16 +21,16 @@ import {
   type Totals,
 } from './explanation.ts';
 import { isAdditive, type Meter, type MeterCondition } from '../meters/meter.ts';
-import { isWithin, type Period } from '../customers/period.ts';
+import { isWithin, type Period } from '../customers/calendar/period.ts';
 import { addQuantities, type Quantity } from '../platform/quantity.ts';
-import { parseTimestamp } from '../usage/usage-event.ts';
 import { combineFigures, EMPTY_FIGURE } from '../aggregation/usage-figure.ts';
-import { rangeOf } from '../aggregation/usage-query.ts';
-import { epochHourOf } from '../customers/window.ts';
+import { epochHourOf } from '../customers/calendar/window.ts';
 import { HOUR_MS } from '../platform/durations.ts';
 import { DaemonError } from '../platform/errors.ts';
-import { type AuditReads, deriveHours } from './audit-customers.ts';
+import { type AuditReads, deriveHours } from '../aggregation/audit-customers.ts';
 import type { FactPosition } from '../usage/read-events.ts';
+import { parseTimestamp } from '../platform/instant.ts';
+import { rangeOf } from '../customers/calendar/asked-range.ts';
 
 interface FigureQuery extends Period {
   readonly customerIds: readonly string[];
@@ -48,7 +48,7 @@ interface AtStripe {
   readonly stripeMeterIds: readonly string[];
 }
 
-/** The reads of one explanation, none older than the one before: see storage/usage-audit. */
+/** The reads of one explanation, none older than the one before: see explain/usage-audit-store. */
 export interface ExplanationReads extends Pick<AuditReads, 'customers' | 'meters' | 'rawHours' | 'derive'> {
   storedWindows(range: FigureQuery): Promise<PlannedFigure[]>;
   storedPeriods(range: FigureQuery): Promise<PlannedFigure[]>;

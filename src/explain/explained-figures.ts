@@ -1,10 +1,10 @@
-import type { DerivedFigure, PlannedFigure } from './audited-figure.ts';
-import { type BillingCustomer, billingPeriodOf, currentCalendar } from '../customers/billing-customer.ts';
+import type { DerivedFigure, PlannedFigure } from '../aggregation/audited-figure.ts';
+import { type BillingCustomer, billingPeriodOf, currentCalendar } from '../customers/calendar/billing-customer.ts';
 import { type Aggregation, isAdditive, type Meter } from '../meters/meter.ts';
-import { isWithin, type Period } from '../customers/period.ts';
+import { isWithin, type Period } from '../customers/calendar/period.ts';
 import { compareQuantities, equalQuantities, type Quantity } from '../platform/quantity.ts';
 import { combineFigures } from '../aggregation/usage-figure.ts';
-import { epochHourOf, windowsOfHour } from '../customers/window.ts';
+import { epochHourOf, windowsOfHour } from '../customers/calendar/window.ts';
 
 /** A window: stored, and from raw facts. */
 export interface ExplainedWindow {

@@ -1,10 +1,12 @@
-import { compareTexts } from './audited-figure.ts';
-import type { ShownCancellation } from '../submissions/cancellation.ts';
+import { compareTexts } from '../aggregation/audited-figure.ts';
+import type { ShownCancellation } from '../submissions/resolving/cancellation.ts';
 import { groupBy } from '../platform/grouping.ts';
-import { isWithin, type Period } from '../customers/period.ts';
-import type { UnbilledPart, UnbilledUnknown } from '../reconciliation/unbilled-usage.ts';
+import { isWithin, type Period } from '../customers/calendar/period.ts';
+import type { UnbilledUnknown } from '../reconciliation/unbilled-usage.ts';
 import { addQuantities, equalQuantities, type Quantity, subtractQuantities } from '../platform/quantity.ts';
-import { DELIVERED_STATES, type SubmissionMode, type SubmissionState, type SubmissionSubject } from '../submissions/submission.ts';
+import { DELIVERED_STATES, type SubmissionState, type SubmissionSubject } from '../submissions/submission.ts';
+import type { SubmissionMode } from '../meters/stripe-meter.ts';
+import type { UnbilledPart } from '../customers/unbilled-reason.ts';
 
 /** One meter event of ours, and what Stripe has said to it. */
 export interface ExplainedSubmission {

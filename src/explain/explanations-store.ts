@@ -1,5 +1,5 @@
 import type { Collection, Db } from 'mongodb';
-import { showCancellation } from '../submissions/cancellation.ts';
+import { showCancellation } from '../submissions/resolving/cancellation.ts';
 import type { ExplainedLateUsage, ExplainedSubmission } from './explanation.ts';
 import { canonicalQuantity } from '../platform/quantity.ts';
 import { OPERATION_MS_MAX } from '../platform/mongo/database.ts';

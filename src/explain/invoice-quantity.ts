@@ -1,6 +1,6 @@
 import type { ExplainedInvoice } from './explanation.ts';
 import type { Invoice } from '../mirror/invoice.ts';
-import type { Period } from '../customers/period.ts';
+import type { Period } from '../customers/calendar/period.ts';
 import { addQuantities } from '../platform/quantity.ts';
 
 /**

@@ -5,19 +5,19 @@ import {
   compareTexts,
   type DerivedFigure,
   type PlannedFigure,
-} from './audited-figure.ts';
-import { type BillingCustomer, unknownCustomer } from '../customers/billing-customer.ts';
-import type { CustomerHour, DerivationStep } from '../aggregation/derivation-plan.ts';
+} from '../aggregation/audited-figure.ts';
+import { type BillingCustomer, unknownCustomer } from '../customers/calendar/billing-customer.ts';
+import type { DerivationStep } from '../aggregation/derivation-plan.ts';
 import { groupBy } from '../platform/grouping.ts';
 import type { Meter } from '../meters/meter.ts';
-import type { Period } from '../customers/period.ts';
+import type { Period } from '../customers/calendar/period.ts';
 import { canonicalQuantity } from '../platform/quantity.ts';
-import type { EpochHour } from '../customers/window.ts';
+import { type EpochHour, type CustomerHour } from '../customers/calendar/window.ts';
 import { AuditedGroups } from './audited-groups-store.ts';
 import { CUSTOMERS, type CustomerDocument, Customers } from '../customers/customers-store.ts';
 import { OPERATION_MS_MAX, withCausalSession } from '../platform/mongo/database.ts';
 import { DerivedUnique } from '../aggregation/derived-unique-store.ts';
-import { DirtyHours } from '../aggregation/dirty-hours-store.ts';
+import { DirtyHours } from '../usage/dirty-hours-store.ts';
 import { translated } from '../platform/mongo/errors.ts';
 import { Meters, toMeter } from '../meters/meters-store.ts';
 import { RawFacts } from '../usage/raw-facts-store.ts';

@@ -1,10 +1,10 @@
-import { ContentHash, type FigureDifference } from './audited-figure.ts';
+import { ContentHash, type FigureDifference } from '../aggregation/audited-figure.ts';
 import type { Meter } from '../meters/meter.ts';
-import type { Period } from '../customers/period.ts';
-import { type EpochHour, epochHourOf } from '../customers/window.ts';
+import type { Period } from '../customers/calendar/period.ts';
+import { type EpochHour, epochHourOf } from '../customers/calendar/window.ts';
 import { HOUR_MS } from '../platform/durations.ts';
 import { DaemonError } from '../platform/errors.ts';
-import { auditCustomers, type AuditReads } from './audit-customers.ts';
+import { auditCustomers, type AuditReads } from '../aggregation/audit-customers.ts';
 
 export interface VerifyUsageDeps {
   /** Customers with facts in these hours, or with stored figures; sorted by their bytes. */

@@ -1,14 +1,13 @@
 import type { Clock } from '../platform/clock.ts';
-import { type BillingCustomer, billingPeriodOf, countsFromMs } from '../customers/billing-customer.ts';
-import type { DestinationMeter } from '../submissions/destination.ts';
+import { type BillingCustomer, billingPeriodOf, countsFromMs } from '../customers/calendar/billing-customer.ts';
 import { type GuardedLine, judgeBilled, judgeSummary, type UsageLine } from './guarded-line.ts';
 import { isAdditive, type Meter } from '../meters/meter.ts';
 import { addQuantities, isZeroQuantity, type Quantity, subtractQuantities } from '../platform/quantity.ts';
 import { expectedAtStripe, type LedgerFigures } from '../reconciliation/reconciliation.ts';
-import { modeOf } from '../submissions/submission-mode.ts';
 import { DaemonError } from '../platform/errors.ts';
 import type { FiguresDeps, Pair, RangeSums, Scope, SummaryRange, SummaryRead } from '../reconciliation/pair.ts';
 import { readFigures, readSums, scopeOf } from '../reconciliation/read-figures.ts';
+import { type DestinationMeter, modeOf } from '../meters/stripe-meter.ts';
 
 export interface CompareLinesDeps extends FiguresDeps {
   readonly summaries: { total(range: SummaryRange): Promise<SummaryRead<Quantity>> };

@@ -1,15 +1,8 @@
 import { boundary } from '../platform/boundary.ts';
-import type { DestinationMeter } from '../submissions/destination.ts';
 import { advanceKey, type AdvanceOutcome, settleCall } from './guard-call.ts';
 import type { GuardRecord } from './guard-record.ts';
 import type { Invoice } from '../mirror/invoice.ts';
-import {
-  decideGuard,
-  type GuardDecision,
-  type GuardedInvoice,
-  type InvoiceGuard,
-  isBilled,
-} from './invoice-guard.ts';
+import { decideGuard, type GuardDecision, type GuardedInvoice, type InvoiceGuard, isBilled } from './invoice-guard.ts';
 import type { Meter } from '../meters/meter.ts';
 import { type RefusedItems, refusalOf, Refusals } from '../stripe/stripe-refusal.ts';
 import { DAY_MS } from '../platform/durations.ts';
@@ -22,6 +15,7 @@ import {
   type LookAtInvoiceDeps,
   type WantedJob,
 } from './look-at-invoice.ts';
+import type { DestinationMeter } from '../meters/stripe-meter.ts';
 
 export interface GuardInvoicesDeps extends Omit<LookAtInvoiceDeps, 'log'> {
   readonly guards: {

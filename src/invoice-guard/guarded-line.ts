@@ -1,5 +1,5 @@
 import type { Invoice } from '../mirror/invoice.ts';
-import type { Period } from '../customers/period.ts';
+import type { Period } from '../customers/calendar/period.ts';
 import {
   addQuantities,
   compareQuantities,

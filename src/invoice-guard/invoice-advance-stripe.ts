@@ -1,7 +1,6 @@
 import type { AdvanceOutcome } from './guard-call.ts';
-import { toAdvanceRefusal } from '../stripe/errors.ts';
 import type { Pace } from '../stripe/paging.ts';
-import type { StripeWrites } from '../stripe/writes.ts';
+import type { StripeWrites, WriteFailure } from '../stripe/writes.ts';
 
 /** One call that holds an invoice or lets it go. */
 export interface AdvanceCall {
@@ -27,4 +26,13 @@ export class InvoiceAdvance {
     const answer = await this.#writes.attempt('setAutoAdvance', { invoiceId, autoAdvance }, idempotencyKey);
     return answer.kind === 'done' ? { kind: 'done' } : toAdvanceRefusal(answer);
   }
+}
+
+/** What Stripe's answer to a call to hold or release an invoice says of the invoice. */
+function toAdvanceRefusal(failure: WriteFailure): AdvanceOutcome {
+  if (failure.kind === 'unanswered' || failure.kind === 'declined') return { kind: 'failed', kept: 'no' };
+  const { kept } = failure;
+  return failure.kind === 'failed'
+    ? { kind: 'failed', kept }
+    : { kind: 'refused', message: failure.error.message, kept };
 }

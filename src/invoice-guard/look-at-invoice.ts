@@ -1,18 +1,11 @@
-import type { BillingCustomer } from '../customers/billing-customer.ts';
-import type { DestinationMeter } from '../submissions/destination.ts';
+import type { BillingCustomer } from '../customers/calendar/billing-customer.ts';
 import type { GuardRecord } from './guard-record.ts';
-import {
-  type GuardedLine,
-  type LinesVerdict,
-  type UsageLine,
-  usageLines,
-  verdictOf,
-} from './guarded-line.ts';
+import { type GuardedLine, type LinesVerdict, type UsageLine, usageLines, verdictOf } from './guarded-line.ts';
 import type { Invoice } from '../mirror/invoice.ts';
 import { type GuardEvidence, isBilled } from './invoice-guard.ts';
 import { isAdditive, type Meter } from '../meters/meter.ts';
-import type { Period } from '../customers/period.ts';
-import { type EpochHour, epochHourOf } from '../customers/window.ts';
+import type { Period } from '../customers/calendar/period.ts';
+import { type EpochHour, epochHourOf } from '../customers/calendar/window.ts';
 import {
   compareBilledLine,
   compareDraftLine,
@@ -20,6 +13,7 @@ import {
   type LineContext,
 } from './compare-invoice-lines.ts';
 import type { Scope } from '../reconciliation/pair.ts';
+import type { DestinationMeter } from '../meters/stripe-meter.ts';
 
 /** A difference beyond the lag is reconciled at every so many looks: what was left to a person stays left. */
 const LOOKS_PER_RECONCILIATION = 4;

@@ -1,6 +1,6 @@
 import { boundary } from '../platform/boundary.ts';
 import type { Clock } from '../platform/clock.ts';
-import { type BillingCustomer, unknownCustomer } from '../customers/billing-customer.ts';
+import { type BillingCustomer, unknownCustomer } from '../customers/calendar/billing-customer.ts';
 import {
   billingWithOpenPeriod,
   type FinalMeterPeriod,
@@ -8,8 +8,8 @@ import {
   type LateUsageState,
 } from '../submissions/late-usage.ts';
 import type { LateUsagePolicy } from '../meters/meter.ts';
-import type { SubmissionMode } from '../submissions/submission.ts';
 import { DaemonError } from '../platform/errors.ts';
+import type { SubmissionMode } from '../meters/stripe-meter.ts';
 
 /** A late-usage entry, as far as deciding goes. */
 export interface LateEntry {

@@ -8,7 +8,16 @@ import {
 import type { LateUsagePolicy } from '../meters/meter.ts';
 import { canonicalQuantity } from '../platform/quantity.ts';
 import { decodeCursor, type Page, pageSchema, pagingQuery, readLimit, toPage } from '../platform/http/cursor.ts';
-import { Actor, CustomerId, DecimalText, DryRunQuery, Instant, isDryRun, MeterKey, Reason } from '../platform/http/fields.ts';
+import {
+  Actor,
+  CustomerId,
+  DecimalText,
+  DryRunQuery,
+  Instant,
+  isDryRun,
+  MeterKey,
+  Reason,
+} from '../platform/http/fields.ts';
 import { problemResponse } from '../platform/http/problem.ts';
 import { type App, needs } from '../platform/http/route.ts';
 

@@ -8,7 +8,7 @@ import {
   latenessOf,
   type LateNote,
 } from '../submissions/late-usage.ts';
-import { counterpartsOf, unitOf } from '../submissions/layout-correction.ts';
+import { counterpartsOf, unitOf } from '../submissions/planning/layout-correction.ts';
 import type { LateUsagePolicy, Meter } from '../meters/meter.ts';
 import type { OutboxEntry } from '../submissions/outbox-entry.ts';
 import { ATTEMPT_SPAN_MS_MAX, type SubmissionState, TIMESTAMP_AGE_MS_MAX } from '../submissions/submission.ts';

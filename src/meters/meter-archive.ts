@@ -1,6 +1,6 @@
 import { HOUR_MS, MINUTE_MS } from '../platform/durations.ts';
 import { DaemonError } from '../platform/errors.ts';
-import { parseTimestamp } from '../usage/usage-event.ts';
+import { parseTimestamp } from '../platform/instant.ts';
 
 /** More than a sender's clock may be ahead. */
 const ARCHIVE_LEAD_MS = 10 * MINUTE_MS;

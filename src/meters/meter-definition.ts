@@ -4,7 +4,6 @@ import {
   type Aggregation,
   type EventField,
   formatEventField,
-  isPropertyName,
   type LateUsagePolicy,
   type MeterCondition,
   parseEventField,
@@ -12,7 +11,8 @@ import {
 import { idFault } from '../platform/id-text.ts';
 import { archivedAfter, earlierOf, isResumed } from './meter-archive.ts';
 import { shortTextFault } from '../platform/short-text.ts';
-import { EVENT_TYPE_LENGTH_MAX, parseProperty, parseTimestamp, type PropertyValue } from '../usage/usage-event.ts';
+import { parseTimestamp } from '../platform/instant.ts';
+import { EVENT_TYPE_LENGTH_MAX, parseProperty, type PropertyValue, isPropertyName } from './property.ts';
 
 /** A meter as it is stored. */
 export interface MeterDefinition {

@@ -1,4 +1,4 @@
-import type { PropertyValue } from '../usage/usage-event.ts';
+import { isPropertyName, type PropertyValue } from './property.ts';
 
 /** How the facts of a window become one figure. */
 export type Aggregation = 'sum' | 'count' | 'max' | 'last' | 'unique';
@@ -34,13 +34,6 @@ export interface Meter {
   readonly archivedFromMs?: number;
   readonly lateUsage: LateUsagePolicy;
   readonly stripe?: { readonly eventName: string };
-}
-
-const PROPERTY_NAME = /^[A-Za-z0-9_-]{1,64}$/;
-
-/** Whether a text can name a property of a usage event. */
-export function isPropertyName(name: string): boolean {
-  return PROPERTY_NAME.test(name) && name !== '__proto__';
 }
 
 /**

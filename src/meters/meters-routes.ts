@@ -1,12 +1,12 @@
 import { type Static, Type } from 'typebox';
 import type { MeterChange, MeterDefinition } from './meter-definition.ts';
 import { AGGREGATIONS, type Aggregation, type LateUsagePolicy } from './meter.ts';
-import type { PropertyValue } from '../usage/usage-event.ts';
 import { DaemonError } from '../platform/errors.ts';
 import { problemResponse } from '../platform/http/problem.ts';
 import { type App, needs } from '../platform/http/route.ts';
 import { decodeCursor, pageSchema, pagingQuery, readLimit, toPage } from '../platform/http/cursor.ts';
 import { AfterId, DryRunQuery, Instant, isDryRun, MeterKey, NullableText } from '../platform/http/fields.ts';
+import type { PropertyValue } from './property.ts';
 
 interface MeterWarning {
   readonly code: string;

@@ -1,7 +1,6 @@
-import { type DestinationMeter, formulaFault } from '../submissions/destination.ts';
 import type { Meter } from './meter.ts';
 import { type RefusedItems, Refusals } from '../stripe/stripe-refusal.ts';
-import { modeOf } from '../submissions/submission-mode.ts';
+import { type DestinationMeter, formulaFault, modeOf } from './stripe-meter.ts';
 
 /** What a comparison of one of our meters with Stripe's came to. */
 export interface MeterSync {

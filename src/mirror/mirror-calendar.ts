@@ -1,8 +1,8 @@
 import { boundary } from '../platform/boundary.ts';
-import { isStripeCustomerId } from '../customers/billing-customer.ts';
+import { isStripeCustomerId } from '../customers/calendar/billing-customer.ts';
 import { mirroredCalendar, type Subscription } from './subscription.ts';
 import type { Refusals } from '../stripe/stripe-refusal.ts';
-import type { MirroredCalendar } from '../customers/customer-calendar.ts';
+import type { MirroredCalendar } from '../customers/calendar/customer-calendar.ts';
 import type { Clock } from '../platform/clock.ts';
 
 /** A subscription as the mirror holds it. */

@@ -1,6 +1,11 @@
 import { DateTime } from 'luxon';
-import type { MirroredCalendar } from '../customers/customer-calendar.ts';
-import { type BillingCalendar, type BillingInterval, type Period, periodContaining } from '../customers/period.ts';
+import type { MirroredCalendar } from '../customers/calendar/customer-calendar.ts';
+import {
+  type BillingCalendar,
+  type BillingInterval,
+  type Period,
+  periodContaining,
+} from '../customers/calendar/period.ts';
 import { MINUTE_MS } from '../platform/durations.ts';
 
 /** One price of a subscription. */

@@ -1,5 +1,7 @@
 import { REPLACEMENT_CHARACTER } from './short-text.ts';
 
+export const ID_BYTES_MAX = 255;
+
 /** Why a text cannot be an id: `phrase` follows the name of its field. */
 export interface IdFault {
   readonly code: 'text_blank_around' | 'text_replacement_character' | 'id_is_path';

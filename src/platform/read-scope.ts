@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { setMaxListeners } from 'node:events';
 
-/** Whoever waits for a read, and for how long: see storage/bounded-reads. */
+/** Whoever waits for a read, and for how long: see platform/mongo/bounded-reads. */
 export interface ReadScope {
   /** Aborted when nobody waits any more; its reason is what the reads fail with. */
   readonly signal: AbortSignal;

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 
-/** From `src/` in development and from `dist/src/` in the image, package.json lies above. */
-const PLACES = ['../package.json', '../../package.json'];
+/** From `src/platform/` in development and from `dist/src/platform/` in the image, package.json lies above. */
+const PLACES = ['../../package.json', '../../../package.json'];
 
 /** The version of this program, as package.json has it; `unknown` without one. */
 export function packageVersion(): string {

@@ -1,12 +1,12 @@
 import type { ClientSession, Db, Decimal128 } from 'mongodb';
-import type { CustomerHour, DerivationStep } from '../aggregation/derivation-plan.ts';
+import type { DerivationStep } from '../aggregation/derivation-plan.ts';
 import { groupBy } from '../platform/grouping.ts';
 import { canonicalQuantity } from '../platform/quantity.ts';
-import { type EpochHour, epochHourOf } from '../customers/window.ts';
+import { type EpochHour, epochHourOf, type CustomerHour } from '../customers/calendar/window.ts';
 import { HOUR_MS } from '../platform/durations.ts';
 import { withCausalSession } from '../platform/mongo/database.ts';
 import { DerivedUnique } from '../aggregation/derived-unique-store.ts';
-import { DirtyHours, toPairText } from '../aggregation/dirty-hours-store.ts';
+import { DirtyHours, toPairText } from '../usage/dirty-hours-store.ts';
 import { RawFacts } from '../usage/raw-facts-store.ts';
 import { UsageAggregates } from '../aggregation/usage-aggregates-store.ts';
 import { type DerivedRow, type RowKey, rowKey, UsageDerivation } from '../aggregation/usage-derivation-store.ts';

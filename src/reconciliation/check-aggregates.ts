@@ -1,7 +1,7 @@
-import type { BillingCustomer } from '../customers/billing-customer.ts';
-import { type CustomerHour, type DerivationStep, planDerivation } from '../aggregation/derivation-plan.ts';
+import type { BillingCustomer } from '../customers/calendar/billing-customer.ts';
+import { type DerivationStep, planDerivation } from '../aggregation/derivation-plan.ts';
 import type { Meter } from '../meters/meter.ts';
-import { type EpochHour, epochHourOf } from '../customers/window.ts';
+import { type EpochHour, epochHourOf, type CustomerHour } from '../customers/calendar/window.ts';
 import type { Pair } from './pair.ts';
 
 /** A row whose stored figure is not what raw facts come to. */

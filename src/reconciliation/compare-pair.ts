@@ -1,12 +1,6 @@
 import { isWithinBounds } from './heal-plan.ts';
 import { equalQuantities, isZeroQuantity, type Quantity } from '../platform/quantity.ts';
-import {
-  expectedAtStripe,
-  isSameTotal,
-  judge,
-  type LedgerFigures,
-  type Verdict,
-} from './reconciliation.ts';
+import { expectedAtStripe, isSameTotal, judge, type LedgerFigures, type Verdict } from './reconciliation.ts';
 import { isServerError, refusalOf } from '../stripe/stripe-refusal.ts';
 import { carryOutPlan } from './carry-out-plan.ts';
 import { findDrift } from './find-drift.ts';

@@ -1,22 +1,17 @@
 import type { Clock } from '../platform/clock.ts';
-import { type BillingCustomer, countsFromMs } from '../customers/billing-customer.ts';
-import type { DestinationMeter } from '../submissions/destination.ts';
+import { type BillingCustomer, countsFromMs } from '../customers/calendar/billing-customer.ts';
 import type { Invoice } from '../mirror/invoice.ts';
 import type { Meter } from '../meters/meter.ts';
-import type { Period } from '../customers/period.ts';
+import type { Period } from '../customers/calendar/period.ts';
 import { addQuantities, isZeroQuantity, type Quantity } from '../platform/quantity.ts';
-import { modeOf } from '../submissions/submission-mode.ts';
 import type { Subscription } from '../mirror/subscription.ts';
-import {
-  type UnbilledPart,
-  type UnbilledUnknown,
-  unbilledFromMs,
-  unbilledSpans,
-} from './unbilled-usage.ts';
+import { type UnbilledUnknown, unbilledFromMs, unbilledSpans } from './unbilled-usage.ts';
 import { boundary } from '../platform/boundary.ts';
 import { CUSTOMERS_PER_BATCH, type ListPairsDeps } from './list-pairs.ts';
 import type { FiguresDeps, Pair } from './pair.ts';
 import { readSums } from './read-figures.ts';
+import { type DestinationMeter, modeOf } from '../meters/stripe-meter.ts';
+import type { UnbilledPart } from '../customers/unbilled-reason.ts';
 
 /** Usage of a customer's meter that nothing bills, part by part in time order. */
 export interface UnbilledUsage {

@@ -1,5 +1,5 @@
 import { boundary } from '../platform/boundary.ts';
-import { cancellationKey } from '../submissions/cancellation.ts';
+import { cancellationKey } from '../submissions/resolving/cancellation.ts';
 import { CANCEL_SPAN_MS_MAX } from './heal-plan.ts';
 import type { LedgerEntry } from '../submissions/ledger-entry.ts';
 import type { CorrectionDeps, ReplacedSubmission } from './pair.ts';

@@ -1,7 +1,7 @@
 import { HOUR_MS } from '../platform/durations.ts';
 import { isCountedAfter } from '../submissions/late-usage.ts';
 import { isDelivered, isHeal, type LedgerEntry } from '../submissions/ledger-entry.ts';
-import { isWithin, type Period } from '../customers/period.ts';
+import { isWithin, type Period } from '../customers/calendar/period.ts';
 import {
   absoluteQuantity,
   addQuantities,
@@ -12,7 +12,7 @@ import {
   type Quantity,
   subtractQuantities,
 } from '../platform/quantity.ts';
-import { latestOf } from '../submissions/running-figure.ts';
+import { latestOf } from '../submissions/planning/running-figure.ts';
 import { ATTEMPT_SPAN_MS_MAX } from '../submissions/submission.ts';
 
 /** Why an hour is left to a person. */

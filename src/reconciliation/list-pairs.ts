@@ -1,10 +1,10 @@
-import { type BillingCustomer, billingPeriodOf, countsFromMs } from '../customers/billing-customer.ts';
-import { type DestinationMeter, meterFault } from '../submissions/destination.ts';
+import { type BillingCustomer, billingPeriodOf, countsFromMs } from '../customers/calendar/billing-customer.ts';
+import { meterFault } from '../submissions/sending/destination.ts';
 import type { Meter } from '../meters/meter.ts';
-import type { Period } from '../customers/period.ts';
-import { modeOf } from '../submissions/submission-mode.ts';
+import type { Period } from '../customers/calendar/period.ts';
 import { DAY_MS } from '../platform/durations.ts';
 import type { Pair } from './pair.ts';
+import { type DestinationMeter, modeOf } from '../meters/stripe-meter.ts';
 
 /** Periods that ended this recently are compared again: their invoices may still be drafts. */
 const ENDED_PERIOD_MS_MAX = 3 * DAY_MS;

@@ -1,20 +1,14 @@
 import type { Clock } from '../platform/clock.ts';
-import type { BillingCustomer } from '../customers/billing-customer.ts';
-import type { DestinationMeter } from '../submissions/destination.ts';
+import type { BillingCustomer } from '../customers/calendar/billing-customer.ts';
 import type { ClosedPeriod, HealAction, HealBounds } from './heal-plan.ts';
 import type { LedgerEntry } from '../submissions/ledger-entry.ts';
 import type { Meter } from '../meters/meter.ts';
-import type { Period } from '../customers/period.ts';
+import type { Period } from '../customers/calendar/period.ts';
 import type { Quantity } from '../platform/quantity.ts';
-import type {
-  HourDifference,
-  HourReading,
-  LedgerFigures,
-  SubmittedFigures,
-  Verdict,
-} from './reconciliation.ts';
-import type { SubmissionMode } from '../submissions/submission.ts';
-import type { UnbilledReason } from './unbilled-usage.ts';
+import type { HourDifference, HourReading, LedgerFigures, Verdict } from './reconciliation.ts';
+import type { SubmittedFigures } from '../submissions/submitted-figures.ts';
+import { type DestinationMeter, type SubmissionMode } from '../meters/stripe-meter.ts';
+import type { UnbilledReason } from '../customers/unbilled-reason.ts';
 
 /** One customer's meter over one billing period. */
 export interface Pair {

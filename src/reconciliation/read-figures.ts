@@ -1,6 +1,6 @@
 import { addQuantities, type Quantity, subtractQuantities } from '../platform/quantity.ts';
 import type { LedgerFigures } from './reconciliation.ts';
-import { latestOf, runningFigures } from '../submissions/running-figure.ts';
+import { latestOf, runningFigures } from '../submissions/planning/running-figure.ts';
 import { MINUTE_MS } from '../platform/durations.ts';
 import type { FiguresDeps, Pair, RangeSums, Scope } from './pair.ts';
 

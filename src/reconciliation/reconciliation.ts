@@ -1,3 +1,4 @@
+import type { SubmittedFigures } from '../submissions/submitted-figures.ts';
 import type { HourLedger } from '../submissions/ledger-entry.ts';
 import {
   addQuantities,
@@ -57,19 +58,6 @@ export const DRIFT_VERDICTS: readonly Verdict[] = [
   'unbilled',
   ...REFUSED_VERDICTS,
 ];
-
-/** What our submissions of a range come to. */
-export interface SubmittedFigures {
-  /** Values that Stripe has taken, as far as we know. */
-  readonly delivered: Quantity;
-  /** Values planned, being sent or in doubt. */
-  readonly inFlight: Quantity;
-  readonly blocked: Quantity;
-  readonly rejected: Quantity;
-  /** Equal texts mean that no submission of the range was added, attempted, cancelled or changed. */
-  readonly fingerprint: string;
-  readonly lastAttemptAtMs?: number;
-}
 
 /** Our side of a comparison. */
 export interface LedgerFigures extends SubmittedFigures {

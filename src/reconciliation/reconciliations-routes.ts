@@ -3,7 +3,15 @@ import { VERDICTS, type Verdict } from './reconciliation.ts';
 import { DaemonError } from '../platform/errors.ts';
 import { problemResponse } from '../platform/http/problem.ts';
 import { type App, needs } from '../platform/http/route.ts';
-import { CursorInstant, decodeCursor, type Page, pageSchema, pagingQuery, readLimit, toPage } from '../platform/http/cursor.ts';
+import {
+  CursorInstant,
+  decodeCursor,
+  type Page,
+  pageSchema,
+  pagingQuery,
+  readLimit,
+  toPage,
+} from '../platform/http/cursor.ts';
 import { Instant } from '../platform/http/fields.ts';
 
 /** A reconciliation run as it is stored. */

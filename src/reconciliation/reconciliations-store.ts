@@ -1,9 +1,9 @@
 import type { Collection, Db, Filter } from 'mongodb';
 import type { HealAction } from './heal-plan.ts';
 import type { HourDifference, Verdict } from './reconciliation.ts';
-import type { UnbilledReason } from './unbilled-usage.ts';
 import { translated } from '../platform/mongo/errors.ts';
 import { bySlices, findBySlices } from '../platform/mongo/slices.ts';
+import type { UnbilledReason } from '../customers/unbilled-reason.ts';
 
 /** One reconciliation run: its counts, and what was done about drift. */
 export interface ReconciliationDocument {

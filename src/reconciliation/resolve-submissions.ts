@@ -1,4 +1,8 @@
-import { mendRejections, type MendRejectionsDeps, type MendRejectionsResult } from '../submissions/mend-rejections.ts';
+import {
+  mendRejections,
+  type MendRejectionsDeps,
+  type MendRejectionsResult,
+} from '../submissions/resolving/mend-rejections.ts';
 import { resolveDoubts, type ResolveDoubtsDeps, type ResolveDoubtsResult } from './resolve-doubts.ts';
 
 export type ResolveSubmissionsDeps = ResolveDoubtsDeps & MendRejectionsDeps & { prune(now: Date): Promise<void> };

@@ -1,21 +1,9 @@
-import { type Static, Type } from 'typebox';
-import { UNBILLED_REASONS, type UnbilledPart, type UnbilledReason } from './unbilled-usage.ts';
-import { addQuantities } from '../platform/quantity.ts';
+import { Type } from 'typebox';
 import { decodeCursor, pageSchema, pagingQuery, readLimit, toPage } from '../platform/http/cursor.ts';
-import { CustomerId, DecimalText, Instant, MeterKey } from '../platform/http/fields.ts';
+import { type StoredUnbilled, toUnbilledReply, UnbilledReply } from '../customers/unbilled-reply-routes.ts';
+import { CustomerId } from '../platform/http/fields.ts';
 import { problemResponse } from '../platform/http/problem.ts';
 import { type App, needs } from '../platform/http/route.ts';
-
-/** Usage that nothing bills, as it is stored. */
-export interface StoredUnbilled {
-  readonly customerId: string;
-  readonly meter: string;
-  readonly unit: string;
-  readonly stripeCustomerId: string;
-  readonly parts: readonly UnbilledPart[];
-  readonly accepted?: string;
-  readonly checkedAt: Date;
-}
 
 export interface UnbilledRoutesDeps {
   /** In order of customer and meter, after one. */
@@ -26,27 +14,6 @@ export interface UnbilledRoutesDeps {
     limit: number;
   }): Promise<readonly StoredUnbilled[]>;
 }
-
-export const UnbilledReply = Type.Object(
-  {
-    customerId: CustomerId,
-    meter: MeterKey,
-    unit: Type.String(),
-    stripeCustomerId: Type.String(),
-    quantity: DecimalText,
-    parts: Type.Array(
-      Type.Object({
-        reason: Type.Unsafe<UnbilledReason>({ type: 'string', enum: [...UNBILLED_REASONS] }),
-        from: Instant,
-        to: Instant,
-        quantity: DecimalText,
-      }),
-    ),
-    accepted: Type.Optional(Type.String({ description: 'Why that is meant: the unbilledReason of the customer.' })),
-    checkedAt: Instant,
-  },
-  { description: 'Usage that is at Stripe, on no invoice, and comes onto none.' },
-);
 
 const Query = Type.Object(
   {
@@ -94,21 +61,4 @@ export function registerUnbilledUsage(app: App, deps: UnbilledRoutesDeps): void 
       });
     },
   );
-}
-
-export function toUnbilledReply({ parts, checkedAt, ...rest }: StoredUnbilled): Static<typeof UnbilledReply> {
-  return {
-    ...rest,
-    quantity: addQuantities('0', ...parts.map(({ quantity }) => quantity)),
-    parts: toUnbilledParts(parts),
-    checkedAt: checkedAt.toISOString(),
-  };
-}
-
-export function toUnbilledParts(parts: readonly UnbilledPart[]): Static<typeof UnbilledReply>['parts'] {
-  return parts.map(({ fromMs, toMs, ...part }) => ({
-    ...part,
-    from: new Date(fromMs).toISOString(),
-    to: new Date(toMs).toISOString(),
-  }));
 }

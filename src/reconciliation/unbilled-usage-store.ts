@@ -1,8 +1,9 @@
 import { type AnyBulkWriteOperation, type Collection, type Db, Decimal128, type Filter } from 'mongodb';
 import { canonicalQuantity } from '../platform/quantity.ts';
-import type { UnbilledPart, UnbilledReason, UnbilledUnknown } from './unbilled-usage.ts';
+import type { UnbilledUnknown } from './unbilled-usage.ts';
 import { bySlices } from '../platform/mongo/slices.ts';
 import { hasOnlyDuplicateKeys, toStorageError, translated } from '../platform/mongo/errors.ts';
+import type { UnbilledPart, UnbilledReason } from '../customers/unbilled-reason.ts';
 
 interface StoredPart {
   reason: UnbilledReason;

@@ -1,6 +1,5 @@
 import { CircuitState, CountBreaker } from 'cockatiel';
 import type { Clock } from '../platform/clock.ts';
-import type { SendOutcome } from '../submissions/submission.ts';
 import { MINUTE_MS } from '../platform/durations.ts';
 
 /** Share of the last calls without a good answer beyond which the breaker opens: an outage, not bad luck. */
@@ -13,6 +12,17 @@ const OPEN_MS_MAX = 15 * MINUTE_MS;
 const PROBE_MS_MAX = 60_000;
 /** How soon others ask again while one is tried. */
 const PROBE_WAIT_MS = 1_000;
+
+/** What a call came to, as far as the breaker looks at it: of these kinds two are failures. */
+interface CallOutcome {
+  readonly kind: string;
+}
+
+/** No call was made. */
+interface Declined {
+  readonly kind: 'declined';
+  readonly reason: 'circuit_open';
+}
 
 /**
  * Opens when most calls end in 5xx or no answer, so that an outage of Stripe costs neither attempts nor doubt: an outage
@@ -49,7 +59,7 @@ export class Breaker {
   }
 
   /** Makes the call, or declines it without one. */
-  async run(call: () => Promise<SendOutcome>): Promise<SendOutcome> {
+  async run<Outcome extends CallOutcome>(call: () => Promise<Outcome>): Promise<Outcome | Declined> {
     if (this.#openUntilMs !== undefined) return this.#try(call);
     const outcome = await call();
     // An answer to a call from before it opened says nothing new.
@@ -59,7 +69,7 @@ export class Breaker {
     return outcome;
   }
 
-  async #try(call: () => Promise<SendOutcome>): Promise<SendOutcome> {
+  async #try<Outcome extends CallOutcome>(call: () => Promise<Outcome>): Promise<Outcome | Declined> {
     const isAdmitted = this.#probe?.isMade === false || this.admit() === 0;
     if (!isAdmitted || this.#probe === undefined) return { kind: 'declined', reason: 'circuit_open' };
     this.#probe.isMade = true;
@@ -87,6 +97,6 @@ function newSample(): CountBreaker {
   return new CountBreaker({ threshold: FAILURE_SHARE, size: CALLS_JUDGED });
 }
 
-function isFailure({ kind }: SendOutcome): boolean {
+function isFailure({ kind }: CallOutcome): boolean {
   return kind === 'server-error' || kind === 'unanswered';
 }

@@ -1,9 +1,9 @@
 import { Stripe } from 'stripe';
 import type { Clock } from '../platform/clock.ts';
-import { idempotencyKeyFor } from '../submissions/submission.ts';
 import { type DaemonError, isPassing } from '../platform/errors.ts';
 import { toStripeError } from './errors.ts';
 import type { Pace } from './paging.ts';
+import { idempotencyKeyFor } from './idempotency-key.ts';
 
 /** Everything that is ever changed at Stripe: what each write is given, and what comes back. */
 interface Writes {

@@ -6,7 +6,12 @@ import { subtractQuantities } from '../platform/quantity.ts';
 import { DELIVERED_STATES, type SubmissionState } from './submission.ts';
 import { translated } from '../platform/mongo/errors.ts';
 import { LateUsage, type LateUsageDocument } from './late-usage-store.ts';
-import { METER_SUBMISSIONS, type MeterSubmissionDocument, MeterSubmissions, plannedNow } from './meter-submissions-store.ts';
+import {
+  METER_SUBMISSIONS,
+  type MeterSubmissionDocument,
+  MeterSubmissions,
+  plannedNow,
+} from './meter-submissions-store.ts';
 import { bySlices } from '../platform/mongo/slices.ts';
 
 /** Successors that a stopped process left to be made, taken at once. */

@@ -7,10 +7,11 @@ import {
   stateAfterDecision,
 } from './late-usage.ts';
 import { canonicalQuantity, type Quantity } from '../platform/quantity.ts';
-import type { SubmissionMode, SubmissionSubject } from './submission.ts';
+import type { SubmissionSubject } from './submission.ts';
 import { inBatches } from '../platform/mongo/cursor.ts';
 import { translated } from '../platform/mongo/errors.ts';
 import { insertAbsent } from '../platform/mongo/insert-absent.ts';
+import type { SubmissionMode } from '../meters/stripe-meter.ts';
 
 /** Usage that Stripe would not bill: listed until someone, or the meter's policy, decides what becomes of it. */
 export interface LateUsageDocument extends LateNote {

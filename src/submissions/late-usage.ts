@@ -1,9 +1,10 @@
-import { type BillingCustomer, currentCalendar } from '../customers/billing-customer.ts';
+import { type BillingCustomer, currentCalendar } from '../customers/calendar/billing-customer.ts';
 import type { FinalPeriod } from '../mirror/invoice.ts';
 import type { LateUsagePolicy } from '../meters/meter.ts';
-import { isWithin } from '../customers/period.ts';
-import { type SubmissionMode, TIMESTAMP_AGE_MS_MAX } from './submission.ts';
-import { epochHourOf, windowsOfHour } from '../customers/window.ts';
+import { isWithin } from '../customers/calendar/period.ts';
+import { TIMESTAMP_AGE_MS_MAX } from './submission.ts';
+import { epochHourOf, windowsOfHour } from '../customers/calendar/window.ts';
+import type { SubmissionMode } from '../meters/stripe-meter.ts';
 
 /**
  * Why Stripe would not bill usage.

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { HOUR_MS } from '../platform/durations.ts';
-import type { Cancellation } from './cancellation.ts';
+import type { Cancellation } from './resolving/cancellation.ts';
 import { addQuantities, type Quantity, subtractQuantities } from '../platform/quantity.ts';
 import { ATTEMPT_SPAN_MS_MAX, DELIVERED_STATES, type SubmissionState, type SubmissionSubject } from './submission.ts';
 

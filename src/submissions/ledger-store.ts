@@ -3,14 +3,8 @@ import { boundary } from '../platform/boundary.ts';
 import { isLateIdentifier, LATE_IDENTIFIER } from './late-usage.ts';
 import type { LedgerEntry } from './ledger-entry.ts';
 import { addQuantities, canonicalQuantity, type Quantity, subtractQuantities } from '../platform/quantity.ts';
-import type { SubmittedFigures } from '../reconciliation/reconciliation.ts';
-import {
-  DELIVERED_STATES,
-  IN_FLIGHT_STATES,
-  replacementIdentifier,
-  type SubmissionState,
-} from './submission.ts';
-import { Corrections } from '../reconciliation/corrections-store.ts';
+import { DELIVERED_STATES, IN_FLIGHT_STATES, replacementIdentifier, type SubmissionState } from './submission.ts';
+import { Corrections } from './resolving/corrections-store.ts';
 import { OPERATION_MS_MAX } from '../platform/mongo/database.ts';
 import { translated } from '../platform/mongo/errors.ts';
 import {
@@ -20,6 +14,7 @@ import {
   MeterSubmissions,
   plannedNow,
 } from './meter-submissions-store.ts';
+import type { SubmittedFigures } from './submitted-figures.ts';
 
 /** A customer's meter over a range of timestamps `[fromMs, toMs)`. */
 export interface LedgerScope {

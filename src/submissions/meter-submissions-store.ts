@@ -5,7 +5,6 @@ import {
   IN_FLIGHT_STATES,
   statesBefore,
   type SubmissionChange,
-  type SubmissionMode,
   type SubmissionState,
   type SubmissionSubject,
   stateAfter,
@@ -15,6 +14,7 @@ import { inBatches } from '../platform/mongo/cursor.ts';
 import { insertAbsent } from '../platform/mongo/insert-absent.ts';
 import { hasOnlyDuplicateKeys, toStorageError, translated } from '../platform/mongo/errors.ts';
 import { bySlices, findBySlices, SLICE_UPDATES_MAX, slicesOf } from '../platform/mongo/slices.ts';
+import type { SubmissionMode } from '../meters/stripe-meter.ts';
 
 /** The outbox: one document for each meter event. Value and timestamp are frozen when it is planned. */
 export interface MeterSubmissionDocument {

@@ -1,5 +1,6 @@
-import type { Destination } from './destination.ts';
-import type { SubmissionChange, SubmissionMode, SubmissionState } from './submission.ts';
+import type { Destination } from './sending/destination.ts';
+import type { SubmissionChange, SubmissionState } from './submission.ts';
+import type { SubmissionMode } from '../meters/stripe-meter.ts';
 
 /** A submission as the jobs that send and settle it work with it. */
 export interface OutboxEntry {

@@ -2,16 +2,16 @@ import { type Db, Decimal128 } from 'mongodb';
 import { lateIdentifier, type LateNote } from './late-usage.ts';
 import { groupBy } from '../platform/grouping.ts';
 import type { Meter } from '../meters/meter.ts';
-import type { StampedEntry } from './stamped-figure.ts';
+import type { StampedEntry } from './planning/stamped-figure.ts';
 import { isAnswered } from './submission.ts';
-import type { NextFigure, PlannableRow, PlannedSoFar, PlannedSubmission, RowPlan } from './submission-plan.ts';
+import type { NextFigure, PlannableRow, PlannedSoFar, PlannedSubmission, RowPlan } from './planning/submission-plan.ts';
 import { LateSubmissions } from './late-submissions-store.ts';
 import { type MeterSubmissionDocument, MeterSubmissions, untried } from './meter-submissions-store.ts';
-import { PeriodEntries } from './period-entries-store.ts';
-import { toPeriodRow, toWindowRow } from './plannable-rows-store.ts';
+import { PeriodEntries } from './planning/period-entries-store.ts';
+import { toPeriodRow, toWindowRow } from './planning/plannable-rows-store.ts';
 import { type Planned, type PlannedMove, UsageAggregates } from '../aggregation/usage-aggregates-store.ts';
 import { rowKey } from '../aggregation/usage-derivation-store.ts';
-import { type FigureContext, RunningFigures } from './running-figures-store.ts';
+import { type FigureContext, RunningFigures } from './planning/running-figures-store.ts';
 import { type PeriodKey, periodKey, UsagePeriods } from '../aggregation/usage-periods-store.ts';
 
 /** Which rows planning asks for. */
@@ -82,7 +82,7 @@ export class Outbox {
     return (await this.#periods.formerDue(query)).map(toPeriodRow);
   }
 
-  /** The figure that the next submission of a row is to reach: see storage/running-figures. */
+  /** The figure that the next submission of a row is to reach: see submissions/planning/running-figures-store. */
   nextFigure(row: PlannableRow, meter: Meter, context: FigureContext): Promise<NextFigure | undefined> {
     return this.#figures.next(row, meter, context);
   }

@@ -115,12 +115,6 @@ const SUFFIX_LENGTH_MAX = 8;
  */
 export type SubmissionSubject = 'window' | 'period' | 'heal' | 'late';
 
-/**
- * How Stripe reads the value: added to what it has (`delta`, a meter with the formula `sum`), or as the running figure of
- * the billing period that takes the place of the one before (`period_total`, the formula `last`).
- */
-export type SubmissionMode = 'delta' | 'period_total';
-
 export interface IdentifierParts {
   /** Made once for each database, so that a wiped one does not repeat the identifiers of its predecessor. */
   readonly installation: string;
@@ -167,21 +161,6 @@ export function replacementIdentifier(identifier: string): string {
 /** Which replacement an identifier names; 0 for an original. */
 export function replacementNumber(identifier: string): number {
   return Number(/~(\d+)$/.exec(identifier)?.[1] ?? '0');
-}
-
-/**
- * The `Idempotency-Key` of an attempt. It equals the identifier, so that an error report can be joined by either; but
- * after an answer that Stripe stores under the key and would replay (5xx, or a refusal whose cause has been mended since)
- * the same identifier goes out under a fresh key.
- * @param storedAnswers how many attempts had such an answer.
- */
-export function idempotencyKeyFor(identifier: string, storedAnswers: number): string {
-  return storedAnswers === 0 ? identifier : `${identifier}.r${storedAnswers}`;
-}
-
-/** The identifier behind an `Idempotency-Key` of ours, or behind an identifier: error reports carry either. */
-export function identifierOfKey(key: string): string {
-  return key.replace(/\.r\d+$/, '');
 }
 
 /** What came of one attempt to send. */

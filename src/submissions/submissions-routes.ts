@@ -1,12 +1,13 @@
 import { type Static, Type } from 'typebox';
-import { type Cancellation, showCancellation } from './cancellation.ts';
-import { SUBMISSION_STATES, type SubmissionMode, type SubmissionState } from './submission.ts';
+import { type Cancellation, showCancellation } from './resolving/cancellation.ts';
+import { SUBMISSION_STATES, type SubmissionState } from './submission.ts';
 import { DaemonError } from '../platform/errors.ts';
-import { CancellationReply, OffsetBy } from './cancellation-routes.ts';
+import { CancellationReply, OffsetBy } from './resolving/cancellation-routes.ts';
 import { problemResponse } from '../platform/http/problem.ts';
 import { type App, needs } from '../platform/http/route.ts';
 import { decodeCursor, type Page, pageSchema, pagingQuery, readLimit, toPage } from '../platform/http/cursor.ts';
 import { Actor, DryRunQuery, Instant, isDryRun, Reason } from '../platform/http/fields.ts';
+import type { SubmissionMode } from '../meters/stripe-meter.ts';
 
 /** A submission as the outbox stores it. */
 export interface StoredSubmission {

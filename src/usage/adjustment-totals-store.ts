@@ -1,11 +1,11 @@
 import type { ClientSession, Collection, Db, Decimal128 } from 'mongodb';
 import { isAdditive, type Meter } from '../meters/meter.ts';
 import { canonicalQuantity, type Quantity } from '../platform/quantity.ts';
-import type { EpochHour } from '../customers/window.ts';
+import type { EpochHour } from '../customers/calendar/window.ts';
 import { DaemonError } from '../platform/errors.ts';
 import { REPLY_DOCUMENTS_MAX } from '../platform/mongo/cursor.ts';
 import { OPERATION_MS_MAX } from '../platform/mongo/database.ts';
-import { type DerivationScope, factsOf } from '../aggregation/derivation-scope-store.ts';
+import { type DerivationScope, factsOf } from './derivation-scope-store.ts';
 import { translated } from '../platform/mongo/errors.ts';
 import { USAGE_ADJUSTMENTS, type UsageAdjustmentDocument } from './usage-adjustments-store.ts';
 

@@ -1,10 +1,12 @@
 import { hash } from 'node:crypto';
 import { DaemonError } from '../platform/errors.ts';
-import { countsToMs } from '../customers/billing-customer.ts';
+import { countsToMs } from '../customers/calendar/billing-customer.ts';
 import { isAdditive, type Meter } from '../meters/meter.ts';
 import { parseQuantity, parseSignedNumber, type Quantity } from '../platform/quantity.ts';
 import { shortTextFault } from '../platform/short-text.ts';
-import { type EventBounds, type EventFault, ID_BYTES_MAX, parseUsageEvent } from './usage-event.ts';
+import { type EventBounds, parseUsageEvent } from './usage-event.ts';
+import { ID_BYTES_MAX } from '../platform/id-text.ts';
+import type { EventFault } from '../meters/property.ts';
 
 /**
  * A correction after the fact: usage added to one meter of a customer, or taken away from it. A fact like a usage event,

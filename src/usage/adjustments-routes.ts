@@ -1,7 +1,14 @@
 import { type Static, Type } from 'typebox';
 import type { Adjustment, AdjustmentInput } from './adjustment.ts';
 import { DAY_MS } from '../platform/durations.ts';
-import { CursorInstant, decodeCursor, encodeCursor, pageSchema, pagingQuery, readLimit } from '../platform/http/cursor.ts';
+import {
+  CursorInstant,
+  decodeCursor,
+  encodeCursor,
+  pageSchema,
+  pagingQuery,
+  readLimit,
+} from '../platform/http/cursor.ts';
 import { AdjustmentReply, toAdjustmentReply } from './fact-entry-routes.ts';
 import { CustomerId, DryRun, isDryRun, MeterKey } from '../platform/http/fields.ts';
 import { problemResponse } from '../platform/http/problem.ts';

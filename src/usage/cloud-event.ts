@@ -1,7 +1,7 @@
 import { idFault } from '../platform/id-text.ts';
 import { escapePointer, shownName } from '../platform/json-pointer.ts';
 import { meantHint } from '../platform/nearest-name.ts';
-import type { EventFault } from './usage-event.ts';
+import type { EventFault } from '../meters/property.ts';
 
 /** The attributes and the data of a CloudEvent by name: the JSON format of CloudEvents 1.0. */
 export type CloudEventFields = Record<string, unknown>;

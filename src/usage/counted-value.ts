@@ -12,7 +12,7 @@ const COUNTABLE = new RegExp(QUANTITY_PATTERN);
 
 /**
  * What a meter takes from an event that satisfies its conditions: a decimal, or for `unique` the value that is told
- * apart. The same rule as the database's own (storage/fact-expressions), for showing it.
+ * apart. The same rule as the database's own (aggregation/fact-expressions-store), for showing it.
  * @returns undefined for an event that the meter cannot count.
  */
 export function countedValue(meter: Pick<Meter, 'aggregation' | 'valueFrom' | 'uniqueBy'>, event: MeasuredEvent) {

@@ -1,7 +1,14 @@
 import { type Static, Type } from 'typebox';
 import { problemResponse } from '../platform/http/problem.ts';
 import { type App, needs } from '../platform/http/route.ts';
-import { CursorInstant, decodeCursor, encodeCursor, pageSchema, pagingQuery, readLimit } from '../platform/http/cursor.ts';
+import {
+  CursorInstant,
+  decodeCursor,
+  encodeCursor,
+  pageSchema,
+  pagingQuery,
+  readLimit,
+} from '../platform/http/cursor.ts';
 import { FactEntry, type ShownFact, toFactEntry } from './fact-entry-routes.ts';
 import { CustomerId, Instant, MeterKey } from '../platform/http/fields.ts';
 

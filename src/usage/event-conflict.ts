@@ -1,4 +1,5 @@
-import { canonicalProperty, type EventFault, type UsageEvent } from './usage-event.ts';
+import { type UsageEvent } from './usage-event.ts';
+import { canonicalProperty, type EventFault } from '../meters/property.ts';
 
 /** Names that are told; an event may have 50 properties. */
 const NAMES_MAX = 10;

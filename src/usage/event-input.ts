@@ -2,7 +2,7 @@ import { DaemonError } from '../platform/errors.ts';
 import { type CloudEventData, type CloudEventFields, fromCloudEvent } from './cloud-event.ts';
 import { parseJson, repeatedDetail, type RepeatedName, repeatedNames, TOO_DEEP } from '../platform/exact-json.ts';
 import { escapePointer, shownName } from '../platform/json-pointer.ts';
-import type { EventFault } from './usage-event.ts';
+import type { EventFault } from '../meters/property.ts';
 
 /** The forms in which usage events arrive. */
 export const EVENT_MEDIA_TYPES = [

@@ -1,4 +1,4 @@
-import type { EventFault } from './usage-event.ts';
+import type { EventFault } from '../meters/property.ts';
 
 /** What became of an event that obeys the rules. */
 export type AppendOutcome = 'accepted' | 'duplicate' | 'conflict';

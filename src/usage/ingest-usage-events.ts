@@ -4,8 +4,10 @@ import { conflictFault, differingFields } from './event-conflict.ts';
 import type { EventInput } from './event-input.ts';
 import type { AppendOutcome, EventResult, IngestResult, IngestWarning } from './ingest-result.ts';
 import { cutRejectedText, type RejectedText, toRejectedText } from './rejected-text.ts';
-import { type EventFault, ID_BYTES_MAX, parseUsageEvent, type UsageEvent } from './usage-event.ts';
+import { parseUsageEvent, type UsageEvent } from './usage-event.ts';
 import { countWithMapped, findMappedElsewhere, type MappedElsewhereDeps, mappingWarnings } from './mapped-elsewhere.ts';
+import { ID_BYTES_MAX } from '../platform/id-text.ts';
+import type { EventFault } from '../meters/property.ts';
 
 /** Input that was refused, in the form in which it is kept. */
 export interface RefusedEvent extends RejectedText, EventFault {

@@ -1,4 +1,4 @@
-import { isStripeCustomerId } from '../customers/billing-customer.ts';
+import { isStripeCustomerId } from '../customers/calendar/billing-customer.ts';
 import type { IngestWarning } from './ingest-result.ts';
 import type { UsageEvent } from './usage-event.ts';
 

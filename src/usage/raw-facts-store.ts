@@ -1,6 +1,5 @@
 import type { ClientSession, Collection, Db, Document, Filter } from 'mongodb';
-import type { CustomerHour } from '../aggregation/derivation-plan.ts';
-import { type EpochHour, epochHourOf } from '../customers/window.ts';
+import { type EpochHour, epochHourOf, type CustomerHour } from '../customers/calendar/window.ts';
 import { inBatches } from '../platform/mongo/cursor.ts';
 import { translated } from '../platform/mongo/errors.ts';
 import { slicesOf } from '../platform/mongo/slices.ts';

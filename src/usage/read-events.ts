@@ -1,8 +1,13 @@
 import type { Clock } from '../platform/clock.ts';
-import { type BillingCustomer, countsFromMs, countsToMs, unknownCustomer } from '../customers/billing-customer.ts';
+import {
+  type BillingCustomer,
+  countsFromMs,
+  countsToMs,
+  unknownCustomer,
+} from '../customers/calendar/billing-customer.ts';
 import type { Meter, MeterCondition } from '../meters/meter.ts';
-import { rangeOf } from '../aggregation/usage-query.ts';
 import { DaemonError } from '../platform/errors.ts';
+import { rangeOf } from '../customers/calendar/asked-range.ts';
 
 /** Where a page of facts ended. */
 export interface FactPosition {

@@ -8,11 +8,10 @@ import {
   assertAdjustable,
   parseAdjustment,
 } from './adjustment.ts';
-import { type BillingCustomer, countsFromMs, unknownCustomer } from '../customers/billing-customer.ts';
+import { type BillingCustomer, countsFromMs, unknownCustomer } from '../customers/calendar/billing-customer.ts';
 import { conflictDetail } from './event-conflict.ts';
-import type { CustomerHour } from '../aggregation/derivation-plan.ts';
 import type { Meter } from '../meters/meter.ts';
-import { epochHourOf } from '../customers/window.ts';
+import { epochHourOf, type CustomerHour } from '../customers/calendar/window.ts';
 import { DaemonError } from '../platform/errors.ts';
 
 interface StoredAdjustment extends Adjustment {

@@ -4,8 +4,9 @@ import { conflictFault } from './event-conflict.ts';
 import { foreseeOutcomes } from './ingest-usage-events.ts';
 import { parseJson } from '../platform/exact-json.ts';
 import type { AppendOutcome } from './ingest-result.ts';
-import { type EventFault, parseUsageEvent, type UsageEvent } from './usage-event.ts';
+import { parseUsageEvent, type UsageEvent } from './usage-event.ts';
 import { DaemonError } from '../platform/errors.ts';
+import type { EventFault } from '../meters/property.ts';
 
 export interface ReplayRejectedEventDeps {
   readonly rejected: {

@@ -1,6 +1,5 @@
 import type { Collection, Db } from 'mongodb';
 import type { SeenValue } from './silent-condition.ts';
-import type { PropertyValue } from './usage-event.ts';
 import { OPERATION_MS_MAX } from '../platform/mongo/database.ts';
 import { translated } from '../platform/mongo/errors.ts';
 import { findBySlices } from '../platform/mongo/slices.ts';
@@ -11,6 +10,7 @@ import {
   USAGE_EVENTS,
   type UsageEventDocument,
 } from './usage-events-store.ts';
+import type { PropertyValue } from '../meters/property.ts';
 
 /** Events that are looked at, the latest by hour, of every type: so the cost does not grow with what is stored. */
 export const LATEST_EVENTS_MAX = 2_000;

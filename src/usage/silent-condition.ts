@@ -1,5 +1,5 @@
 import type { Meter } from '../meters/meter.ts';
-import type { PropertyValue } from './usage-event.ts';
+import type { PropertyValue } from '../meters/property.ts';
 
 /** A property's value among events of a type. */
 export interface SeenValue {

@@ -1,7 +1,7 @@
 import { Binary, type Collection, type Db, type Decimal128, type Filter } from 'mongodb';
 import { type Adjustment, adjustmentFingerprint } from './adjustment.ts';
 import { canonicalQuantity } from '../platform/quantity.ts';
-import { type EpochHour, epochHourOf } from '../customers/window.ts';
+import { type EpochHour, epochHourOf } from '../customers/calendar/window.ts';
 import { toDecimal128 } from '../platform/mongo/decimal128.ts';
 import { isDuplicateKey, toStorageError, translated } from '../platform/mongo/errors.ts';
 import { idempotencyKeyOf, usageEventId } from './usage-events-store.ts';

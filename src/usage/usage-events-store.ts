@@ -1,13 +1,14 @@
 import { Binary, type Collection, type Db, Decimal128, MongoServerError } from 'mongodb';
 import type { MeterCondition } from '../meters/meter.ts';
 import { canonicalQuantity } from '../platform/quantity.ts';
-import { fingerprintOf, type PropertyValue, type UsageEvent } from './usage-event.ts';
-import { type EpochHour, epochHourOf } from '../customers/window.ts';
+import { fingerprintOf, type UsageEvent } from './usage-event.ts';
+import { type EpochHour, epochHourOf } from '../customers/calendar/window.ts';
 import { DURABLE } from '../platform/mongo/database.ts';
 import { inBatches } from '../platform/mongo/cursor.ts';
 import { toDecimal128 } from '../platform/mongo/decimal128.ts';
 import { DUPLICATE_KEY_CODE, toStorageError, translated } from '../platform/mongo/errors.ts';
 import { findBySlices } from '../platform/mongo/slices.ts';
+import type { PropertyValue } from '../meters/property.ts';
 
 /** The raw facts: append-only, one document an event. Its `_id` is the dedupe; no other field repeats the key. */
 export interface UsageEventDocument {

@@ -3,7 +3,7 @@ import { boundary } from '../platform/boundary.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { UsageEvent } from './usage-event.ts';
 import { DaemonError } from '../platform/errors.ts';
-import { type DirtyHours, DIRTY_PAIRS_PER_ENTRY_MAX, toPairText } from '../aggregation/dirty-hours-store.ts';
+import { type DirtyHours, DIRTY_PAIRS_PER_ENTRY_MAX, toPairText } from './dirty-hours-store.ts';
 import { COMMITS_IN_FLIGHT_MAX, GroupCommit } from '../platform/mongo/group-commit.ts';
 import { type UsageEventDocument, usageEventId, type UsageEvents } from './usage-events-store.ts';
 

@@ -1,5 +1,5 @@
 import { DaemonError } from '../platform/errors.ts';
-import { parseTimestamp } from '../usage/usage-event.ts';
+import { parseTimestamp } from '../platform/instant.ts';
 
 /** A snapshot event carries its object; a thin one only names it and is fetched. */
 export type WebhookKind = 'snapshot' | 'thin';

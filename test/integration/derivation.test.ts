@@ -4,7 +4,11 @@ import type { Meter } from '../../src/meters/meter.ts';
 import { canonicalQuantity } from '../../src/platform/quantity.ts';
 import { Customers, type CustomerDocument } from '../../src/customers/customers-store.ts';
 import { type UsageAggregateDocument, UsageAggregates } from '../../src/aggregation/usage-aggregates-store.ts';
-import { GROUPS_PER_WINDOW_MAX, UsageGroups, type UsageGroupsDocument } from '../../src/aggregation/usage-groups-store.ts';
+import {
+  GROUPS_PER_WINDOW_MAX,
+  UsageGroups,
+  type UsageGroupsDocument,
+} from '../../src/aggregation/usage-groups-store.ts';
 import { periodKey, UsagePeriods } from '../../src/aggregation/usage-periods-store.ts';
 import { withDatabase } from '../support/services.ts';
 import { derive, type EventInput, hourOf, meterOf, ms, storeEvents, storeMeters } from '../support/usage.ts';

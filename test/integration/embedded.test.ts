@@ -11,14 +11,22 @@ import { MongoClient, MongoNetworkError } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import { readEmbeddedEnvironment, type EmbeddedEnvironment } from '../../packages/dev-services/src/environment.ts';
 import { takeFirstStep, type Step } from '../../packages/dev-services/src/first-step.ts';
-import { startEmbeddedMongo, type EmbeddedMongo, type EmbeddedMongoOptions } from '../../packages/dev-services/src/mongo.ts';
+import {
+  startEmbeddedMongo,
+  type EmbeddedMongo,
+  type EmbeddedMongoOptions,
+} from '../../packages/dev-services/src/mongo.ts';
 import { isPortFree } from '../../packages/dev-services/src/ports.ts';
-import { startEmbeddedRedis, type EmbeddedRedis, type EmbeddedRedisOptions } from '../../packages/dev-services/src/redis.ts';
+import {
+  startEmbeddedRedis,
+  type EmbeddedRedis,
+  type EmbeddedRedisOptions,
+} from '../../packages/dev-services/src/redis.ts';
 import { mongodSteps, resolveMongod } from '../../packages/dev-services/src/resolve-mongod.ts';
 import { redisSteps, resolveRedis } from '../../packages/dev-services/src/resolve-redis.ts';
 import { startEmbeddedServices } from '../../packages/dev-services/src/services.ts';
 import { fetchWheelProgram } from '../../packages/dev-services/src/wheel.ts';
-import { DaemonError } from '../../src/platform/errors.ts';
+import { ServicesError } from '../../packages/dev-services/src/errors.ts';
 
 const START_MS_MAX = 90_000;
 const SERVERS_GONE_MS_MAX = 30_000;
@@ -186,7 +194,7 @@ describe('embedded Redis', { timeout: START_MS_MAX }, () => {
     const port = typeof address === 'object' && address !== null ? address.port : 0;
     try {
       const failure = withRedisServer({ port }, async () => {});
-      await expect(failure).rejects.toMatchObject({ kind: 'transient', code: 'embedded_unavailable' });
+      await expect(failure).rejects.toMatchObject({ code: 'embedded_unavailable' });
     } finally {
       blocker.close();
     }
@@ -291,9 +299,8 @@ describe('where the servers come from', () => {
       },
       quietly,
     );
-    await expect(failure).rejects.toThrow(DaemonError);
+    await expect(failure).rejects.toThrow(ServicesError);
     await expect(failure).rejects.toMatchObject({
-      kind: 'transient',
       code: 'embedded_unavailable',
       message: 'no Thing to be had (a shelf: empty). Install it.',
     });

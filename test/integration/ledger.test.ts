@@ -3,7 +3,7 @@ import { type Db, Decimal128 } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import { foldHour } from '../../src/submissions/ledger-entry.ts';
 import { HOUR_MS } from '../../src/platform/durations.ts';
-import { Corrections } from '../../src/reconciliation/corrections-store.ts';
+import { Corrections } from '../../src/submissions/resolving/corrections-store.ts';
 import { ensureIndexes } from '../../src/daemon/indexes-store.ts';
 import { Ledger } from '../../src/submissions/ledger-store.ts';
 import { type MeterSubmissionDocument, MeterSubmissions } from '../../src/submissions/meter-submissions-store.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { putCustomer } from '../../src/customers/put-customer.ts';
 import { ManualClock } from '../../src/platform/clock.ts';
-import type { HourCuts } from '../../src/customers/window.ts';
+import type { HourCuts } from '../../src/customers/calendar/window.ts';
 import { Customers } from '../../src/customers/customers-store.ts';
 import { UsageAggregates } from '../../src/aggregation/usage-aggregates-store.ts';
 import { withDatabase } from '../support/services.ts';

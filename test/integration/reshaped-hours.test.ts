@@ -1,7 +1,7 @@
 import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { reshapedHours } from '../../src/customers/billing-customer.ts';
-import type { HourCuts } from '../../src/customers/window.ts';
+import { reshapedHours } from '../../src/customers/calendar/billing-customer.ts';
+import type { HourCuts } from '../../src/customers/calendar/window.ts';
 import { Customers } from '../../src/customers/customers-store.ts';
 import { UniqueValues } from '../../src/aggregation/unique-values-store.ts';
 import { UsageGroups } from '../../src/aggregation/usage-groups-store.ts';

@@ -3,7 +3,7 @@ import { MongoClient } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import { DaemonError } from '../../src/platform/errors.ts';
 import { AggregateChecks } from '../../src/reconciliation/aggregate-check-store.ts';
-import { DirtyHours } from '../../src/aggregation/dirty-hours-store.ts';
+import { DirtyHours } from '../../src/usage/dirty-hours-store.ts';
 import { Doubts } from '../../src/reconciliation/doubts-store.ts';
 import { installationId } from '../../src/platform/mongo/installation.ts';
 import { Leases } from '../../src/platform/mongo/leases.ts';

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { type ManualClock, systemClock } from '../../src/platform/clock.ts';
 import type { Simulator } from '../../packages/stripe-double/src/simulator.ts';
 import { EventSummaries } from '../../src/reconciliation/event-summaries-stripe.ts';
-import { MeterEventAdjustments } from '../../src/submissions/meter-event-adjustments-stripe.ts';
+import { MeterEventAdjustments } from '../../src/submissions/resolving/meter-event-adjustments-stripe.ts';
 import { StripeWrites } from '../../src/stripe/writes.ts';
 import { dayMs, hourMs, startMs, withSimulator } from './simulator-fixture.ts';
 

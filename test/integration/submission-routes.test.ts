@@ -5,7 +5,7 @@ import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
 import { buildApp } from '../../src/platform/http/app.ts';
 import { Metrics } from '../../src/platform/http/metrics.ts';
 import { JobQueue } from '../../src/platform/queue/job-queue.ts';
-import { factRoutes } from '../../src/daemon/fact-routes.ts';
+import { factRoutes } from '../../src/daemon/serve-facts.ts';
 import { submissionRoutes } from '../../src/daemon/submission-jobs.ts';
 import { settle } from '../support/drift.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';

@@ -8,7 +8,7 @@ import { readEmbeddedEnvironment } from '../../packages/dev-services/src/environ
 import { startEmbeddedMongo } from '../../packages/dev-services/src/mongo.ts';
 import { resolveMongod } from '../../packages/dev-services/src/resolve-mongod.ts';
 import { openDatabase } from '../../src/platform/mongo/database.ts';
-import { DirtyHours } from '../../src/aggregation/dirty-hours-store.ts';
+import { DirtyHours } from '../../src/usage/dirty-hours-store.ts';
 import { toUsageEventDocument, type UsageEventDocument, UsageEvents } from '../../src/usage/usage-events-store.ts';
 import { UsageLog } from '../../src/usage/usage-log-store.ts';
 import { withDatabase } from '../support/services.ts';

@@ -2,11 +2,15 @@
 import { randomUUID } from 'node:crypto';
 import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
-import { aggregateUsage, type AggregateUsageResult, type AggregationRun } from '../../src/aggregation/aggregate-usage.ts';
+import {
+  aggregateUsage,
+  type AggregateUsageResult,
+  type AggregationRun,
+} from '../../src/aggregation/aggregate-usage.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { DaemonError } from '../../src/platform/errors.ts';
 import { inDerivationRun } from '../../src/aggregation/derivation-run-store.ts';
-import { DIRTY_HOURS, DirtyHours } from '../../src/aggregation/dirty-hours-store.ts';
+import { DIRTY_HOURS, DirtyHours } from '../../src/usage/dirty-hours-store.ts';
 import { UsageAggregates } from '../../src/aggregation/usage-aggregates-store.ts';
 import { withDatabase } from '../support/services.ts';
 import { hourOf, ingestEvents, meterOf, storeMeters } from '../support/usage.ts';

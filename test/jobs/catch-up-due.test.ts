@@ -3,7 +3,7 @@ import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import { MINUTE_MS } from '../../src/platform/durations.ts';
 import { Runs } from '../../src/platform/mongo/runs.ts';
-import { SubmittingPauses } from '../../src/submissions/submitting-pause-store.ts';
+import { SubmittingPauses } from '../../src/submissions/sending/submitting-pause-store.ts';
 import { WebhookInbox } from '../../src/webhooks/webhook-inbox-store.ts';
 import { dueWebhookJobs } from '../../src/daemon/webhooks.ts';
 import { withDatabase } from '../support/services.ts';

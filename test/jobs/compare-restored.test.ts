@@ -2,7 +2,11 @@
 import type { Document } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import { approveReconciliation } from '../../src/reconciliation/approve-reconciliation.ts';
-import { compareRestored, type RestoredComparison, type RestoredProgress } from '../../src/reconciliation/compare-restored.ts';
+import {
+  compareRestored,
+  type RestoredComparison,
+  type RestoredProgress,
+} from '../../src/reconciliation/compare-restored.ts';
 import { HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
 import { openRedis } from '../../src/platform/redis/connection.ts';
 import { compareRestoredDeps } from '../../src/daemon/compare-restored.ts';

@@ -1,10 +1,10 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { requeueUsage } from '../../src/aggregation/requeue-usage.ts';
 import { onBoundary } from '../../src/platform/boundary.ts';
-import { billingPeriodOf } from '../../src/customers/billing-customer.ts';
-import type { MirroredCalendar } from '../../src/customers/customer-calendar.ts';
-import { isWithin, type Period } from '../../src/customers/period.ts';
-import type { HourCuts } from '../../src/customers/window.ts';
+import { billingPeriodOf } from '../../src/customers/calendar/billing-customer.ts';
+import type { MirroredCalendar } from '../../src/customers/calendar/customer-calendar.ts';
+import { isWithin, type Period } from '../../src/customers/calendar/period.ts';
+import type { HourCuts } from '../../src/customers/calendar/window.ts';
 import { closePeriod, listLate } from '../support/late-usage.ts';
 import { type Pipeline, withPipeline } from '../support/pipeline.ts';
 import { type EventInput, ingestEvents, meterOf, ms, storeMeters } from '../support/usage.ts';

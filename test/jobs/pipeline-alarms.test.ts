@@ -3,7 +3,7 @@ import type { Db } from 'mongodb';
 import { describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config.ts';
 import { DAY_MS, HOUR_MS } from '../../src/platform/durations.ts';
-import { DirtyHours } from '../../src/aggregation/dirty-hours-store.ts';
+import { DirtyHours } from '../../src/usage/dirty-hours-store.ts';
 import { Runs } from '../../src/platform/mongo/runs.ts';
 import { PipelineAlarms } from '../../src/daemon/pipeline-alarms.ts';
 import { withDatabase } from '../support/services.ts';

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { putCustomer, type PutCustomerDeps } from '../../src/customers/put-customer.ts';
 import { ManualClock } from '../../src/platform/clock.ts';
 import type { Customer, CustomerChange } from '../../src/customers/customer.ts';
-import { CALENDAR_CHANGES_MAX } from '../../src/customers/customer-calendar.ts';
+import { CALENDAR_CHANGES_MAX } from '../../src/customers/calendar/customer-calendar.ts';
 import { Customers } from '../../src/customers/customers-store.ts';
 import { ensureIndexes } from '../../src/daemon/indexes-store.ts';
 import { UsageAggregates } from '../../src/aggregation/usage-aggregates-store.ts';

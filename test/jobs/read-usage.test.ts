@@ -10,7 +10,7 @@ import type { MeterUsage, UsageReport } from '../../src/aggregation/usage-report
 import type { UsageQuery } from '../../src/aggregation/usage-query.ts';
 import { DAY_MS, HOUR_MS } from '../../src/platform/durations.ts';
 import { Customers, type CustomerDocument } from '../../src/customers/customers-store.ts';
-import { DirtyHours } from '../../src/aggregation/dirty-hours-store.ts';
+import { DirtyHours } from '../../src/usage/dirty-hours-store.ts';
 import { withLiveUsage } from '../../src/aggregation/live-usage-store.ts';
 import { METERS, Meters } from '../../src/meters/meters-store.ts';
 import { UsageAggregates } from '../../src/aggregation/usage-aggregates-store.ts';

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { catchUpEvents } from '../../src/webhooks/catch-up-events.ts';
 import { compareRestored } from '../../src/reconciliation/compare-restored.ts';
 import { mirrorAccount } from '../../src/mirror/mirror-account.ts';
-import { MIRRORED_CHANGES_MAX } from '../../src/customers/customer-calendar.ts';
+import { MIRRORED_CHANGES_MAX } from '../../src/customers/calendar/customer-calendar.ts';
 import type { Subscription } from '../../src/mirror/subscription.ts';
 import { DAY_MS, HOUR_MS } from '../../src/platform/durations.ts';
 import { DaemonError } from '../../src/platform/errors.ts';

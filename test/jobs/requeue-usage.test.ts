@@ -6,7 +6,7 @@ import { onBoundary } from '../../src/platform/boundary.ts';
 import { ManualClock } from '../../src/platform/clock.ts';
 import type { CustomerChange } from '../../src/customers/customer.ts';
 import { Customers } from '../../src/customers/customers-store.ts';
-import { DirtyHours } from '../../src/aggregation/dirty-hours-store.ts';
+import { DirtyHours } from '../../src/usage/dirty-hours-store.ts';
 import { Meters } from '../../src/meters/meters-store.ts';
 import { UsageAggregates } from '../../src/aggregation/usage-aggregates-store.ts';
 import { RawFacts } from '../../src/usage/raw-facts-store.ts';

@@ -1,7 +1,7 @@
 import { Decimal128 } from 'mongodb';
 import { afterEach, describe, expect, it } from 'vitest';
-import { decideSubmission } from '../../src/submissions/decide-submission.ts';
-import { resendSubmission } from '../../src/submissions/resend-submission.ts';
+import { decideSubmission } from '../../src/submissions/resolving/decide-submission.ts';
+import { resendSubmission } from '../../src/submissions/resolving/resend-submission.ts';
 import { onBoundary } from '../../src/platform/boundary.ts';
 import type { SubmissionState } from '../../src/submissions/submission.ts';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';

@@ -3,7 +3,11 @@ import { describe, expect, it } from 'vitest';
 import { groupBy } from '../../src/platform/grouping.ts';
 import { HOUR_MS, MINUTE_MS } from '../../src/platform/durations.ts';
 import { Leases } from '../../src/platform/mongo/leases.ts';
-import { METER_SUBMISSIONS, type MeterSubmissionDocument, plannedNow } from '../../src/submissions/meter-submissions-store.ts';
+import {
+  METER_SUBMISSIONS,
+  type MeterSubmissionDocument,
+  plannedNow,
+} from '../../src/submissions/meter-submissions-store.ts';
 import { submitNow } from '../../src/daemon/submission-jobs.ts';
 import { type Pipeline, START_MS, withPipeline } from '../support/pipeline.ts';
 import { ingestEvents, meterOf, storeMeters } from '../support/usage.ts';

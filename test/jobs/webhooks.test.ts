@@ -14,7 +14,7 @@ import { Refusals } from '../../src/stripe/stripe-refusal.ts';
 import { topicOf, type WebhookEvent } from '../../src/webhooks/webhook.ts';
 import { DaemonError } from '../../src/platform/errors.ts';
 import { Customers } from '../../src/customers/customers-store.ts';
-import { DirtyHours } from '../../src/aggregation/dirty-hours-store.ts';
+import { DirtyHours } from '../../src/usage/dirty-hours-store.ts';
 import { InvoiceMirror } from '../../src/mirror/invoices-store.ts';
 import { Meters } from '../../src/meters/meters-store.ts';
 import { RawFacts } from '../../src/usage/raw-facts-store.ts';

@@ -15,7 +15,7 @@ import { resolveRedis } from '../../packages/dev-services/src/resolve-redis.ts';
 import { startSimulator } from '../../packages/stripe-double/src/simulator.ts';
 import { METER_SUBMISSIONS } from '../../src/submissions/meter-submissions-store.ts';
 import { ensureIndexes } from '../../src/daemon/indexes-store.ts';
-import { SubmittingPauses } from '../../src/submissions/submitting-pause-store.ts';
+import { SubmittingPauses } from '../../src/submissions/sending/submitting-pause-store.ts';
 import { METERS, toMeterDocument } from '../../src/meters/meters-store.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import type { Meter } from '../../src/meters/meter.ts';

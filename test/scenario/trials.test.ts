@@ -1,6 +1,6 @@
 /** Customers whose subscription begins with a trial, from the first event to the first invoice that bills something. */
 import { describe, expect, it } from 'vitest';
-import { billingPeriodOf } from '../../src/customers/billing-customer.ts';
+import { billingPeriodOf } from '../../src/customers/calendar/billing-customer.ts';
 import { DAY_MS, HOUR_MS } from '../../src/platform/durations.ts';
 import { openStripe } from '../../src/stripe/client.ts';
 import { guardOf, hear, passTime, stripeOf, subscribe, wayOf } from '../support/billing.ts';

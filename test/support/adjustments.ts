@@ -4,7 +4,7 @@ import { recordAdjustment, type RecordAdjustmentResult } from '../../src/usage/r
 import { ManualClock } from '../../src/platform/clock.ts';
 import type { AdjustmentInput } from '../../src/usage/adjustment.ts';
 import { Customers } from '../../src/customers/customers-store.ts';
-import { DirtyHours, toPairText } from '../../src/aggregation/dirty-hours-store.ts';
+import { DirtyHours, toPairText } from '../../src/usage/dirty-hours-store.ts';
 import { Meters, toMeter } from '../../src/meters/meters-store.ts';
 import { UsageAdjustments } from '../../src/usage/usage-adjustments-store.ts';
 import { ms } from './usage.ts';

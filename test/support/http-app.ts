@@ -10,7 +10,7 @@ import { Metrics } from '../../src/platform/http/metrics.ts';
 import { registerRejectedEvents } from '../../src/usage/rejected-events-routes.ts';
 import type { App } from '../../src/platform/http/route.ts';
 import { ApiKeys } from '../../src/platform/mongo/api-keys.ts';
-import { DirtyHours } from '../../src/aggregation/dirty-hours-store.ts';
+import { DirtyHours } from '../../src/usage/dirty-hours-store.ts';
 import { ensureIndexes } from '../../src/daemon/indexes-store.ts';
 import { RejectedEvents } from '../../src/usage/rejected-events-store.ts';
 import { toUsageEventDocument, UsageEvents } from '../../src/usage/usage-events-store.ts';

@@ -3,7 +3,7 @@ import { recordAdjustment } from '../../src/usage/record-adjustment.ts';
 import { type LateUsageDocument } from '../../src/submissions/late-usage-store.ts';
 import { addQuantities, canonicalQuantity, type Quantity } from '../../src/platform/quantity.ts';
 import { DELIVERED_STATES, type SubmissionState } from '../../src/submissions/submission.ts';
-import { recordingDeps } from '../../src/daemon/fact-routes.ts';
+import { recordingDeps } from '../../src/daemon/serve-facts.ts';
 import type { Pipeline } from './pipeline.ts';
 import { ms } from './usage.ts';
 

@@ -1,128 +1,151 @@
 /**
- * Who may import whom. A layer is a folder of src, `jobs`, `scripts`, or a file directly under src. What a layer may
- * not import is left out here; its own files it may always import.
+ * Who may import whom. The sources are cut by noun: a folder of `src` is a room, and `ROOMS` is their order, a lower one never
+ * imports a higher one. Within a room the suffix of a file says what it does, and so what it may import.
  */
 import { posix } from 'node:path';
 import { importsOf, type ImportStatement, type SourceFile } from './source-files.ts';
 
-/** Read everywhere: they hold no wiring and no vendor but the logger's. */
-const FOUNDATION = [
-  'src/platform/errors.ts',
-  'src/platform/clock.ts',
-  'src/platform/durations.ts',
-  'src/platform/logger.ts',
-  'src/platform/trouble-log.ts',
-  'src/platform/boundary.ts',
-  'src/platform/event-loop.ts',
-  'src/platform/read-scope.ts',
-  'src/platform/time-limit.ts',
-];
+/** From the lowest to the highest. */
+export const ROOMS = [
+  'src/platform',
+  'src/stripe',
+  'src/meters',
+  'src/customers',
+  'src/usage',
+  'src/aggregation',
+  'src/mirror',
+  'src/submissions',
+  'src/late-usage',
+  'src/reconciliation',
+  'src/invoice-guard',
+  'src/webhooks',
+  'src/explain',
+  'jobs',
+  'src/daemon',
+] as const;
+type Room = (typeof ROOMS)[number];
 
-const ADAPTER = ['src/domain', ...FOUNDATION];
-
-const MAY_IMPORT: Readonly<Record<string, readonly string[] | 'anything'>> = {
-  'src/platform/errors.ts': [],
-  'src/platform/clock.ts': [],
-  'src/platform/durations.ts': [],
-  'src/platform/boundary.ts': [],
-  'src/platform/version.ts': [],
-  'src/platform/event-loop.ts': [],
-  'src/platform/read-scope.ts': [],
-  'src/platform/time-limit.ts': [],
-  'src/platform/logger.ts': ['src/platform/errors.ts', 'src/platform/clock.ts'],
-  'src/platform/trouble-log.ts': ['src/platform/logger.ts', 'src/platform/clock.ts'],
-  'src/config.ts': ['src/config-variables.ts', 'src/config-secrets.ts', 'src/platform/errors.ts', 'src/platform/durations.ts'],
+/** What stands above every room, file by file or as a folder, and what each may import of `src` besides its own. */
+const APART: Readonly<Record<string, readonly string[] | 'anything'>> = {
+  'src/main.ts': ['src/daemon.ts', 'src/config.ts', 'src/platform'],
+  'src/daemon.ts': 'anything',
+  'src/config.ts': ['src/config-variables.ts', 'src/config-secrets.ts', 'src/platform'],
   'src/config-variables.ts': [
     'src/config-addresses.ts',
     'src/config-crons.ts',
     'src/config-secrets.ts',
-    'src/platform/durations.ts',
+    'src/platform',
   ],
   'src/config-addresses.ts': [],
-  'src/config-crons.ts': ['src/platform/durations.ts'],
+  'src/config-crons.ts': ['src/platform'],
   'src/config-secrets.ts': [],
-  'src/domain': ['src/platform/errors.ts', 'src/platform/durations.ts'],
-  'src/storage': ADAPTER,
-  'src/stripe': ADAPTER,
-  'src/redis': ADAPTER,
-  'src/queue': [...ADAPTER, 'src/redis'],
-  'src/http': ADAPTER,
-  'src/simulator': ['src/domain', ...FOUNDATION],
-  'src/embedded': ['src/platform/errors.ts'],
-  jobs: ['src/domain', 'src/platform/errors.ts', 'src/platform/clock.ts', 'src/platform/durations.ts', 'src/platform/boundary.ts', 'src/platform/event-loop.ts'],
-  'src/wiring': 'anything',
-  'src/daemon.ts': 'anything',
-  'src/main.ts': ['src/daemon.ts', 'src/config.ts', ...FOUNDATION],
+  'packages/stripe-double': [],
+  'packages/dev-services': [],
   scripts: 'anything',
 };
-
+/** Files of the settings that the wiring may read. */
+const SETTINGS = ['src/config.ts', 'src/config-secrets.ts'];
 /** Never part of the running daemon. */
-const NOT_IN_THE_DAEMON = ['src/simulator', 'src/embedded', 'scripts'];
+const NOT_IN_THE_DAEMON = ['packages/stripe-double', 'packages/dev-services', 'scripts'];
 
-/** Packages with a fixed place; a pattern ending in `/` names a scope. */
-const PLACES: Readonly<Record<string, readonly string[]>> = {
-  stripe: ['src/stripe'],
-  bullmq: ['src/queue'],
-  'node-cron': ['src/queue', 'src/config-crons.ts'],
-  fastify: ['src/http'],
-  '@fastify/': ['src/http'],
-  mongodb: ['src/storage'],
-  'mongodb-memory-server-core': ['src/embedded'],
-  ioredis: ['src/redis'],
-  pino: ['src/platform/logger.ts'],
+/** What a file does, by its suffix. `plain` is a value, a table, a plan, or a use case. */
+type Kind = 'store' | 'stripe' | 'routes' | 'plain';
+
+/** Vendor packages, and where their code may enter; a name that ends in `/` is a scope. */
+const PACKAGES: Readonly<Record<string, { folders: readonly string[]; kind?: Kind; typesIn?: readonly string[] }>> = {
+  stripe: { folders: ['src/stripe'], kind: 'stripe', typesIn: ['packages/stripe-double'] },
+  mongodb: { folders: ['src/platform/mongo'], kind: 'store' },
+  fastify: { folders: ['src/platform/http'], kind: 'routes' },
+  '@fastify/': { folders: ['src/platform/http'] },
+  bullmq: { folders: ['src/platform/queue'] },
+  'node-cron': { folders: ['src/platform/queue', 'src/config-crons.ts'] },
+  ioredis: { folders: ['src/platform/redis'], typesIn: ['src/platform/queue', 'src/daemon'] },
+  'mongodb-memory-server-core': { folders: ['packages/dev-services'] },
+  pino: { folders: ['src/platform/logger.ts'] },
 };
+/** What plain files of a room take from outside: calculation, schemas and hashing, never input or output. */
+const PURE_PACKAGES = [
+  'decimal.js',
+  'luxon',
+  'node:buffer',
+  'node:crypto',
+  'node:util',
+  'node:zlib',
+  'typebox',
+  'typebox/value',
+];
 
-/** Packages whose types alone may be named elsewhere. */
-const TYPE_ONLY_PLACES: Readonly<Record<string, readonly string[]>> = {
-  stripe: ['src/simulator'],
-  ioredis: ['src/queue', 'src/wiring'],
-};
-
-/** What the pure layers may take from outside: calculation, schemas and hashing, never input or output. */
-const PURE_PACKAGES: Readonly<Record<string, readonly string[]>> = {
-  'src/domain': ['decimal.js', 'luxon', 'node:crypto', 'typebox', 'typebox/value'],
-  jobs: ['node:crypto'],
-};
-
-/** The layer of a file; undefined for one that belongs to none. */
-export function layerOf(path: string): string | undefined {
+/** The room, the folder or the file that a path belongs to; undefined for one that belongs to none. */
+export function placeOf(path: string): string | undefined {
   const parts = path.split('/');
-  const layer = parts[0] === 'src' ? parts.slice(0, 2).join('/') : (parts[0] ?? '');
-  return layer in MAY_IMPORT ? layer : undefined;
+  const folder = parts[0] === 'src' || parts[0] === 'packages' ? parts.slice(0, 2).join('/') : (parts[0] ?? '');
+  return isRoom(folder) || folder in APART ? folder : undefined;
 }
 
 /** Every breach in one file, as sentences. */
 export function breachesOf(file: SourceFile): string[] {
-  const layer = layerOf(file.path);
-  if (layer === undefined) return [`${file.path} belongs to no layer`];
+  const place = placeOf(file.path);
+  if (place === undefined) return [`${file.path} belongs to no room`];
   return importsOf(file.text).flatMap((statement) => {
     const reason = statement.specifier.startsWith('.')
-      ? judgeOwn(layer, posix.join(posix.dirname(file.path), statement.specifier))
-      : judgePackage(layer, statement);
+      ? judgeOwn(file.path, posix.join(posix.dirname(file.path), statement.specifier), statement.isTypeOnly)
+      : judgePackage(file.path, statement);
     return reason === undefined ? [] : [`${file.path} imports ${statement.specifier}: ${reason}`];
   });
 }
 
-function judgeOwn(layer: string, target: string): string | undefined {
-  const targetLayer = layerOf(target);
-  if (targetLayer === undefined) return 'outside every layer';
-  if (targetLayer === layer) return undefined;
-  const allowed = MAY_IMPORT[layer] ?? [];
-  if (allowed === 'anything') {
-    const isApart = layer !== 'scripts' && NOT_IN_THE_DAEMON.includes(targetLayer);
-    return isApart ? `${targetLayer} is never part of the daemon` : undefined;
+function judgeOwn(path: string, target: string, isTypeOnly: boolean): string | undefined {
+  const [place, to] = [placeOf(path), placeOf(target)];
+  if (place === undefined || to === undefined) return 'outside every room';
+  if (place !== 'scripts' && place !== to && NOT_IN_THE_DAEMON.includes(to)) return `${to} is never part of the daemon`;
+  if (!isRoom(place)) {
+    const allowed = APART[place] ?? [];
+    return place === to || allowed === 'anything' || allowed.includes(to) ? undefined : `${place} may not import ${to}`;
   }
-  return allowed.includes(targetLayer) ? undefined : `${layer} may not import ${targetLayer}`;
+  if (!isRoom(to))
+    return place === 'src/daemon' && SETTINGS.includes(target) ? undefined : `${place} may not import ${to}`;
+  if (ROOMS.indexOf(to) > ROOMS.indexOf(place)) return `${to} is above ${place}`;
+  if (place === 'src/daemon' || place === 'src/platform') return undefined;
+  return judgeKinds(kindOf(path), kindOf(target), isTypeOnly);
 }
 
-function judgePackage(layer: string, statement: ImportStatement): string | undefined {
+/** A use case is handed its stores and what Stripe says: it may name their types and nothing else of them. */
+function judgeKinds(from: Kind, to: Kind, isTypeOnly: boolean): string | undefined {
+  if (from === to || to === 'plain') return undefined;
+  if (from === 'plain' && to !== 'routes' && isTypeOnly) return undefined;
+  return `a ${from} file does not import a ${to} file`;
+}
+
+function judgePackage(path: string, statement: ImportStatement): string | undefined {
   const { specifier, isTypeOnly } = statement;
-  const pure = PURE_PACKAGES[layer];
-  if (pure !== undefined && !pure.includes(specifier)) return `${layer} is pure`;
+  const place = placeOf(path) ?? '';
   const isNamed = (name: string): boolean =>
     name.endsWith('/') ? specifier.startsWith(name) : specifier === name || specifier.startsWith(`${name}/`);
-  const name = Object.keys(PLACES).find(isNamed);
-  if (name === undefined || PLACES[name]?.includes(layer) === true) return undefined;
-  if (isTypeOnly && TYPE_ONLY_PLACES[name]?.includes(layer) === true) return undefined;
-  return `only ${PLACES[name]?.join(' and ')} may`;
+  const name = Object.keys(PACKAGES).find(isNamed);
+  const rule = name === undefined ? undefined : PACKAGES[name];
+  const isIn = (folders: readonly string[]): boolean =>
+    folders.some((folder) => path === folder || path.startsWith(`${folder}/`));
+  if (rule !== undefined) {
+    const hasKinds = isNoun(place) || place === 'src/daemon';
+    const isOfKind = rule.kind !== undefined && hasKinds && kindOf(path) === rule.kind;
+    if (isIn(rule.folders) || isOfKind) return undefined;
+    if (isTypeOnly && isIn(rule.typesIn ?? [])) return undefined;
+    return `only ${rule.folders.join(' and ')}${rule.kind === undefined ? '' : ` and files x-${rule.kind}.ts`} may`;
+  }
+  if (isNoun(place) && kindOf(path) === 'plain' && !PURE_PACKAGES.includes(specifier)) return `${path} is pure`;
+  return undefined;
+}
+
+/** A room of billing, and not the platform below them or what puts them together above. */
+function isNoun(place: string): boolean {
+  return isRoom(place) && !['src/platform', 'src/stripe', 'src/daemon'].includes(place);
+}
+
+function isRoom(place: string): place is Room {
+  return (ROOMS as readonly string[]).includes(place);
+}
+
+export function kindOf(path: string): Kind {
+  const suffix = /-(store|stripe|routes)\.ts$/.exec(path)?.[1];
+  return (suffix as Kind | undefined) ?? 'plain';
 }

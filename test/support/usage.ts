@@ -1,11 +1,11 @@
 /** Facts, meters and derivations as the daemon makes them, in a few words. */
 import type { Db, Document } from 'mongodb';
-import { type CustomerHour, planDerivation } from '../../src/aggregation/derivation-plan.ts';
+import { planDerivation } from '../../src/aggregation/derivation-plan.ts';
 import type { Meter } from '../../src/meters/meter.ts';
 import { parseUsageEvent } from '../../src/usage/usage-event.ts';
-import { epochHourOf } from '../../src/customers/window.ts';
+import { epochHourOf, type CustomerHour } from '../../src/customers/calendar/window.ts';
 import { inDerivationRun } from '../../src/aggregation/derivation-run-store.ts';
-import { DirtyHours } from '../../src/aggregation/dirty-hours-store.ts';
+import { DirtyHours } from '../../src/usage/dirty-hours-store.ts';
 import { Meters, toMeterDocument } from '../../src/meters/meters-store.ts';
 import { toUsageEventDocument, UsageEvents } from '../../src/usage/usage-events-store.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { CallPause } from '../../src/submissions/call-pause.ts';
+import { CallPause } from '../../src/submissions/sending/call-pause.ts';
 
 const HALF = 0.5;
 

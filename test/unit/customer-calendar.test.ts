@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { changeCustomer, type Customer, type CustomerChange, mirrorCalendar } from '../../src/customers/customer.ts';
-import { calendarInForce, calendarsOf, type MirroredCalendar } from '../../src/customers/customer-calendar.ts';
-import { periodContaining } from '../../src/customers/period.ts';
-import type { HourCuts } from '../../src/customers/window.ts';
+import { calendarInForce, calendarsOf, type MirroredCalendar } from '../../src/customers/calendar/customer-calendar.ts';
+import { periodContaining } from '../../src/customers/calendar/period.ts';
+import type { HourCuts } from '../../src/customers/calendar/window.ts';
 import { DAY_MS } from '../../src/platform/durations.ts';
 
 const ms = (text: string): number => Date.parse(text);

@@ -1,11 +1,11 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type BillingCustomer, unknownCustomer } from '../../src/customers/billing-customer.ts';
-import { calendarsOf } from '../../src/customers/customer-calendar.ts';
+import { type BillingCustomer, unknownCustomer } from '../../src/customers/calendar/billing-customer.ts';
+import { calendarsOf } from '../../src/customers/calendar/customer-calendar.ts';
 import { type DerivationPlan, planDerivation, STEP_PAIRS_MAX } from '../../src/aggregation/derivation-plan.ts';
 import type { Aggregation, Meter } from '../../src/meters/meter.ts';
-import { periodContaining } from '../../src/customers/period.ts';
-import { epochHourOf } from '../../src/customers/window.ts';
+import { periodContaining } from '../../src/customers/calendar/period.ts';
+import { epochHourOf } from '../../src/customers/calendar/window.ts';
 import { HOUR_MS } from '../../src/platform/durations.ts';
 
 const ms = (text: string): number => Date.parse(text);

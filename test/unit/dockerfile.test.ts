@@ -91,7 +91,7 @@ describe('the Dockerfile', () => {
     expect(manifest.scripts['build']).toBe('tsc -p tsconfig.build.json');
     expect(JSON.parse(read('tsconfig.build.json'))).toMatchObject({
       compilerOptions: { outDir: 'dist', rootDir: '.' },
-      include: ['src', 'jobs', 'scripts'],
+      include: ['src', 'jobs', 'packages', 'scripts'],
     });
   });
 

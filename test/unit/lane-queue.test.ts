@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { LaneQueue, type QueuedEntry } from '../../src/submissions/lane-queue.ts';
+import { LaneQueue, type QueuedEntry } from '../../src/submissions/sending/lane-queue.ts';
 import type { OutboxEntry } from '../../src/submissions/outbox-entry.ts';
-import { dueAtMsOf, spreadSpanMs, SPREAD_MS_MAX } from '../../src/submissions/pacing.ts';
+import { dueAtMsOf, spreadSpanMs, SPREAD_MS_MAX } from '../../src/submissions/sending/pacing.ts';
 import { MINUTE_MS } from '../../src/platform/durations.ts';
 
 function queued(lane: string, timestampMs: number): QueuedEntry<string> {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import type { BillingCustomer } from '../../src/customers/billing-customer.ts';
-import { CALENDAR_MONTH } from '../../src/customers/period.ts';
-import { asUnit, isReshapedHour, movesUsage, unsureOfHour } from '../../src/submissions/layout-correction.ts';
+import type { BillingCustomer } from '../../src/customers/calendar/billing-customer.ts';
+import { CALENDAR_MONTH } from '../../src/customers/calendar/period.ts';
+import { asUnit, isReshapedHour, movesUsage, unsureOfHour } from '../../src/submissions/planning/layout-correction.ts';
 import {
   billingWithOpenPeriod,
   type FinalMeterPeriod,
@@ -9,7 +9,7 @@ import {
   lateIdentifier,
   latenessOf,
 } from '../../src/submissions/late-usage.ts';
-import { type PlannableRow, planRow } from '../../src/submissions/submission-plan.ts';
+import { type PlannableRow, planRow } from '../../src/submissions/planning/submission-plan.ts';
 import { ms } from '../support/usage.ts';
 
 const NOW_MS = ms('2026-06-15T12:40:00Z');

@@ -6,7 +6,7 @@ import {
   isPeriodStart,
   isWithin,
   periodContaining,
-} from '../../src/customers/period.ts';
+} from '../../src/customers/calendar/period.ts';
 
 const ms = (text: string): number => Date.parse(text);
 const month = (anchor: string): BillingCalendar => ({ anchorMs: ms(anchor), interval: 'month' });

@@ -5,7 +5,7 @@ import {
   type SeenValue,
   valuesToLookFor,
 } from '../../src/usage/silent-condition.ts';
-import type { PropertyValue } from '../../src/usage/usage-event.ts';
+import type { PropertyValue } from '../../src/meters/property.ts';
 
 const number = (text: string): PropertyValue => ({ number: text });
 const meter = (...values: PropertyValue[]) => ({

@@ -1,12 +1,12 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type BillingCustomer, unknownCustomer } from '../../src/customers/billing-customer.ts';
-import { calendarsOf } from '../../src/customers/customer-calendar.ts';
+import { type BillingCustomer, unknownCustomer } from '../../src/customers/calendar/billing-customer.ts';
+import { calendarsOf } from '../../src/customers/calendar/customer-calendar.ts';
 import { addQuantities, canonicalQuantity, isZeroQuantity, significantDigits } from '../../src/platform/quantity.ts';
-import { countStamps, presentPeriodsOver, type StampedEntry } from '../../src/submissions/stamped-figure.ts';
-import { runningStampMs } from '../../src/submissions/submission-mode.ts';
-import { type PlanContext, type PlannableRow, planRow } from '../../src/submissions/submission-plan.ts';
-import { planTakeOver } from '../../src/submissions/take-over.ts';
+import { countStamps, presentPeriodsOver, type StampedEntry } from '../../src/submissions/planning/stamped-figure.ts';
+import { runningStampMs } from '../../src/submissions/planning/submission-mode.ts';
+import { type PlanContext, type PlannableRow, planRow } from '../../src/submissions/planning/submission-plan.ts';
+import { planTakeOver } from '../../src/submissions/planning/take-over.ts';
 
 const ms = (text: string): number => Date.parse(text);
 const NOW_MS = ms('2026-06-15T12:00:00Z');

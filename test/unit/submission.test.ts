@@ -1,9 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { firstLookAtMs, nextLookAtMs, REPLACEMENTS_MAX } from '../../src/submissions/mending.ts';
+import { firstLookAtMs, nextLookAtMs, REPLACEMENTS_MAX } from '../../src/submissions/resolving/mending.ts';
 import {
   changeFor,
-  idempotencyKeyFor,
-  identifierOfKey,
   isAnswered,
   isAnswerStored,
   replacementIdentifier,
@@ -17,6 +15,7 @@ import {
   type SubmissionState,
 } from '../../src/submissions/submission.ts';
 import { HOUR_MS } from '../../src/platform/durations.ts';
+import { idempotencyKeyFor, identifierOfKey } from '../../src/stripe/idempotency-key.ts';
 
 /** Every way out of every state. */
 const WAYS: Readonly<Record<SubmissionState, Partial<Record<SubmissionChange, SubmissionState>>>> = {

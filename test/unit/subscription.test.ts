@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { finalPeriods, type Invoice } from '../../src/mirror/invoice.ts';
-import { periodContaining } from '../../src/customers/period.ts';
+import { periodContaining } from '../../src/customers/calendar/period.ts';
 import { mirroredCalendar, type Subscription, type SubscriptionItem } from '../../src/mirror/subscription.ts';
 import { readRejectionReport } from '../../src/webhooks/webhook-rejections.ts';
 

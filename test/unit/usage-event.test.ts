@@ -1,7 +1,8 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { fingerprintOf, parseTimestamp, parseUsageEvent, type UsageEvent } from '../../src/usage/usage-event.ts';
+import { fingerprintOf, parseUsageEvent, type UsageEvent } from '../../src/usage/usage-event.ts';
 import { DAY_MS } from '../../src/platform/durations.ts';
+import { parseTimestamp } from '../../src/platform/instant.ts';
 
 const NOW_MS = Date.parse('2026-11-21T05:30:00Z');
 const BOUNDS = { nowMs: NOW_MS, ageMsMax: 34 * DAY_MS };

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { CALENDAR_MONTH, periodContaining } from '../../src/customers/period.ts';
-import { epochHourOf, type HourCuts, windowsOfHour } from '../../src/customers/window.ts';
+import { CALENDAR_MONTH, periodContaining } from '../../src/customers/calendar/period.ts';
+import { epochHourOf, type HourCuts, windowsOfHour } from '../../src/customers/calendar/window.ts';
 import { HOUR_MS } from '../../src/platform/durations.ts';
 
 const ms = (text: string): number => Date.parse(text);

@@ -5,7 +5,7 @@
  * when each of the two started and only ever signals the child it was given; a zombie counts as gone.
  */
 import { spawn } from 'node:child_process';
-import { assert } from '../../../src/platform/errors.ts';
+import { assert } from './errors.ts';
 
 const POLL_SECONDS = 1;
 /** How long the child may take after SIGTERM before it gets SIGKILL. */
@@ -44,7 +44,7 @@ done`;
 
 /** Starts the watcher for `childPid`. It ends by itself once the child is gone. */
 export function endWithParent(childPid: number): void {
-  assert(Number.isSafeInteger(childPid) && childPid > 1, 'a child process to watch has a process id', { childPid });
+  assert(Number.isSafeInteger(childPid) && childPid > 1, 'a child process to watch has a process id');
   const args = [process.pid, childPid, POLL_SECONDS, GRACE_SECONDS].map(String);
   const watcher = spawn('/bin/sh', ['-c', WATCH, 'tallystick-watcher', ...args], { detached: true, stdio: 'ignore' });
   watcher.unref();

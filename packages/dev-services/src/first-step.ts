@@ -2,7 +2,7 @@
  * Several ways to the same thing, tried in order. Each way says what it chose or why it does not work, so that a
  * person who reads the output knows which server runs, and what to install when none does.
  */
-import { DaemonError } from '../../../src/platform/errors.ts';
+import { ServicesError } from './errors.ts';
 
 /** Receives one line for a person. */
 export type Say = (line: string) => void;
@@ -27,7 +27,7 @@ export interface StepList<T> {
 
 /**
  * The result of the first step that works.
- * @throws DaemonError `embedded_unavailable` naming every step and its reason when none does.
+ * @throws ServicesError `embedded_unavailable` naming every step and its reason when none does.
  */
 export async function takeFirstStep<T>(list: StepList<T>, say: Say): Promise<T> {
   const refusals: string[] = [];
@@ -40,12 +40,10 @@ export async function takeFirstStep<T>(list: StepList<T>, say: Say): Promise<T> 
     refusals.push(`${step.name}: ${outcome.refused}`);
     say(`${list.subject}: not from ${step.name} (${outcome.refused})`);
   }
-  throw new DaemonError({
-    kind: 'transient',
-    code: 'embedded_unavailable',
-    message: `no ${list.subject} to be had (${refusals.join('; ')}). ${list.advice}`,
-    context: { refusals },
-  });
+  throw new ServicesError(
+    'embedded_unavailable',
+    `no ${list.subject} to be had (${refusals.join('; ')}). ${list.advice}`,
+  );
 }
 
 async function attemptStep<T>(step: Step<T>): Promise<StepOutcome<T>> {

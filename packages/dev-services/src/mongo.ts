@@ -2,7 +2,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MongoMemoryReplSet, type MongoMemoryServer } from 'mongodb-memory-server-core';
-import { assert, DaemonError } from '../../../src/platform/errors.ts';
+import { assert, ServicesError } from './errors.ts';
 import { findFreePorts, isPortFree } from './ports.ts';
 import type { MongodProgram } from './resolve-mongod.ts';
 
@@ -62,7 +62,7 @@ class FixedPortReplicaSet extends MongoMemoryReplSet {
 
 /**
  * Starts the replica set and resolves when it has a primary.
- * @throws DaemonError `embedded_unavailable` when it does not start, or when the ports of an existing data folder are taken.
+ * @throws ServicesError `embedded_unavailable` when it does not start, or when the ports of an existing data folder are taken.
  */
 export async function startEmbeddedMongo(options: EmbeddedMongoOptions): Promise<EmbeddedMongo> {
   const { program, dataDir } = options;
@@ -77,13 +77,11 @@ export async function startEmbeddedMongo(options: EmbeddedMongoOptions): Promise
         await replicaSet.stop({ doCleanup: false, force: false });
         continue;
       }
-      throw new DaemonError({
-        kind: 'transient',
-        code: 'embedded_unavailable',
-        message: `MongoDB did not start: ${err instanceof Error ? err.message : String(err)}`,
-        context: { path: program.path, version: program.version, ports },
-        cause: err,
-      });
+      throw new ServicesError(
+        'embedded_unavailable',
+        `MongoDB ${program.version} (${program.path}) did not start: ${err instanceof Error ? err.message : String(err)}`,
+        err,
+      );
     }
   }
 }
@@ -134,15 +132,13 @@ async function keptPorts(options: EmbeddedMongoOptions, dataDir: string): Promis
     await writeFile(file, `${JSON.stringify(ports)}\n`);
     return ports;
   }
-  assert(kept.length === nodeCount, 'a data folder is started with the number of nodes it was made with', { dataDir });
+  assert(kept.length === nodeCount, 'a data folder is started with the number of nodes it was made with');
   const port = await takenPort(kept);
   if (port === undefined) return kept;
-  throw new DaemonError({
-    kind: 'transient',
-    code: 'embedded_unavailable',
-    message: `port ${port}, which belongs to the MongoDB data in ${dataDir}, is taken: is another tallystick running on it?`,
-    context: { port, dataDir },
-  });
+  throw new ServicesError(
+    'embedded_unavailable',
+    `port ${port}, which belongs to the MongoDB data in ${dataDir}, is taken: is another tallystick running on it?`,
+  );
 }
 
 async function takenPort(ports: readonly number[]): Promise<number | undefined> {

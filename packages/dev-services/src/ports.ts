@@ -1,7 +1,7 @@
 /** Free loopback ports for servers that must keep theirs over a restart. */
 import { randomInt } from 'node:crypto';
 import { createServer } from 'node:net';
-import { DaemonError } from '../../../src/platform/errors.ts';
+import { ServicesError } from './errors.ts';
 
 export const LOOPBACK = '127.0.0.1';
 /**
@@ -20,11 +20,7 @@ export async function findFreePorts(count: number): Promise<number[]> {
     if (await isPortFree(port)) found.add(port);
   }
   if (found.size === count) return [...found];
-  throw new DaemonError({
-    kind: 'transient',
-    code: 'embedded_unavailable',
-    message: 'no free loopback port was found',
-  });
+  throw new ServicesError('embedded_unavailable', 'no free loopback port was found');
 }
 
 /** Whether a server could listen on this loopback port now. */

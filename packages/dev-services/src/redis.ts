@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
-import { DaemonError } from '../../../src/platform/errors.ts';
+import { ServicesError } from './errors.ts';
 import { endWithParent } from './end-with-parent.ts';
 import { findFreePorts, LOOPBACK } from './ports.ts';
 import type { RedisProgram } from './resolve-redis.ts';
@@ -38,7 +38,7 @@ const PING_MS_MAX = 1_000;
 const STOP_MS_MAX = 10_000;
 const OUTPUT_CHARACTERS_MAX = 2_000;
 
-/** Starts a server and resolves when it answers. @throws DaemonError `embedded_unavailable` when it does not. */
+/** Starts a server and resolves when it answers. @throws ServicesError `embedded_unavailable` when it does not. */
 export async function startEmbeddedRedis(options: EmbeddedRedisOptions): Promise<EmbeddedRedis> {
   const [port] = options.port === undefined ? await findFreePorts(1) : [options.port];
   if (options.dataDir !== undefined) await mkdir(options.dataDir, { recursive: true });
@@ -83,12 +83,10 @@ async function launch(program: RedisProgram, args: readonly string[], port: numb
     if (await answersPing(port)) return child;
   }
   await endChild(child, 'SIGKILL');
-  throw new DaemonError({
-    kind: 'transient',
-    code: 'embedded_unavailable',
-    message: `Redis did not start on port ${port}: ${output.trim().split('\n').at(-1) ?? ''}`,
-    context: { path: program.path, output },
-  });
+  throw new ServicesError(
+    'embedded_unavailable',
+    `Redis did not start on port ${port}: ${output.trim().split('\n').at(-1) ?? ''}`,
+  );
 }
 
 function isRunning(child: ChildProcess): boolean {

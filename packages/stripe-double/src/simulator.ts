@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { systemClock } from '../../../src/platform/clock.ts';
+import { systemClock } from './clock.ts';
 import { control } from './control.ts';
 import type { Outcome, WireRequest } from './pipeline.ts';
 import { Simulation } from './simulation.ts';

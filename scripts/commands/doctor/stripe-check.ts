@@ -1,6 +1,4 @@
-import { formulaFault } from '../../../src/submissions/destination.ts';
 import type { Meter } from '../../../src/meters/meter.ts';
-import { modeOf } from '../../../src/submissions/submission-mode.ts';
 import { DaemonError } from '../../../src/platform/errors.ts';
 import { Meters, toMeter } from '../../../src/meters/meters-store.ts';
 import { openStripe } from '../../../src/stripe/client.ts';
@@ -10,6 +8,7 @@ import { stripeSettings } from '../../../src/daemon/stripe-side.ts';
 import { EXIT } from '../../lib/exit-codes.ts';
 import { type CheckContext, type Problem, skewProblem } from './check.ts';
 import { withDatabase } from './with-database.ts';
+import { formulaFault, modeOf } from '../../../src/meters/stripe-meter.ts';
 
 /** An HTTP date has whole seconds. */
 const DATE_RESOLUTION_MS = 1_000;

@@ -1,12 +1,11 @@
 import { aggregateUsage } from '../../../src/aggregation/aggregate-usage.ts';
 import { systemClock } from '../../../src/platform/clock.ts';
-import type { CustomerHour } from '../../../src/aggregation/derivation-plan.ts';
 import type { Aggregation, Meter } from '../../../src/meters/meter.ts';
-import { epochHourOf } from '../../../src/customers/window.ts';
+import { epochHourOf, type CustomerHour } from '../../../src/customers/calendar/window.ts';
 import { HOUR_MS } from '../../../src/platform/durations.ts';
 import type { Database } from '../../../src/platform/mongo/database.ts';
 import { inDerivationRun } from '../../../src/aggregation/derivation-run-store.ts';
-import { DirtyHours } from '../../../src/aggregation/dirty-hours-store.ts';
+import { DirtyHours } from '../../../src/usage/dirty-hours-store.ts';
 import { Meters, toMeterDocument } from '../../../src/meters/meters-store.ts';
 import type { UsageEventDocument } from '../../../src/usage/usage-events-store.ts';
 import { documentsOf, insertBare } from './bare.ts';

@@ -2,9 +2,9 @@
 import { randomUUID } from 'node:crypto';
 import { request } from 'node:http';
 import { gzipSync } from 'node:zlib';
-import { epochHourOf } from '../../../src/customers/window.ts';
+import { epochHourOf } from '../../../src/customers/calendar/window.ts';
 import { HOUR_MS } from '../../../src/platform/durations.ts';
-import { DirtyHours } from '../../../src/aggregation/dirty-hours-store.ts';
+import { DirtyHours } from '../../../src/usage/dirty-hours-store.ts';
 import { memoryOf } from './processes.ts';
 import { atMost, type Figure, median } from './report.ts';
 import type { Sizes } from './sizes.ts';

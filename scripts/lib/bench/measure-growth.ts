@@ -1,7 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { CustomerHour } from '../../../src/aggregation/derivation-plan.ts';
-import { epochHourOf } from '../../../src/customers/window.ts';
-import { DIRTY_HOURS } from '../../../src/aggregation/dirty-hours-store.ts';
+import { epochHourOf, type CustomerHour } from '../../../src/customers/calendar/window.ts';
+import { DIRTY_HOURS } from '../../../src/usage/dirty-hours-store.ts';
 import type { Database } from '../../../src/platform/mongo/database.ts';
 import { customerOf, type EventSeries } from './event-series.ts';
 import { checkpoint } from './checkpoint.ts';

@@ -1,5 +1,5 @@
-import { type BillingCustomer, billingPeriodOf } from '../../../src/customers/billing-customer.ts';
-import type { Period } from '../../../src/customers/period.ts';
+import { type BillingCustomer, billingPeriodOf } from '../../../src/customers/calendar/billing-customer.ts';
+import type { Period } from '../../../src/customers/calendar/period.ts';
 import { addQuantities, equalQuantities, type Quantity } from '../../../src/platform/quantity.ts';
 import { CountedEvents, latestFigure } from './counted-events.ts';
 import type { FigureScope } from './facts.ts';

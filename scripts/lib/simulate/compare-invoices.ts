@@ -1,6 +1,6 @@
-import { billingPeriodOf, type BillingCustomer } from '../../../src/customers/billing-customer.ts';
+import { billingPeriodOf, type BillingCustomer } from '../../../src/customers/calendar/billing-customer.ts';
 import { isAdditive } from '../../../src/meters/meter.ts';
-import type { Period } from '../../../src/customers/period.ts';
+import type { Period } from '../../../src/customers/calendar/period.ts';
 import {
   addQuantities,
   canonicalQuantity,
@@ -9,7 +9,7 @@ import {
   type Quantity,
   subtractQuantities,
 } from '../../../src/platform/quantity.ts';
-import { type EpochHour, epochHourOf } from '../../../src/customers/window.ts';
+import { type EpochHour, epochHourOf } from '../../../src/customers/calendar/window.ts';
 import type { Invoice, InvoiceLine } from '../../../packages/stripe-double/src/billing/invoice-object.ts';
 import { toText } from './compare-halves.ts';
 import { CountedEvents, latestFigure } from './counted-events.ts';

@@ -1,4 +1,4 @@
-import { isWithin, type Period } from '../../../src/customers/period.ts';
+import { isWithin, type Period } from '../../../src/customers/calendar/period.ts';
 import { addQuantities, canonicalQuantity, type Quantity } from '../../../src/platform/quantity.ts';
 import type { ReceivedMeterEvent } from '../../../packages/stripe-double/src/usage.ts';
 import type { ListedFigure } from './ledger.ts';

@@ -1,5 +1,5 @@
 import type { AdjustmentInput } from '../../../src/usage/adjustment.ts';
-import { isWithin, type Period } from '../../../src/customers/period.ts';
+import { isWithin, type Period } from '../../../src/customers/calendar/period.ts';
 import { addQuantities, canonicalQuantity, compareQuantities, type Quantity } from '../../../src/platform/quantity.ts';
 import type { SentEvent as MilledEvent } from '../torture/usage-mill.ts';
 import type { WeekMeter } from './meters.ts';

@@ -1,5 +1,5 @@
 import { addQuantities, canonicalQuantity, equalQuantities, type Quantity } from '../../../src/platform/quantity.ts';
-import { epochHourOf } from '../../../src/customers/window.ts';
+import { epochHourOf } from '../../../src/customers/calendar/window.ts';
 import type { MeterSubmissionDocument } from '../../../src/submissions/meter-submissions-store.ts';
 import type { World } from './world.ts';
 

@@ -1,8 +1,8 @@
 import { isAdditive } from '../../../src/meters/meter.ts';
-import { isWithin, type Period } from '../../../src/customers/period.ts';
+import { isWithin, type Period } from '../../../src/customers/calendar/period.ts';
 import { addQuantities, canonicalQuantity, type Quantity, subtractQuantities } from '../../../src/platform/quantity.ts';
 import { DELIVERED_STATES } from '../../../src/submissions/submission.ts';
-import { type EpochHour, epochHourOf } from '../../../src/customers/window.ts';
+import { type EpochHour, epochHourOf } from '../../../src/customers/calendar/window.ts';
 import type { LateUsageDocument } from '../../../src/submissions/late-usage-store.ts';
 import type { MeterSubmissionDocument } from '../../../src/submissions/meter-submissions-store.ts';
 import type { ReconciliationDocument, ReconciliationRow } from '../../../src/reconciliation/reconciliations-store.ts';

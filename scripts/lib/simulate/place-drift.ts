@@ -1,6 +1,6 @@
 import { groupBy } from '../../../src/platform/grouping.ts';
 import { addQuantities, equalQuantities, type Quantity } from '../../../src/platform/quantity.ts';
-import { epochHourOf } from '../../../src/customers/window.ts';
+import { epochHourOf } from '../../../src/customers/calendar/window.ts';
 
 /** By how much Stripe's figure of a customer's meter is off, at an instant. */
 export interface Drift {

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { approveReconciliation } from '../../../src/reconciliation/approve-reconciliation.ts';
 import { decideLateUsage } from '../../../src/late-usage/decide-late-usage.ts';
-import { decideSubmission } from '../../../src/submissions/decide-submission.ts';
+import { decideSubmission } from '../../../src/submissions/resolving/decide-submission.ts';
 import { ingestUsageEvents } from '../../../src/usage/ingest-usage-events.ts';
 import type { WantedJob } from '../../../src/invoice-guard/look-at-invoice.ts';
 import { putCustomer } from '../../../src/customers/put-customer.ts';
@@ -20,7 +20,7 @@ import { type Simulator, startSimulator } from '../../../packages/stripe-double/
 import type { Switches } from '../../../packages/stripe-double/src/switches.ts';
 import type { Database } from '../../../src/platform/mongo/database.ts';
 import { toUsageEventDocument } from '../../../src/usage/usage-events-store.ts';
-import { recordingDeps } from '../../../src/daemon/fact-routes.ts';
+import { recordingDeps } from '../../../src/daemon/serve-facts.ts';
 import { jobHandlers } from '../../../src/daemon/job-handlers.ts';
 import { decideDeps } from '../../../src/daemon/late-usage.ts';
 import { reconciliationDeps } from '../../../src/daemon/reconciliation-deps.ts';

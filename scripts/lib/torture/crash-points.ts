@@ -1,5 +1,5 @@
 import { DAY_MS, HOUR_MS } from '../../../src/platform/durations.ts';
-import { DirtyHours, toPairText } from '../../../src/aggregation/dirty-hours-store.ts';
+import { DirtyHours, toPairText } from '../../../src/usage/dirty-hours-store.ts';
 import { readBoundaryNames } from './boundaries.ts';
 import { pause } from './load.ts';
 import { callSimulator, meterBody, type Population, settle, settleAndCompare } from './target.ts';

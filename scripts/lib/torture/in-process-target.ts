@@ -8,7 +8,7 @@ import type { UsageEvent } from '../../../src/usage/usage-event.ts';
 import { DAY_MS } from '../../../src/platform/durations.ts';
 import type { Database } from '../../../src/platform/mongo/database.ts';
 import { toUsageEventDocument } from '../../../src/usage/usage-events-store.ts';
-import { recordingDeps } from '../../../src/daemon/fact-routes.ts';
+import { recordingDeps } from '../../../src/daemon/serve-facts.ts';
 import { jobHandlers } from '../../../src/daemon/job-handlers.ts';
 import type { JobParts } from '../../../src/daemon/job-parts.ts';
 import { openJobParts } from './job-parts.ts';

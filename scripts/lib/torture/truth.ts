@@ -1,6 +1,11 @@
-import { type BillingCustomer, billingPeriodOf } from '../../../src/customers/billing-customer.ts';
+import { type BillingCustomer, billingPeriodOf } from '../../../src/customers/calendar/billing-customer.ts';
 import type { Aggregation } from '../../../src/meters/meter.ts';
-import { addQuantities, canonicalQuantity, compareQuantities, equalQuantities } from '../../../src/platform/quantity.ts';
+import {
+  addQuantities,
+  canonicalQuantity,
+  compareQuantities,
+  equalQuantities,
+} from '../../../src/platform/quantity.ts';
 import { HOUR_MS } from '../../../src/platform/durations.ts';
 import type { Database } from '../../../src/platform/mongo/database.ts';
 import type { SentAdjustment, SentEvent } from './usage-mill.ts';

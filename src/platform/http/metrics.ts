@@ -1,7 +1,6 @@
 /** Prometheus metrics of one process: what this folder sees itself, and gauges that others can read. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { IngestResult } from '../../usage/ingest-result.ts';
 import { DaemonError } from '../errors.ts';
 import { inReadScope } from '../read-scope.ts';
 import { within } from '../time-limit.ts';
@@ -23,6 +22,14 @@ export interface GaugeSample {
 
 const PREFIX = 'tallystick_';
 const READ_MS_MAX = 3_000;
+/** What became of the events of a request, by their outcome. */
+interface IngestCounts {
+  readonly accepted: number;
+  readonly duplicates: number;
+  readonly conflicts: number;
+  readonly rejected: number;
+}
+
 /** Scrapes within this time of each other share one answer: whoever asks, and however often, costs one read of the store. */
 const SHARED_MS_MAX = 5_000;
 const LATENCY_BUCKETS = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
@@ -86,7 +93,7 @@ export class Metrics {
   }
 
   /** For the `observe` of the events route. */
-  observeIngest(result: IngestResult, elapsedMs: number): void {
+  observeIngest(result: IngestCounts, elapsedMs: number): void {
     this.#ingest.observe(elapsedMs / 1_000);
     if (result.accepted > 0) this.#outcomes.inc({ outcome: 'accepted' }, result.accepted);
     if (result.duplicates > 0) this.#outcomes.inc({ outcome: 'duplicate' }, result.duplicates);

@@ -1,0 +1,96 @@
+import { boundary } from '../../platform/boundary.ts';
+import type { Clock } from '../../platform/clock.ts';
+import type { Destination } from './destination.ts';
+import { firstLookAtMs } from '../resolving/mending.ts';
+import type { EntryMove, OutboxEntry } from '../outbox-entry.ts';
+import { changeFor, isAnswerStored, retryDelayMs, type SendOutcome, type SubmissionChange } from '../submission.ts';
+import { idempotencyKeyFor } from '../../stripe/idempotency-key.ts';
+
+/** One call to create a meter event. */
+export interface MeterEventCall {
+  readonly identifier: string;
+  readonly idempotencyKey: string;
+  readonly eventName: string;
+  readonly stripeCustomerId: string;
+  readonly value: string;
+  readonly timestampMs: number;
+  readonly customerKey: string;
+  readonly valueKey: string;
+}
+
+export interface SendMeterEventDeps {
+  readonly entries: { move(move: EntryMove): Promise<OutboxEntry | undefined> };
+  send(call: MeterEventCall): Promise<SendOutcome>;
+  random(): number;
+  readonly clock: Clock;
+}
+
+/** What came of an attempt. */
+export interface SentMeterEvent {
+  readonly outcome: SendOutcome;
+  /** When the next attempt may be made, where one is to be. */
+  readonly retryAtMs?: number;
+}
+
+/**
+ * Makes one attempt: records it, calls Stripe, records the outcome, each record a compare-and-set. A stop at any point
+ * leaves a submission that is tried again under the same identifier.
+ * @returns undefined when another was quicker to make it.
+ */
+export async function sendMeterEvent(
+  deps: SendMeterEventDeps,
+  entry: OutboxEntry,
+  destination: Destination,
+): Promise<SentMeterEvent | undefined> {
+  const idempotencyKey = idempotencyKeyFor(entry.identifier, entry.storedAnswers);
+  const attempt = { destination, idempotencyKey };
+  const claimed = await deps.entries.move({ entry, change: 'attempt', atMs: deps.clock.now(), attempt });
+  if (claimed === undefined) return undefined;
+  await boundary('submit.attempt-recorded');
+  const { stripeCustomerId, meter } = destination;
+  const outcome = await deps.send({
+    identifier: entry.identifier,
+    idempotencyKey,
+    eventName: meter.eventName,
+    stripeCustomerId,
+    value: entry.value,
+    timestampMs: entry.timestampMs,
+    customerKey: meter.customerKey,
+    valueKey: meter.valueKey,
+  });
+  await boundary('submit.answered');
+  const sent = await settle(deps, claimed, outcome);
+  await boundary('submit.settled');
+  return sent;
+}
+
+async function settle(deps: SendMeterEventDeps, entry: OutboxEntry, outcome: SendOutcome): Promise<SentMeterEvent> {
+  const atMs = deps.clock.now();
+  const change = changeFor(outcome, entry);
+  const dueAtMs = nextLookMs(entry, { outcome, change, atMs, random: deps.random() });
+  await deps.entries.move({
+    entry,
+    change,
+    atMs,
+    isAnswerStored: isAnswerStored(outcome),
+    ...('reason' in outcome && { reason: outcome.reason }),
+    ...('message' in outcome && { message: outcome.message }),
+    ...(dueAtMs !== undefined && { dueAtMs }),
+  });
+  const isRetried = change !== 'reject' && change !== 'block' && dueAtMs !== undefined;
+  return { outcome, ...(isRetried && { retryAtMs: dueAtMs }) };
+}
+
+/** When the next attempt may be made or, rejected or blocked, the cause is looked at again. */
+function nextLookMs(
+  entry: OutboxEntry,
+  result: { outcome: SendOutcome; change: SubmissionChange; atMs: number; random: number },
+): number | undefined {
+  const { outcome, change, atMs } = result;
+  if (change === 'accept' || change === 'find-duplicate') return undefined;
+  if (change === 'reject' && outcome.kind === 'rejected') {
+    return firstLookAtMs({ identifier: entry.identifier, reason: outcome.reason, rejectedAtMs: atMs });
+  }
+  const tries = outcome.kind === 'declined' ? entry.declines + 1 : entry.attempts;
+  return atMs + retryDelayMs(outcome, tries, result.random);
+}
