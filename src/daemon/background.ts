@@ -10,6 +10,7 @@ import { TroubleLog } from '../platform/trouble-log.ts';
 import { dueGuardJobs, ringForGuards } from './invoice-guards.ts';
 import type { JobParts } from './job-parts.ts';
 import { PipelineAlarms } from './pipeline-alarms.ts';
+import { missedJobs } from './review-of-jobs.ts';
 import { dueMappedIdJobs } from './mapped-ids.ts';
 import { dueLateJobs } from './late-usage.ts';
 import { dueResolveJobs } from './submission-jobs.ts';
@@ -161,6 +162,7 @@ function sweepDeps(
       ...(await dueGuardJobs(parts, nowMs)),
       ...(await dueResolveJobs(parts, nowMs)),
       ...(await dueMappedIdJobs(parts)),
+      ...(await missedJobs({ stores, config, nowMs })),
     ],
     nextRereadAt: () => stores.reconciliations.nextRereadAt(),
     lastReconciledAt: async () => (await stores.runs.lastSuccess('reconcile-usage'))?.startedAt,

@@ -34,6 +34,20 @@ export function limitsOf(config: Config): ReviewLimits {
   };
 }
 
+/**
+ * Jobs whose last run is longer ago than is said to be too long: the daemon was away. They are not left to their next turn,
+ * so that nobody is told of what is about to happen by itself.
+ */
+export async function missedJobs({ stores, config, nowMs }: ReviewParts): Promise<string[]> {
+  const missed = await Promise.all(
+    Object.entries(limitsOf(config).jobs).map(async ([job, limitMs]) => {
+      const startedAt = (await stores.runs.last(job))?.startedAt;
+      return startedAt !== undefined && nowMs - startedAt.getTime() > limitMs ? [job] : [];
+    }),
+  );
+  return missed.flat();
+}
+
 /** Jobs that fail, are late, went on without something, or stand still. */
 export async function jobFacts({ stores, config, nowMs }: ReviewParts): Promise<ReviewFact[]> {
   const [runs, beganMs, bell, refused] = await Promise.all([
