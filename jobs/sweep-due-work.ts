@@ -21,7 +21,10 @@ export interface SweepDueWorkDeps {
   queuedRuns(limit: number): Promise<{ _id: string; job: string }[]>;
   pruneRejected(before: Date): Promise<number>;
   pruneRuns(before: Date): Promise<number>;
-  readonly queue: { addOnce(job: string): Promise<void>; addRun(job: string, run: string): Promise<void> };
+  readonly queue: {
+    addOnce(job: string, trigger: 'sweep'): Promise<void>;
+    addRun(job: string, run: string): Promise<void>;
+  };
   readonly isSubmitting: boolean;
   readonly rejectedDaysMax: number;
   readonly startedAtMs: number;
@@ -33,7 +36,7 @@ export async function sweepDueWork(deps: SweepDueWorkDeps): Promise<{ rung: stri
   const nowMs = deps.clock.now();
   const rung: string[] = [];
   const ring = async (job: string): Promise<void> => {
-    await deps.queue.addOnce(job);
+    await deps.queue.addOnce(job, 'sweep');
     rung.push(job);
   };
   if (await deps.hasRequeue()) await ring('requeue-usage');

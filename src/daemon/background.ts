@@ -48,8 +48,8 @@ export function startWorker(
     leases: parts.stores.leases,
     followUp: async (job, result) => {
       const next = followUpOf(job, result, parts.stripe !== undefined);
-      if (next !== undefined) await queue.addOnce(next);
-      if (hasMirroredInvoices(job, result)) await queue.addOnce('settle-late-usage');
+      if (next !== undefined) await queue.addOnce(next, 'follow-up');
+      if (hasMirroredInvoices(job, result)) await queue.addOnce('settle-late-usage', 'follow-up');
       await ringForGuards({ parts, queue }, job, result);
       await ringForUnbilled({ parts, queue }, job, result);
     },
@@ -119,7 +119,7 @@ export function startTicker(parts: JobParts, queue: JobQueue, jobNames: readonly
               ring: (minute: string) => queue.addTick('find-unbilled-usage', minute),
             },
           ]),
-      { name: HEARTBEAT, cron: EVERY_MINUTE, ring: () => queue.addOnce(HEARTBEAT) },
+      { name: HEARTBEAT, cron: EVERY_MINUTE, ring: () => queue.addOnce(HEARTBEAT, 'tick') },
       {
         name: 'sweep',
         cron: EVERY_MINUTE,

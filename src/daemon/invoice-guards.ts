@@ -79,10 +79,10 @@ export async function ringForGuards(
   job: string,
   result: Record<string, unknown>,
 ): Promise<void> {
-  if (job === 'process-webhooks' && result['invoices'] !== 0) await queue.addOnce(GUARD_JOB);
+  if (job === 'process-webhooks' && result['invoices'] !== 0) await queue.addOnce(GUARD_JOB, 'follow-up');
   if (job !== GUARD_JOB) return;
   for (const wanted of result['wanted'] as readonly WantedJob[]) {
-    if (wanted.input === undefined) await queue.addOnce(wanted.job);
+    if (wanted.input === undefined) await queue.addOnce(wanted.job, 'follow-up');
     else await requestRun({ parts, queue }, wanted.job, wanted.input);
   }
 }

@@ -56,7 +56,7 @@ export async function ringForUnbilled(
   if (!(counts[job] ?? []).some((name) => Number(result[name] ?? 0) > 0)) return;
   const last = await parts.stores.unbilledUsage.lastCheck();
   const isRested = last === undefined || parts.clock.now() - last.at.getTime() >= last.elapsedMs * IDLE_PARTS_MIN;
-  if (isRested) await queue.addOnce('find-unbilled-usage', GATHER_MS);
+  if (isRested) await queue.addOnce('find-unbilled-usage', 'follow-up', GATHER_MS);
 }
 
 /** What the last look came to, and why nothing can be said where that is so. */

@@ -1,6 +1,6 @@
 /** What the worker does with runs that somebody asked for, over real Redis and MongoDB. */
 import { randomUUID } from 'node:crypto';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { SkippingClock } from '../../scripts/lib/torture/skipping-clock.ts';
 import { DaemonError } from '../../src/platform/errors.ts';
 import { JobQueue } from '../../src/platform/queue/job-queue.ts';
@@ -16,26 +16,34 @@ const away = (): DaemonError => {
   return new DaemonError({ kind: 'transient', code: 'stripe_unavailable', message: 'Stripe answered 500: oh' });
 };
 
-/** Runs one requested job to its end; every state that a person would have seen on the way is told, too. */
-async function request(
+interface Lent {
+  readonly runs: Runs;
+  readonly queue: JobQueue;
+  readonly clock: SkippingClock;
+  /** How often the job's function was called. */
+  tries(this: void): number;
+}
+
+/** Lends a worker for one job, and the queue before it. */
+async function withWorker<T>(
   handler: JobHandler,
-  followUp: () => Promise<void> = () => Promise.resolve(),
-): Promise<{ run: RunDocument; tries: number; elapsedMs: number; seen: Set<string> }> {
+  followUp: (job: string) => Promise<void>,
+  use: (lent: Lent) => Promise<T>,
+): Promise<T> {
   return withDatabase(async (db) => {
     const clock = new SkippingClock(START_MS);
     const place = { redisUrl: redisUrl(), database: db.databaseName };
     const runs = new Runs(db);
     let tries = 0;
     const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
-    const handlers = {
-      [JOB]: (context: Parameters<JobHandler>[0]) => {
-        tries += 1;
-        return handler(context);
-      },
-    };
     const worker = new JobWorker({
       place,
-      handlers,
+      handlers: {
+        [JOB]: (context) => {
+          tries += 1;
+          return handler(context);
+        },
+      },
       runs,
       leases: new Leases(db, 'test'),
       followUp,
@@ -46,19 +54,7 @@ async function request(
     });
     const queue = new JobQueue(place, { log, clock });
     try {
-      const _id = randomUUID();
-      const queuedAt = new Date(START_MS);
-      await runs.insert({ _id, job: JOB, trigger: 'request', state: 'queued', input: {}, queuedAt, attempts: 0 });
-      await ring(queue, _id);
-      const seen = new Set<string>();
-      for (;;) {
-        const run = await runs.find(_id);
-        seen.add(run?.state ?? 'lost');
-        if (run !== null && run.endedAt !== undefined) {
-          return { run, tries, elapsedMs: clock.now() - START_MS, seen };
-        }
-        await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
-      }
+      return await use({ runs, queue, clock, tries: () => tries });
     } finally {
       await worker.close();
       await queue.close();
@@ -66,10 +62,33 @@ async function request(
   });
 }
 
-async function ring(queue: JobQueue, run: string): Promise<void> {
+/** Runs one requested job to its end; every state that a person would have seen on the way is told, too. */
+async function request(
+  handler: JobHandler,
+  followUp: () => Promise<void> = () => Promise.resolve(),
+  input: Record<string, unknown> = {},
+): Promise<{ run: RunDocument; tries: number; elapsedMs: number; seen: Set<string> }> {
+  return withWorker(handler, followUp, async ({ runs, queue, clock, tries }) => {
+    const _id = randomUUID();
+    const queuedAt = new Date(START_MS);
+    await runs.insert({ _id, job: JOB, trigger: 'request', state: 'queued', input, queuedAt, attempts: 0 });
+    await ring(() => queue.addRun(JOB, _id));
+    const seen = new Set<string>();
+    for (;;) {
+      const run = await runs.find(_id);
+      seen.add(run?.state ?? 'lost');
+      if (run !== null && run.endedAt !== undefined) {
+        return { run, tries: tries(), elapsedMs: clock.now() - START_MS, seen };
+      }
+      await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
+    }
+  });
+}
+
+async function ring(add: () => Promise<void>): Promise<void> {
   for (;;) {
     try {
-      return await queue.addRun(JOB, run);
+      return await add();
     } catch {
       // The connection is not open yet.
       await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
@@ -111,5 +130,36 @@ describe('a run that somebody asked for', { timeout: 60_000 }, () => {
     );
     expect(run).toMatchObject({ state: 'succeeded', result: { done: 1 } });
     expect(tries).toBe(1);
+  });
+});
+
+describe('a run', { timeout: 60_000 }, () => {
+  it.each([[{ dryRun: true }], [{ apply: false }]])('that only shows (%j) has nothing that follows', async (input) => {
+    const followed: string[] = [];
+    const followUp = (): Promise<void> => {
+      followed.push(JOB);
+      return Promise.resolve();
+    };
+    await request(() => Promise.resolve({ customerHours: 3 }), followUp, input);
+    expect(followed).toEqual([]);
+    await request(() => Promise.resolve({ customerHours: 3 }), followUp);
+    expect(followed).toEqual([JOB]);
+  });
+
+  it.each([
+    ['tick', (queue: JobQueue) => queue.addTick(JOB, '2026-06-15T12:00')],
+    ['sweep', (queue: JobQueue) => queue.addOnce(JOB, 'sweep')],
+    ['follow-up', (queue: JobQueue) => queue.addOnce(JOB, 'follow-up')],
+  ])('says truly that a %s began it', async (trigger, add) => {
+    const done = () => Promise.resolve({ done: 1 });
+    await withWorker(
+      done,
+      () => Promise.resolve(),
+      async ({ runs, queue }) => {
+        await ring(() => add(queue));
+        await vi.waitFor(async () => expect((await runs.last(JOB))?.state).toBe('succeeded'), { timeout: 50_000 });
+        expect((await runs.last(JOB))?.trigger).toBe(trigger);
+      },
+    );
   });
 });

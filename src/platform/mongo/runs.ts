@@ -4,11 +4,14 @@ import { translated } from './errors.ts';
 
 export type RunState = 'queued' | 'running' | 'succeeded' | 'failed';
 
+/** What began a run: its schedule, the sweep that found work, what went before, or somebody who asked for it. */
+export type RunTrigger = 'tick' | 'sweep' | 'follow-up' | 'request';
+
 /** The history of jobs: what ran, when, and what came of it. A queued run is found again here when Redis lost it. */
 export interface RunDocument {
   _id: string;
   job: string;
-  trigger: 'tick' | 'request' | 'sweep' | 'follow-up';
+  trigger: RunTrigger;
   state: RunState;
   input: Record<string, unknown>;
   queuedAt: Date;

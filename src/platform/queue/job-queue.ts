@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import type { Clock } from '../clock.ts';
 import { DaemonError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
+import type { RunTrigger } from '../mongo/runs.ts';
 import { openQueueRedis } from '../redis/connection.ts';
 import { refusalCode } from '../redis/write-probe.ts';
 import { within } from '../time-limit.ts';
@@ -22,8 +23,10 @@ export function queuePrefix(place: Pick<QueuePlace, 'database'>): string {
 }
 
 export interface JobTicket {
-  /** The requested run that this job carries out; absent for ticks and sweeps. */
+  /** The run that this job carries out, where it is stored already; absent for ticks and sweeps. */
   readonly run?: string;
+  /** What began it, where it is not stored. */
+  readonly trigger?: RunTrigger;
 }
 
 export interface JobQueueDeps {
@@ -55,15 +58,16 @@ export class JobQueue {
 
   /** Adds a tick's job: its id names job and minute, so that many processes make one. */
   async addTick(job: string, minute: string): Promise<void> {
-    await this.#add(job, {}, { jobId: `${job}.${minute.replaceAll(':', '-')}` });
+    await this.#add(job, { trigger: 'tick' }, { jobId: `${job}.${minute.replaceAll(':', '-')}` });
   }
 
   /**
    * Adds a job unless one of its name waits or runs already.
+   * @param trigger what begins it
    * @param delayMs how long it waits for more of the same.
    */
-  async addOnce(job: string, delayMs = 0): Promise<void> {
-    await this.#add(job, {}, { deduplication: { id: job }, delay: delayMs });
+  async addOnce(job: string, trigger: RunTrigger, delayMs = 0): Promise<void> {
+    await this.#add(job, { trigger }, { deduplication: { id: job }, delay: delayMs });
   }
 
   /** Adds the job of a requested run, unless it waits already. */
@@ -73,7 +77,8 @@ export class JobQueue {
 
   /** Rings for work that MongoDB lists: without the bell the sweep finds it within a minute, so nobody waits or fails. */
   ring(job: string, options: { delayMs?: number; run?: string } = {}): void {
-    const added = options.run === undefined ? this.addOnce(job, options.delayMs) : this.addRun(job, options.run);
+    const added =
+      options.run === undefined ? this.addOnce(job, 'follow-up', options.delayMs) : this.addRun(job, options.run);
     added.then(
       () => this.#troubles.clear(NOT_RUNG),
       (err: unknown) => this.#troubles.begin({ phrase: NOT_RUNG, fields: { err, job } }),

@@ -5,6 +5,7 @@ import type { Redis } from 'ioredis';
 import { type Clock, systemClock } from '../clock.ts';
 import { failureOf, isPassing } from '../errors.ts';
 import type { Logger } from '../logger.ts';
+import type { RunTrigger } from '../mongo/runs.ts';
 import { openQueueRedis } from '../redis/connection.ts';
 import { refusalCode } from '../redis/write-probe.ts';
 import { within } from '../time-limit.ts';
@@ -38,7 +39,7 @@ export interface JobWorkerDeps {
       run: {
         _id: string;
         job: string;
-        trigger: 'tick' | 'request' | 'sweep' | 'follow-up';
+        trigger: RunTrigger;
         input: Record<string, unknown>;
       },
       at: Date,
@@ -209,7 +210,7 @@ export class JobWorker {
     if (requested?.state === 'succeeded') return;
     const input = requested?.input ?? {};
     const startedAtMs = clock.now();
-    const trigger = job.data.run === undefined ? ('tick' as const) : ('request' as const);
+    const trigger = job.data.run === undefined ? (job.data.trigger ?? 'tick') : 'request';
     await runs.start({ _id: id, job: job.name, trigger, input }, new Date(startedAtMs));
     let result: Record<string, unknown>;
     try {
@@ -234,7 +235,8 @@ export class JobWorker {
     log.info({ job: job.name, run: id, durationMs: clock.now() - startedAtMs, result }, 'job done');
     const { refused } = result;
     if (refused !== undefined) log.error({ job: job.name, run: id, refused }, 'job went on without what was refused');
-    await this.#ring(job.name, result);
+    // What was only shown has nothing that follows.
+    if (input['dryRun'] !== true && input['apply'] !== false) await this.#ring(job.name, result);
   }
 
   /**
