@@ -15,8 +15,6 @@ export type ErrorKind =
   | 'rejected'
   /** Try again later: network, election, rate limit, a store that is away. */
   | 'transient'
-  /** The call may or may not have had its effect: never retry blindly. */
-  | 'unknown-outcome'
   /** A broken invariant: stop the unit of work, wake a person. */
   | 'defect';
 

@@ -51,7 +51,6 @@ const STATUS_OF_KIND: Readonly<Record<ErrorKind, number>> = {
   'not-found': 404,
   rejected: 502,
   transient: 503,
-  'unknown-outcome': 502,
   defect: 500,
 };
 

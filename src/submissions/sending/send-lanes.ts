@@ -149,11 +149,11 @@ export class LaneSender {
       this.#pauses.extend(this.#deps.clock.now(), waitMs);
       return 'again';
     }
-    const sent = await sendMeterEvent(this.#deps, queued.entry, queued.target);
-    if (sent === undefined) return 'done';
-    this.#onSettled(queued.entry, sent.outcome);
-    if (sent.outcome.kind !== 'declined') this.#pauses.take();
-    else if (sent.outcome.isBusy !== true) this.#pauses.decline(this.#deps.clock.now(), this.#deps.random());
+    const outcome = await sendMeterEvent(this.#deps, queued.entry, queued.target);
+    if (outcome === undefined) return 'done';
+    this.#onSettled(queued.entry, outcome);
+    if (outcome.kind !== 'declined') this.#pauses.take();
+    else if (outcome.isBusy !== true) this.#pauses.decline(this.#deps.clock.now(), this.#deps.random());
     return 'done';
   }
 

@@ -25,13 +25,6 @@ export interface SendMeterEventDeps {
   readonly clock: Clock;
 }
 
-/** What came of an attempt. */
-export interface SentMeterEvent {
-  readonly outcome: SendOutcome;
-  /** When the next attempt may be made, where one is to be. */
-  readonly retryAtMs?: number;
-}
-
 /**
  * Makes one attempt: records it, calls Stripe, records the outcome, each record a compare-and-set. A stop at any point
  * leaves a submission that is tried again under the same identifier.
@@ -41,7 +34,7 @@ export async function sendMeterEvent(
   deps: SendMeterEventDeps,
   entry: OutboxEntry,
   destination: Destination,
-): Promise<SentMeterEvent | undefined> {
+): Promise<SendOutcome | undefined> {
   const idempotencyKey = idempotencyKeyFor(entry.identifier, entry.storedAnswers);
   const attempt = { destination, idempotencyKey };
   const claimed = await deps.entries.move({ entry, change: 'attempt', atMs: deps.clock.now(), attempt });
@@ -59,12 +52,12 @@ export async function sendMeterEvent(
     valueKey: meter.valueKey,
   });
   await boundary('submit.answered');
-  const sent = await settle(deps, claimed, outcome);
+  await settle(deps, claimed, outcome);
   await boundary('submit.settled');
-  return sent;
+  return outcome;
 }
 
-async function settle(deps: SendMeterEventDeps, entry: OutboxEntry, outcome: SendOutcome): Promise<SentMeterEvent> {
+async function settle(deps: SendMeterEventDeps, entry: OutboxEntry, outcome: SendOutcome): Promise<void> {
   const atMs = deps.clock.now();
   const change = changeFor(outcome, entry);
   const dueAtMs = nextLookMs(entry, { outcome, change, atMs, random: deps.random() });
@@ -77,8 +70,6 @@ async function settle(deps: SendMeterEventDeps, entry: OutboxEntry, outcome: Sen
     ...('message' in outcome && { message: outcome.message }),
     ...(dueAtMs !== undefined && { dueAtMs }),
   });
-  const isRetried = change !== 'reject' && change !== 'block' && dueAtMs !== undefined;
-  return { outcome, ...(isRetried && { retryAtMs: dueAtMs }) };
 }
 
 /** When the next attempt may be made or, rejected or blocked, the cause is looked at again. */
