@@ -2,8 +2,7 @@
 import { createServer, type IncomingMessage } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { describe, expect, it } from 'vitest';
-import { TURN_MS_MAX } from '../../src/platform/event-loop.ts';
-import { takeRequestsInTurns } from '../../src/platform/http/request-turns.ts';
+import { REQUESTS_MS_MAX, takeRequestsInTurns } from '../../src/platform/http/request-turns.ts';
 
 /** A server whose every request works longer than a turn; it notes in which turn of the event loop it was begun. */
 async function withBusyServer(use: (lent: { port: number; begun: { path: string; turn: number }[] }) => Promise<void>) {
@@ -17,7 +16,7 @@ async function withBusyServer(use: (lent: { port: number; begun: { path: string;
   count();
   const server = createServer((request: IncomingMessage, response) => {
     begun.push({ path: request.url ?? '', turn });
-    const endsAt = performance.now() + TURN_MS_MAX + 1;
+    const endsAt = performance.now() + REQUESTS_MS_MAX + 1;
     while (performance.now() < endsAt);
     request.resume();
     response.end(request.url);
