@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import type { ApiAnswer } from '../../scripts/lib/api-client.ts';
 import { withRetries } from '../../scripts/lib/retry.ts';
 
-const answer = (status: number): ApiAnswer => ({ status, body: {}, retryAfterMs: 0 }) as unknown as ApiAnswer;
+const answer = (status: number): ApiAnswer => ({ status, body: {}, retryAfterMs: 0 });
 
 it('obeys a daemon that asks for fewer requests for as long as it takes, and gives up none of the work', async () => {
   let asked = 0;

@@ -11,7 +11,7 @@ const GUARDED_BODIES_MIN = 4;
 /** A body like most events of Stripe's. */
 const SMALL_BYTES_MAX = 64 * 1024;
 /** Larger ones that are read at once. The rest is refused by its header: a crowd costs no reading. */
-const LARGE_MAX = 16;
+const LARGE_MAX = 64;
 /** What they leave to small ones. */
 const LARGE_SHARE = 0.75;
 
