@@ -44,7 +44,7 @@ const KEEP_ALIVE_MS = 65_000;
 /** Silence on a connection with a request, which may wait that long for its answer. */
 const CONNECTION_MS_MAX = 120_000;
 /** Connections at once; a further one is closed. Each may hold a request whose headers have not arrived completely. */
-export const CONNECTIONS_MAX = 4_096;
+export const CONNECTIONS_MAX = 1_000;
 /** How often slow requests are looked for. */
 const CHECKS_MS_MAX = 2_000;
 /** A customer id has 255 bytes, each of which takes three characters in a path. */
