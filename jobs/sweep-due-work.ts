@@ -45,7 +45,7 @@ export async function sweepDueWork(deps: SweepDueWorkDeps): Promise<{ rung: stri
   if (entries >= DIRTY_ENTRIES_WAITING_MAX || ageMs > DIRTY_ENTRY_AGE_MS_MAX) await ring('aggregate-usage');
   if (deps.isSubmitting && (await deps.hasSubmitWork(nowMs))) await ring('submit-meter-events');
   if (deps.isSubmitting && (await isReconcileDue(deps, nowMs))) await ring('reconcile-usage');
-  for (const job of await deps.otherDueJobs(nowMs)) await ring(job);
+  for (const job of new Set(await deps.otherDueJobs(nowMs))) await ring(job);
   for (const { _id, job } of await deps.queuedRuns(QUEUED_RUNS_MAX)) {
     await deps.queue.addRun(job, _id);
     rung.push(`${job} (requested)`);

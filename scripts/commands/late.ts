@@ -93,10 +93,13 @@ function render(found: readonly LateUsage[]): string {
       reason,
       invoiceId,
       state,
-      decision &&
-        [`${decision.policy} by ${decision.actor}`, decision.reason].filter((text) => text !== undefined).join(': '),
+      decision && renderDecision(decision),
     ]),
   );
+}
+
+function renderDecision({ policy, actor, reason }: NonNullable<LateUsage['decision']>): string {
+  return `${policy} by ${actor}${reason === undefined ? '' : `: ${reason}`}`;
 }
 
 function decideCommand(): Command {

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type PlanAction, renderPlan } from '../lib/heal-plan-text.ts';
+import { type PlannedRow, renderPlan } from '../lib/heal-plan-text.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 
 interface ApproveOptions {
@@ -16,13 +16,6 @@ interface Approved {
   readonly rows: readonly PlannedRow[];
   readonly left: readonly PlannedRow[];
   readonly applied: number;
-}
-
-interface PlannedRow {
-  readonly customerId: string;
-  readonly meter: string;
-  readonly periodStart: string;
-  readonly plan: readonly PlanAction[];
 }
 
 /** `tallystick reconcile approve`: a person decides about plans that wait. */

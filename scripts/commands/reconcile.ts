@@ -12,6 +12,7 @@ import { explainUnbilled } from '../../src/reconciliation/unbilled-usage.ts';
 import { createApiVerb, runVerb } from '../lib/verb.ts';
 import { renderPlan, type PlanAction } from '../lib/heal-plan-text.ts';
 import { describeVerdict } from '../lib/verdict-text.ts';
+import { renderJournal } from '../lib/waiting-text.ts';
 import { approveCommand } from './reconcile-approve.ts';
 import { guardsCommand, releaseCommand } from './reconcile-guards.ts';
 
@@ -96,9 +97,8 @@ async function noteWaitingUsage(client: ApiClient, output: Output): Promise<void
   const { journal } = await client.get<{ journal: { entries: number; oldestOpenedAt?: string } }>('/v1/status');
   const { entries, oldestOpenedAt } = journal;
   if (oldestOpenedAt === undefined || Date.parse(oldestOpenedAt) >= Math.floor(Date.now() / HOUR_MS) * HOUR_MS) return;
-  const waits = entries === 1 ? '1 journal entry waits' : `${entries} journal entries wait`;
   output.note(
-    `${waits} to be aggregated, the oldest since ${oldestOpenedAt}: that usage is in none of these numbers yet. ` +
+    `${renderJournal(entries)}, the oldest since ${oldestOpenedAt}: that usage is in none of these numbers yet. ` +
       'It is aggregated every hour; `tallystick aggregate` does it now.',
   );
 }

@@ -10,6 +10,13 @@ export interface PlanAction {
   readonly reason?: string;
 }
 
+/** The plan of one comparison. */
+export interface PlannedRow {
+  readonly customerId: string;
+  readonly meter: string;
+  readonly plan: readonly PlanAction[];
+}
+
 /** What each kind of action does, in a few words. */
 const MEANING: Readonly<Record<string, string>> = {
   replace: 'send again what Stripe lost',
@@ -22,14 +29,13 @@ const MEANING: Readonly<Record<string, string>> = {
 /** Usage that no submission of ours explains: a person may have it taken back. */
 const ACCEPTABLE = 'stripe_holds_more';
 
-function isDone({ kind }: PlanAction): boolean {
-  return kind !== 'person';
+function changeOf({ kind, reason, quantity }: PlanAction): string | undefined {
+  if (reason === ACCEPTABLE) return `${quantity} with --accept-surplus`;
+  return kind === 'person' ? undefined : quantity;
 }
 
 /** A table of plans, an action a line. */
-export function renderPlan(
-  rows: readonly { readonly customerId: string; readonly meter: string; readonly plan: readonly PlanAction[] }[],
-): string {
+export function renderPlan(rows: readonly PlannedRow[]): string {
   const headings = ['customer', 'meter', 'hour', 'what', 'submission or reason'].map((heading) => ({ heading }));
   const change = { heading: 'changes Stripe by', align: 'right' as const };
   const lines = rows.flatMap(({ customerId, meter, plan }) =>
@@ -39,11 +45,7 @@ export function renderPlan(
       new Date(action.hourMs).toISOString().slice(0, 16),
       MEANING[action.kind] ?? action.kind,
       action.identifiers?.join(' ') ?? action.identifier ?? action.reason,
-      action.reason === ACCEPTABLE
-        ? `${action.quantity} with --accept-surplus`
-        : isDone(action)
-          ? action.quantity
-          : undefined,
+      changeOf(action),
     ]),
   );
   return renderTable([...headings, change], lines);

@@ -12,15 +12,15 @@ export function renderWaiting(waiting: WaitingUsage, nowMs: number): string {
             `${windows.count === 1 ? 'goes' : 'go'} out by ${toTime(windows.goesOutBy, nowMs)}`,
         ]),
     ...(submissionsDueAt === undefined ? [] : [`meter events are due from ${toTime(submissionsDueAt, nowMs)}`]),
-    ...(journalEntries === undefined
-      ? []
-      : [
-          `${journalEntries === 1 ? '1 journal entry waits' : `${journalEntries} journal entries wait`} to be aggregated ` +
-            '(`tallystick aggregate`)',
-        ]),
+    ...(journalEntries === undefined ? [] : [`${renderJournal(journalEntries)} (\`tallystick aggregate\`)`]),
     ...(blocked === undefined ? [] : [`${blocked} blocked (\`tallystick doctor submissions\`)`]),
   ];
   return `nothing to do: ${parts.length === 0 ? 'all usage that was aggregated is at Stripe' : parts.join('; ')}`;
+}
+
+/** That usage waits in the journal. */
+export function renderJournal(entries: number): string {
+  return `${entries === 1 ? '1 journal entry waits' : `${entries} journal entries wait`} to be aggregated`;
 }
 
 function ends({ count, endsAt }: NonNullable<WaitingUsage['windows']>, nowMs: number): string {

@@ -12,7 +12,10 @@ import { isPassing } from '../platform/errors.ts';
 import { eachInTurns } from '../platform/event-loop.ts';
 import type { CustomerHour } from '../customers/calendar/window.ts';
 
-/** Rows that are planned at once, one for each customer-hour and meter: bounds what a plan holds in memory, and what goes through it in one piece. */
+/**
+ * Rows that are planned at once, one for each customer-hour and meter: bounds what a plan holds in memory, and what goes
+ * through it in one piece.
+ */
 const PLAN_ROWS_MAX = 50_000;
 
 /** The statements that carry a derivation out. */

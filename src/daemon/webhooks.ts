@@ -165,9 +165,8 @@ export async function dueWebhookJobs({ stores, stripe }: JobParts, nowMs: number
   const ageMs = last?.startedAt === undefined ? Number.POSITIVE_INFINITY : nowMs - last.startedAt.getTime();
   // After a restore from a backup the last run is the backup's, and may look young: the pause is newer.
   const isBeforePause = pause !== undefined && last?.startedAt !== undefined && last.startedAt < pause.pausedAt;
-  const hasSucceeded = last?.state === 'succeeded';
-  const isCatchUpDue =
-    ageMs > (hasSucceeded ? CATCH_UP_AGE_MS_MAX : CATCH_UP_RETRY_MS) || (hasSucceeded && isBeforePause);
+  const limitMs = isBeforePause ? 0 : CATCH_UP_AGE_MS_MAX;
+  const isCatchUpDue = ageMs > (last?.state === 'succeeded' ? limitMs : CATCH_UP_RETRY_MS);
   return [
     ...(isCatchUpDue ? ['catch-up-events'] : []),
     ...((await stores.webhookInbox.hasDue(new Date(nowMs))) ? ['process-webhooks'] : []),

@@ -1,7 +1,6 @@
 import { type Static, Type } from 'typebox';
 import { countedValue } from '../usage/counted-value.ts';
-import type { ExplainedPeriod, ExplainedWindow } from './explained-figures.ts';
-import type { Between, ExplainedBilling, ExplainedLateUsage, ExplainedSubmission, Totals } from './explanation.ts';
+import type { UsageExplanation } from './explain-usage.ts';
 import type { Meter } from '../meters/meter.ts';
 import { CancellationReply, OffsetBy } from '../submissions/resolving/cancellation-routes.ts';
 import { pagingQuery, readLimit } from '../platform/http/cursor.ts';
@@ -12,30 +11,8 @@ import { problemResponse } from '../platform/http/problem.ts';
 import { type App, needs } from '../platform/http/route.ts';
 import { UnbilledReply, toUnbilledParts } from '../customers/unbilled-reply-routes.ts';
 
-/** An explanation as the job gives it. */
-interface Explanation {
-  readonly customerId: string;
-  readonly meter: Meter;
-  readonly from: string;
-  readonly to: string;
-  readonly asOf: string;
-  readonly billing: ExplainedBilling;
-  readonly totals: Totals;
-  readonly between: Between;
-  readonly equal: boolean;
-  readonly submissions: readonly ExplainedSubmission[];
-  readonly lateUsage: readonly ExplainedLateUsage[];
-  readonly periods?: readonly ExplainedPeriod[];
-  readonly windows: readonly ExplainedWindow[];
-  readonly facts: {
-    readonly from: string;
-    readonly to: string;
-    readonly quantity: string;
-    readonly eventCount: number;
-    readonly page: readonly ShownFact[];
-    readonly next?: FactPosition;
-  };
-}
+/** An explanation whose facts can be shown. */
+type Explanation = UsageExplanation<ShownFact>;
 
 export interface ExplainRoutesDeps {
   explainUsage(input: {

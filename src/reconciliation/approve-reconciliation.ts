@@ -74,14 +74,16 @@ export async function approveReconciliation(
   const compared = await compareAnew(deps, waiting, input.dryRun !== true);
   const changed = waiting.filter((row, index) => !isSamePlan(row.plan, compared[index]?.plan ?? []));
   if (changed.length > 0) throw await planChanged(deps, input, compared);
-  const decided = waiting.flatMap((row, index) => {
+  const plans =
+    input.acceptSurplus === true ? waiting.map((row) => ({ ...row, plan: acceptSurplus(row.plan) })) : waiting;
+  const decided = plans.flatMap((row, index) => {
     const result = compared[index];
-    const plan = toDo(row.plan, input.acceptSurplus === true);
+    const plan = row.plan.filter(({ kind }) => kind !== 'person');
     return result === undefined || plan.length === 0 ? [] : [{ row: { ...row, plan }, result }];
   });
   const rows = decided.map(({ row }) => row);
-  const left = waiting.flatMap((row) => {
-    const plan = undecided(row.plan, input.acceptSurplus === true);
+  const left = plans.flatMap((row) => {
+    const plan = row.plan.filter(({ kind }) => kind === 'person');
     return plan.length === 0 ? [] : [{ ...row, plan }];
   });
   if (rows.length === 0) throw surplusNotAccepted(waiting);
@@ -150,16 +152,6 @@ async function compareAnew(
     results.push(await comparePair(deps, pair, { ...options, ...(memory && { memory }) }));
   }
   return results;
-}
-
-/** What of a plan a person's decision carries out. */
-function toDo(plan: readonly HealAction[], isSurplusAccepted: boolean): HealAction[] {
-  return (isSurplusAccepted ? acceptSurplus(plan) : plan).filter(({ kind }) => kind !== 'person');
-}
-
-/** What of a plan it does not. */
-function undecided(plan: readonly HealAction[], isSurplusAccepted: boolean): HealAction[] {
-  return (isSurplusAccepted ? acceptSurplus(plan) : plan).filter(({ kind }) => kind === 'person');
 }
 
 /** Stores the new comparisons as a run of their own, which can be approved in turn. */

@@ -20,8 +20,6 @@ export interface GaugeSample {
   readonly labels?: Readonly<Record<string, string>>;
 }
 
-const PREFIX = 'tallystick_';
-const READ_MS_MAX = 3_000;
 /** What became of the events of a request, by their outcome. */
 interface IngestCounts {
   readonly accepted: number;
@@ -30,6 +28,8 @@ interface IngestCounts {
   readonly rejected: number;
 }
 
+const PREFIX = 'tallystick_';
+const READ_MS_MAX = 3_000;
 /** Scrapes within this time of each other share one answer: whoever asks, and however often, costs one read of the store. */
 const SHARED_MS_MAX = 5_000;
 const LATENCY_BUCKETS = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];

@@ -11,8 +11,13 @@ export function narrowingInputs(job: string): readonly string[] {
   return NARROWING_OF[job] ?? NARROWING;
 }
 
+/** Whether a run with this input only shows what would be. */
+export function isDryRun(input: Readonly<Record<string, unknown>>): boolean {
+  return input['dryRun'] === true || input['apply'] === false;
+}
+
 /** Whether a run with this input is over everything, and changes what it finds. */
 export function isWholeRun(job: string, input: Readonly<Record<string, unknown>>): boolean {
   const isNarrowed = narrowingInputs(job).some((name) => input[name] !== undefined);
-  return !isNarrowed && input['dryRun'] !== true && input['apply'] !== false;
+  return !isNarrowed && !isDryRun(input);
 }

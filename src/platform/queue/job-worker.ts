@@ -5,6 +5,7 @@ import type { Redis } from 'ioredis';
 import { type Clock, systemClock } from '../clock.ts';
 import { failureOf, isPassing } from '../errors.ts';
 import type { Logger } from '../logger.ts';
+import { isDryRun } from '../mongo/run-scope.ts';
 import type { RunTrigger } from '../mongo/runs.ts';
 import { openQueueRedis } from '../redis/connection.ts';
 import { refusalCode } from '../redis/write-probe.ts';
@@ -236,7 +237,7 @@ export class JobWorker {
     const { refused } = result;
     if (refused !== undefined) log.error({ job: job.name, run: id, refused }, 'job went on without what was refused');
     // What was only shown has nothing that follows.
-    if (input['dryRun'] !== true && input['apply'] !== false) await this.#ring(job.name, result);
+    if (!isDryRun(input)) await this.#ring(job.name, result);
   }
 
   /**

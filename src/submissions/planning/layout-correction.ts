@@ -13,7 +13,8 @@ import { epochHourOf, wholeHour, windowsOfHour } from '../../customers/calendar/
 /**
  * A changed calendar moves usage from one window to another: a window that is split, windows that are merged. The
  * differences that follow belong together. Where one of them comes too late to be billed, all of them become late usage,
- * else only half of the correction would reach an invoice. (Running figures need no such care: see submissions/planning/stamped-figure.)
+ * else only half of the correction would reach an invoice. (Running figures need no such care: see
+ * submissions/planning/stamped-figure.)
  */
 
 /** Whether an earlier calendar of the customer cut a window's hour differently. */

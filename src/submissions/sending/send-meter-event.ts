@@ -1,22 +1,11 @@
 import { boundary } from '../../platform/boundary.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { Destination } from './destination.ts';
+import type { MeterEventCall } from './meter-events-stripe.ts';
 import { firstLookAtMs } from '../resolving/mending.ts';
 import type { EntryMove, OutboxEntry } from '../outbox-entry.ts';
 import { changeFor, isAnswerStored, retryDelayMs, type SendOutcome, type SubmissionChange } from '../submission.ts';
 import { idempotencyKeyFor } from '../../stripe/idempotency-key.ts';
-
-/** One call to create a meter event. */
-export interface MeterEventCall {
-  readonly identifier: string;
-  readonly idempotencyKey: string;
-  readonly eventName: string;
-  readonly stripeCustomerId: string;
-  readonly value: string;
-  readonly timestampMs: number;
-  readonly customerKey: string;
-  readonly valueKey: string;
-}
 
 export interface SendMeterEventDeps {
   readonly entries: { move(move: EntryMove): Promise<OutboxEntry | undefined> };
