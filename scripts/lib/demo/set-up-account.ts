@@ -37,13 +37,17 @@ export async function setUpMeters(api: ApiClient): Promise<number> {
   throw new CommandError({ what: `${created} of ${DEMO_METERS.length} meters were created at the simulator` });
 }
 
+/** Why no subscription bills an airline: it would be told of otherwise, as usage that is given away. */
+const UNBILLED = 'the demo sells nothing';
+
 /** Creates each airline at the simulator, and tells the daemon which Stripe customer it is. */
 export async function setUpCustomers(api: ApiClient, simulatorUrl: string, flights: Flights): Promise<number> {
   const stripe = openStripe({ secretKey: SIMULATOR_KEY, apiBase: simulatorUrl });
   for (const customerId of flights.customers.keys()) {
     const name = AIRLINES[customerId] ?? customerId;
     const { id } = await stripe.customers.create({ name, metadata: { customerId } });
-    const body = { stripeCustomerId: id, name, billingAnchor: flights.firstDay, billingInterval: 'year' };
+    const billing = { billingAnchor: flights.firstDay, billingInterval: 'year', unbilledReason: UNBILLED };
+    const body = { stripeCustomerId: id, name, ...billing };
     await api.call({ method: 'PUT', path: `/v1/customers/${encodeURIComponent(customerId)}`, body });
   }
   // Before there is usage this has nothing to queue; afterwards the sweep would have every hour derived twice.
